@@ -1,0 +1,384 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  office-client init
+  office-client branch add shop-17 --url http://10.0.17.2:9000 --user office --password-file ~/.shop-17
+  office-client clone shop-17
+  office-client update --all
+  office-client status
+";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 some branches failed,
+4 refused to protect data, 5 unreachable or link lost (retry later), 130 interrupted";
+
+/// Keeps the databases of an office and its shops in step, over lines that are slow, drop, or have to be dialled.
+#[derive(Debug, Parser)]
+#[command(name = "office-client", version, before_help = EXAMPLES, after_help = EXIT_CODES, propagate_version = true)]
+#[command(disable_help_subcommand = true, max_term_width = 110)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Configuration file [default: ~/.config/office-client/office-client.toml or /etc/office-client/office-client.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "OFFICE_CLIENT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The office's database: a PostgreSQL URL, or embedded:DIR [default: embedded:STATE_DIR/database]
+    #[arg(long, global = true, value_name = "URL", env = "OFFICE_CLIENT_DATABASE", hide_env_values = true)]
+    pub database: Option<String>,
+    /// Directory with PostgreSQL's server binaries, for an embedded database
+    #[arg(long, global = true, value_name = "DIR", env = "OFFICE_CLIENT_PG_BINDIR")]
+    pub pg_bindir: Option<PathBuf>,
+    /// Policy of new branches: a file, or a name [default: shop]
+    #[arg(long, global = true, value_name = "FILE|NAME", env = "OFFICE_CLIENT_POLICY")]
+    pub policy: Option<String>,
+    /// Directory for spools and received data [default: ~/.local/state/office-client; as root /var/lib/office-client]
+    #[arg(long, global = true, value_name = "DIR", env = "OFFICE_CLIENT_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// How long a failing line is tried again without progress [default: 2m; first contact 10s]
+    #[arg(long, global = true, value_name = "DURATION", env = "OFFICE_CLIENT_RETRY_FOR")]
+    pub retry_for: Option<String>,
+    /// How long a connection may stay silent [default: 60s]
+    #[arg(long, global = true, value_name = "DURATION", env = "OFFICE_CLIENT_TIMEOUT")]
+    pub timeout: Option<String>,
+    /// Print JSON, one object per line (docs/JSON.md)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing on success; errors still go to stderr
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "verbose")]
+    pub quiet: u8,
+    /// Say more on stderr; twice: every chunk
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Filled in by `update --jobs`.
+    #[arg(skip)]
+    pub jobs: Option<usize>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Installs capture and the sync schema into the office's database; repeatable
+    Init,
+    /// Adds, lists and changes branches
+    #[command(subcommand)]
+    Branch(BranchCommand),
+    /// Gives a shop its first full copy, or a new one: clean, id range, copy, BranchSynchronization, verify
+    Clone(CloneArgs),
+    /// Pulls a shop's changes and pushes the office's, for one branch or many
+    #[command(visible_alias = "sync")]
+    Update(UpdateArgs),
+    /// A line per branch: freshness, backlog, last result
+    Status(StatusArgs),
+    /// Past runs with rows, bytes, time and result, newest first
+    History(HistoryArgs),
+    /// Compares counts and digests of every table with the shop; 1 when something differs
+    Verify(VerifyArgs),
+    /// Imports, lists, checks and shows policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// One XML-RPC call by hand
+    #[command(after_help = CALL_HELP)]
+    Call(CallArgs),
+    /// Prints shell completions
+    Completions(CompletionsArgs),
+    /// Prints the manual page
+    Man,
+}
+
+/// `branch ...`
+#[derive(Debug, Subcommand)]
+pub enum BranchCommand {
+    /// Adds a branch
+    Add(BranchAdd),
+    /// All branches
+    List,
+    /// One branch with all its settings
+    Show(BranchName),
+    /// Changes settings of a branch
+    Set(BranchSet),
+    /// Leaves a branch out of `update --all`
+    Pause(BranchName),
+    /// Takes a paused branch in again
+    Resume(BranchName),
+    /// Removes a branch and what is kept for it; its ids are never given out again
+    Remove(BranchRemove),
+}
+
+/// A branch's name.
+#[derive(Debug, Args)]
+pub struct BranchName {
+    /// Name of the branch
+    pub name: String,
+}
+
+/// `branch remove`
+#[derive(Debug, Args)]
+pub struct BranchRemove {
+    /// Name of the branch
+    pub name: String,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `branch add`
+#[derive(Debug, Args)]
+pub struct BranchAdd {
+    /// Name of the branch: letters, digits, dashes, underscores, dots
+    pub name: String,
+    /// Number of the branch [default: the next free one]
+    #[arg(long)]
+    pub id: Option<i64>,
+    /// Where its agent listens, as in http://10.0.17.2:9000
+    #[arg(long, value_name = "URL")]
+    pub url: String,
+    #[command(flatten)]
+    settings: BranchSettings,
+}
+
+impl BranchAdd {
+    /// The settings given.
+    pub fn settings(&self) -> &BranchSettings {
+        &self.settings
+    }
+}
+
+/// `branch set`
+#[derive(Debug, Args)]
+pub struct BranchSet {
+    /// Name of the branch
+    pub name: String,
+    /// Where its agent listens
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    #[command(flatten)]
+    settings: BranchSettings,
+}
+
+impl BranchSet {
+    /// The settings given.
+    pub fn settings(&self) -> &BranchSettings {
+        &self.settings
+    }
+}
+
+/// Settings of a branch that `add` and `set` share. An empty value takes a setting away.
+#[derive(Debug, Default, Args)]
+pub struct BranchSettings {
+    /// User for HTTP Basic
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// File with the password, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Bytes per second that a run may use, as in 3KiB/s
+    #[arg(long, value_name = "RATE")]
+    pub rate_limit: Option<String>,
+    /// Time of day, local, in which the branch may be called, as in 22:00-06:00
+    #[arg(long, value_name = "FROM-TO")]
+    pub window: Option<String>,
+    /// Command that brings the line up before a run
+    #[arg(long, value_name = "CMD")]
+    pub link_up: Option<String>,
+    /// Command that takes the line down after a run, also after a failed one
+    #[arg(long, value_name = "CMD")]
+    pub link_down: Option<String>,
+}
+
+/// `clone`
+#[derive(Debug, Args)]
+pub struct CloneArgs {
+    /// Name of the branch
+    pub name: String,
+    /// Say what would be sent; changes nothing on either side
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Clean even where the shop holds changes that no office has acknowledged: they are put aside, not merged
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `update`
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// Names of branches
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub names: Vec<String>,
+    /// Every branch that is not paused
+    #[arg(long)]
+    pub all: bool,
+    /// Branches updated at one time [default: 4]
+    #[arg(long, value_name = "N", env = "OFFICE_CLIENT_JOBS")]
+    pub jobs: Option<usize>,
+    /// Say what would be pulled and pushed; changes nothing on either side
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also outside the branch's time window, and when it is paused
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Names of branches [default: all]
+    pub names: Vec<String>,
+}
+
+/// `history`
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Name of a branch [default: all]
+    pub name: Option<String>,
+    /// Most lines
+    #[arg(long, short = 'n', value_name = "N", default_value_t = crate::limits::HISTORY_LINES_DEFAULT)]
+    pub limit: i64,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Names of branches
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub names: Vec<String>,
+    /// Every branch that has been cloned
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `policy ...`
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Stores a policy file (or a preset) under its name in the office's database
+    Import {
+        /// A file, or the name of a preset
+        file: String,
+    },
+    /// Names of the stored policies and of the presets
+    List,
+    /// Holds a policy against the office's database
+    Check {
+        /// A file or a name [default: every stored policy]
+        name: Option<String>,
+    },
+    /// Says what flows where
+    Show {
+        /// A file or a name [default: --policy]
+        name: Option<String>,
+        /// The source instead
+        #[arg(long)]
+        toml: bool,
+    },
+}
+
+const CALL_HELP: &str = "\
+Arguments are strings unless they begin with a type:
+  i:5  l:1000000000000  s:text  d:1.5  bool:true  t:2006-01-02T03:04:05Z  b64:text  b64:@file  nil
+
+Examples:
+  office-client call http://127.0.0.1:9000 system.listMethods
+  office-client call http://127.0.0.1:9000 diff i:0";
+
+/// `call`
+#[derive(Debug, Args)]
+pub struct CallArgs {
+    /// Where the server listens
+    pub url: String,
+    /// The method
+    pub method: String,
+    /// Its arguments
+    #[arg(allow_hyphen_values = true)]
+    pub args: Vec<String>,
+    /// User for HTTP Basic
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// File with the password, readable by its owner only
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// `completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Shells with completions.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    #[value(name = "powershell")]
+    PowerShell,
+    Zsh,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sync_is_another_word_for_update() {
+        let cli = Cli::try_parse_from(["office-client", "sync", "a", "b", "--jobs", "2"]).unwrap();
+        let Command::Update(args) = cli.command else { panic!("not update") };
+        assert_eq!((args.names.len(), args.jobs, args.all), (2, Some(2), false));
+    }
+
+    #[test]
+    fn update_wants_names_or_all_and_not_both() {
+        assert!(Cli::try_parse_from(["office-client", "update"]).is_err());
+        assert!(Cli::try_parse_from(["office-client", "update", "a", "--all"]).is_err());
+        assert!(Cli::try_parse_from(["office-client", "update", "--all"]).is_ok());
+    }
+
+    #[test]
+    fn a_misspelt_flag_is_answered_with_a_suggestion() {
+        let error = Cli::try_parse_from(["office-client", "clone", "a", "--forse"]).unwrap_err();
+        assert!(error.to_string().contains("--force"), "{error}");
+    }
+
+    #[test]
+    fn there_is_no_way_to_write_a_password_on_the_command_line() {
+        let help = |command: &mut clap::Command| command.render_long_help().to_string();
+        let mut command = Cli::command();
+        let mut texts = vec![help(&mut command)];
+        for sub in command.get_subcommands_mut() {
+            texts.push(help(sub));
+            texts.extend(sub.get_subcommands_mut().map(help));
+        }
+        assert!(texts.iter().all(|text| !text.contains("--password ")), "{texts:?}");
+    }
+
+    #[test]
+    fn global_options_may_follow_the_command() {
+        let cli = Cli::try_parse_from(["office-client", "status", "--json", "--state-dir", "/x", "-v"]).unwrap();
+        assert!(cli.global.json);
+        assert_eq!(cli.global.verbose, 1);
+    }
+}

@@ -1,0 +1,218 @@
+//! `office-client branch add|list|show|set|pause|resume|remove`
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+
+use replica::office::{Branch, NewBranch};
+
+use super::{Opened, Outcome, policy};
+use crate::cli::{BranchAdd, BranchCommand, BranchRemove, BranchSet, BranchSettings};
+use crate::error::CommandError;
+use crate::link::{Address, read_password};
+use crate::output::{self, Printer, Table};
+use crate::settings::Settings;
+use crate::{driver, units};
+
+/// Runs `branch ...`.
+pub async fn run(command: BranchCommand, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
+    let opened = Opened::open(settings).await?;
+    let result = match command {
+        BranchCommand::Add(args) => add(args, settings, printer, &opened).await,
+        BranchCommand::List => list(printer, &opened).await,
+        BranchCommand::Show(args) => show(&args.name, printer, &opened).await,
+        BranchCommand::Set(args) => set(args, settings, printer, &opened).await,
+        BranchCommand::Pause(args) => pause(&args.name, true, printer, &opened).await,
+        BranchCommand::Resume(args) => pause(&args.name, false, printer, &opened).await,
+        BranchCommand::Remove(args) => remove(&args, printer, &opened).await,
+    };
+    opened.close(result).await
+}
+
+async fn add(args: BranchAdd, settings: &Settings, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+    args.url.parse::<Address>()?;
+    check(args.settings())?;
+    let policy = policy::adopt(&opened.office, &settings.policy).await?;
+    let mut written = BTreeMap::new();
+    apply(args.settings(), &mut written);
+    let new = NewBranch {
+        name: args.name.clone(),
+        id: args.id,
+        url: args.url.clone(),
+        policy,
+        user: args.settings().user.clone(),
+        password_file: absolute(args.settings())?,
+        settings: written,
+    };
+    let branch = opened.office.add_branch(new).await?;
+    printer.object(&output::branch_object(&branch));
+    printer.line(&format!("branch `{}` has number {} and policy `{}`", branch.name, branch.id, branch.policy));
+    Ok(Outcome::Done)
+}
+
+async fn list(printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+    let branches = opened.office.branches().await?;
+    let mut table = Table::new(&["id", "branch", "url", "policy", "cloned", "paused"]);
+    for branch in &branches {
+        printer.object(&output::branch_object(branch));
+        let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+        table.line(vec![
+            branch.id.to_string(),
+            branch.name.clone(),
+            branch.url.clone(),
+            branch.policy.clone(),
+            word(branch.cloned_at.is_some()),
+            word(branch.paused),
+        ]);
+    }
+    if branches.is_empty() {
+        printer.talk("there is no branch yet: `office-client branch add NAME --url URL`");
+    } else {
+        printer.table(&table);
+    }
+    Ok(Outcome::Done)
+}
+
+async fn show(name: &str, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+    let branch = opened.office.branch(name).await?;
+    printer.object(&output::branch_object(&branch));
+    for (name, value) in output::branch_line(&branch) {
+        printer.line(&format!("{name:<14} {value}"));
+    }
+    Ok(Outcome::Done)
+}
+
+async fn set(args: BranchSet, settings: &Settings, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+    let mut branch = opened.office.branch(&args.name).await?;
+    check(args.settings())?;
+    if let Some(url) = args.url.clone() {
+        url.parse::<Address>()?;
+        branch.url = url;
+    }
+    let _lease = opened.office.lease(&branch).await?;
+    if settings.policy_given {
+        branch.policy = policy::adopt(&opened.office, &settings.policy).await?;
+    }
+    if let Some(user) = &args.settings().user {
+        branch.user = (!user.is_empty()).then(|| user.clone());
+    }
+    match &args.settings().password_file {
+        Some(file) if file.as_os_str().is_empty() => branch.password_file = None,
+        Some(_) => branch.password_file = absolute(args.settings())?,
+        None => {}
+    }
+    apply(args.settings(), &mut branch.settings);
+    opened.office.save_branch(&branch).await?;
+    saved(&branch, "is changed", printer);
+    Ok(Outcome::Done)
+}
+
+async fn pause(name: &str, paused: bool, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+    let mut branch = opened.office.branch(name).await?;
+    branch.paused = paused;
+    opened.office.save_branch(&branch).await?;
+    saved(&branch, if paused { "is paused" } else { "takes part again" }, printer);
+    Ok(Outcome::Done)
+}
+
+async fn remove(args: &BranchRemove, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+    let branch = opened.office.branch(&args.name).await?;
+    if !args.yes {
+        confirm(&branch.name)?;
+    }
+    let lease = opened.office.lease(&branch).await?;
+    opened.office.remove_branch(&branch.name).await?;
+    drop(lease);
+    saved(&branch, "is removed", printer);
+    Ok(Outcome::Done)
+}
+
+fn saved(branch: &Branch, what: &str, printer: &Printer) {
+    printer.object(&output::branch_object(branch));
+    printer.line(&format!("branch `{}` {what}", branch.name));
+}
+
+/// What is kept for a branch cannot be brought back: its name must be typed.
+fn confirm(name: &str) -> Result<(), CommandError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(CommandError::usage(format!("removing `{name}` cannot be undone")).with_hint("confirm it with --yes"));
+    }
+    use std::io::Write as _;
+    let mut line = String::new();
+    let _ = write!(std::io::stderr(), "what is kept for `{name}` cannot be brought back; type its name to remove it: ");
+    std::io::stdin().read_line(&mut line).map_err(|error| CommandError::failed(error.to_string()))?;
+    if line.trim() == name { Ok(()) } else { Err(CommandError::usage("the name is another one; nothing was removed")) }
+}
+
+/// Refuses settings that could never work.
+fn check(settings: &BranchSettings) -> Result<(), CommandError> {
+    let wrong = |key: &str, error: String| CommandError::usage(format!("--{key}: {error}"));
+    if let Some(rate) = settings.rate_limit.as_deref().filter(|rate| !rate.is_empty()) {
+        units::parse_rate(rate).map_err(|error| wrong("rate-limit", error))?;
+    }
+    if let Some(window) = settings.window.as_deref().filter(|window| !window.is_empty()) {
+        driver::parse_window(window).map_err(|error| wrong("window", error))?;
+    }
+    if let Some(file) = settings.password_file.as_deref().filter(|file| !file.as_os_str().is_empty()) {
+        read_password(file)?;
+    }
+    if settings.user.as_deref().is_some_and(|user| user.contains(':')) {
+        return Err(CommandError::usage("--user: a colon cannot be part of it"));
+    }
+    Ok(())
+}
+
+/// Takes the settings over; an empty value takes one away.
+fn apply(settings: &BranchSettings, into: &mut BTreeMap<String, String>) {
+    let given = [
+        ("rate_limit", &settings.rate_limit),
+        ("window", &settings.window),
+        ("link_up", &settings.link_up),
+        ("link_down", &settings.link_down),
+    ];
+    for (name, value) in given {
+        match value.as_deref() {
+            Some("") => {
+                into.remove(name);
+            }
+            Some(value) => {
+                into.insert(name.to_owned(), value.to_owned());
+            }
+            None => {}
+        }
+    }
+}
+
+/// The password file from wherever the program is started later.
+fn absolute(settings: &BranchSettings) -> Result<Option<std::path::PathBuf>, CommandError> {
+    match &settings.password_file {
+        Some(file) => std::path::absolute(file)
+            .map(Some)
+            .map_err(|error| CommandError::usage(format!("--password-file {}: {error}", file.display()))),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_value_takes_a_setting_away() {
+        let mut into = BTreeMap::from([("window".to_owned(), "1".to_owned())]);
+        let settings = BranchSettings {
+            window: Some(String::new()),
+            rate_limit: Some("3k".into()),
+            ..BranchSettings::default()
+        };
+        apply(&settings, &mut into);
+        assert_eq!(into, BTreeMap::from([("rate_limit".to_owned(), "3k".to_owned())]));
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_at_once() {
+        let rate = BranchSettings { rate_limit: Some("fast".into()), ..BranchSettings::default() };
+        let window = BranchSettings { window: Some("night".into()), ..BranchSettings::default() };
+        let file = BranchSettings { password_file: Some("/does/not/exist".into()), ..BranchSettings::default() };
+        assert!(check(&rate).is_err() && check(&window).is_err() && check(&file).is_err());
+    }
+}

@@ -1,0 +1,107 @@
+//! The subcommands, one file each.
+
+mod branch;
+mod call;
+mod clone;
+mod completions;
+mod history;
+mod init;
+mod man;
+mod password;
+mod policy;
+mod status;
+mod update;
+mod verify;
+
+use replica::database::Database;
+use replica::office::{Office, OfficeOptions};
+
+pub use status::BranchState;
+
+use crate::cli::{Cli, Command};
+use crate::error::CommandError;
+use crate::output::Printer;
+use crate::settings::Settings;
+use crate::stop::Stop;
+
+/// How a command that ran to its end has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was done.
+    Done,
+    /// A comparison has found differences.
+    Differences,
+    /// Of several branches some have failed.
+    SomeFailed,
+    /// What went wrong has been told already; this is its exit code.
+    Reported(u8),
+}
+
+/// Runs a command.
+pub async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<Outcome, CommandError> {
+    if let Command::Update(args) = &cli.command {
+        cli.global.jobs = args.jobs;
+    }
+    // these need neither a configuration nor a database
+    match &cli.command {
+        Command::Completions(args) => return completions::run(args, printer),
+        Command::Man => return man::run(printer),
+        _ => {}
+    }
+    let settings = Settings::load(&cli.global)?;
+    match cli.command {
+        Command::Init => init::run(&settings, printer).await,
+        Command::Branch(command) => branch::run(command, &settings, printer).await,
+        Command::Clone(args) => clone::run(args, &settings, printer, stop).await,
+        Command::Update(args) => update::run(args, &settings, printer, stop).await,
+        Command::Status(args) => status::run(args, &settings, printer).await,
+        Command::History(args) => history::run(args, &settings, printer).await,
+        Command::Verify(args) => verify::run(args, &settings, printer, stop).await,
+        Command::Policy(command) => policy::run(command, &settings, printer).await,
+        Command::Call(args) => call::run(args, &settings, printer).await,
+        Command::Completions(_) | Command::Man => Ok(Outcome::Done),
+    }
+}
+
+/// The open database of the office.
+struct Opened {
+    office: Office,
+    database: Database,
+}
+
+impl Opened {
+    /// Opens it; `init` must have been run.
+    async fn open(settings: &Settings) -> Result<Self, CommandError> {
+        let database = open_database(settings).await?;
+        let office = Office::open(options(settings, &database)).await?;
+        Ok(Self { office, database })
+    }
+
+    /// Installs the product's schema and opens it.
+    async fn init(settings: &Settings) -> Result<Self, CommandError> {
+        let database = open_database(settings).await?;
+        let office = Office::init(options(settings, &database)).await?;
+        Ok(Self { office, database })
+    }
+
+    /// Lets a private cluster go in an orderly way, and passes a result on.
+    async fn close<T>(self, result: Result<T, CommandError>) -> Result<T, CommandError> {
+        drop(self.office);
+        if let Err(error) = self.database.close().await {
+            tracing::warn!(error = %crate::error::chain(&error), "the private cluster did not stop in an orderly way");
+        }
+        result
+    }
+}
+
+async fn open_database(settings: &Settings) -> Result<Database, CommandError> {
+    std::fs::create_dir_all(&settings.state_dir).map_err(|error| {
+        CommandError::usage(format!("the state directory {} cannot be made: {error}", settings.state_dir.display()))
+            .with_hint("name another one with --state-dir")
+    })?;
+    Ok(Database::open(&settings.database, settings.pg_bindir.clone()).await?)
+}
+
+fn options(settings: &Settings, database: &Database) -> OfficeOptions {
+    OfficeOptions { database: database.clone(), state_dir: settings.state_dir.clone(), id_span: settings.id_span }
+}

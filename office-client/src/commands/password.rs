@@ -1,0 +1,42 @@
+//! Asking for a password at a terminal, without echo.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::process::{Command, Stdio};
+
+use replica::office::Branch;
+
+use crate::error::CommandError;
+
+/// Asks for the password of a branch that has a user and no password file; none when the branch needs no question.
+pub fn ask_for(branch: &Branch) -> Result<Option<String>, CommandError> {
+    match (&branch.user, &branch.password_file) {
+        (Some(user), None) => ask(&format!("password of `{user}` at branch `{}`: ", branch.name)).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Asks a question and reads one line without echo.
+pub fn ask(question: &str) -> Result<String, CommandError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(CommandError::usage("there is no password file, and no terminal to ask at")
+            .with_hint("give one with --password-file; it must be readable by you alone"));
+    }
+    let wrong = |error: std::io::Error| CommandError::failed(format!("the password cannot be read: {error}"));
+    let mut stderr = std::io::stderr();
+    write!(stderr, "{question}").and_then(|()| stderr.flush()).map_err(wrong)?;
+    let quiet = echo(false);
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    if quiet {
+        echo(true);
+        let _ = writeln!(stderr);
+    }
+    read.map_err(wrong)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Switches the terminal's echo; whether that worked.
+fn echo(on: bool) -> bool {
+    let word = if on { "echo" } else { "-echo" };
+    Command::new("stty").arg(word).stdin(Stdio::inherit()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}

@@ -1,0 +1,129 @@
+//! `office-client status`
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use replica::office::{Branch, RunRecord};
+
+use super::{Opened, Outcome};
+use crate::cli::StatusArgs;
+use crate::driver::CLONE_UNFINISHED;
+use crate::error::CommandError;
+use crate::output::{self, Printer, Table};
+use crate::settings::Settings;
+
+/// Runs looked through for the last one of each branch, for every branch there is.
+const RUNS_PER_BRANCH: i64 = 20;
+
+/// How a branch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BranchState {
+    /// Never cloned.
+    New,
+    /// Its clone was begun and not finished.
+    CloneUnfinished,
+    /// Left out of `update --all`.
+    Paused,
+    /// Its last run was done.
+    Ok,
+    /// Its last run failed.
+    Failed,
+    /// Its last run was refused to protect data: someone must look.
+    Refused,
+    /// Its last run did not reach it, or lost the line.
+    Unreachable,
+    /// Its last run was interrupted.
+    Interrupted,
+}
+
+impl BranchState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::CloneUnfinished => "clone-unfinished",
+            Self::Paused => "paused",
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Works it out from the branch and its last run.
+    fn of(branch: &Branch, last: Option<&RunRecord>) -> Self {
+        if branch.paused {
+            return Self::Paused;
+        }
+        if branch.settings.contains_key(CLONE_UNFINISHED) {
+            return Self::CloneUnfinished;
+        }
+        if branch.timestamp.is_none() {
+            return Self::New;
+        }
+        match last.map(|run| run.result.as_str()) {
+            None | Some("done") => Self::Ok,
+            Some("refused") => Self::Refused,
+            Some("unreachable") => Self::Unreachable,
+            Some("interrupted") => Self::Interrupted,
+            Some(_) => Self::Failed,
+        }
+    }
+}
+
+/// A line per branch.
+pub async fn run(args: StatusArgs, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
+    let opened = Opened::open(settings).await?;
+    let result = status(&args, printer, &opened).await;
+    opened.close(result).await
+}
+
+async fn status(args: &StatusArgs, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+    let office = &opened.office;
+    let mut branches = office.branches().await?;
+    for name in &args.names {
+        // an unknown name is an error that names the nearest one
+        office.branch(name).await?;
+    }
+    if !args.names.is_empty() {
+        branches.retain(|branch| args.names.contains(&branch.name));
+    }
+    let last = last_runs(opened, &branches).await?;
+    let now = SystemTime::now();
+    let mut table = Table::new(&["branch", "policy", "shop's changes", "office's changes", "waiting", "last result"]);
+    for branch in &branches {
+        let run = last.get(&branch.name);
+        let state = BranchState::of(branch, run);
+        let backlog = match branch.timestamp {
+            Some(_) => Some(office.backlog(branch).await?.rows),
+            None => None,
+        };
+        printer.object(&output::status_object(branch, state, backlog, run, now));
+        table.line(output::status_cells(branch, state, backlog, run, now));
+    }
+    if branches.is_empty() {
+        printer.talk("there is no branch yet: `office-client branch add NAME --url URL`");
+    } else {
+        printer.table(&table);
+    }
+    Ok(Outcome::Done)
+}
+
+/// The newest run of each branch.
+async fn last_runs(opened: &Opened, branches: &[Branch]) -> Result<BTreeMap<String, RunRecord>, CommandError> {
+    let limit = RUNS_PER_BRANCH.saturating_mul(branches.len().max(1) as i64);
+    let mut last = BTreeMap::new();
+    for (name, run) in opened.office.history(None, limit).await? {
+        last.entry(name).or_insert(run);
+    }
+    for branch in branches {
+        // a branch that runs seldom among many that run often
+        if !last.contains_key(&branch.name)
+            && let Some((name, run)) = opened.office.history(Some(&branch.name), 1).await?.into_iter().next()
+        {
+            last.insert(name, run);
+        }
+    }
+    Ok(last)
+}

@@ -1,0 +1,181 @@
+//! `office-client update NAME...|--all`
+
+use futures_util::StreamExt as _;
+use protocol::session::office::Task;
+use replica::office::Branch;
+
+use super::{Opened, Outcome, password};
+use crate::cli::UpdateArgs;
+use crate::driver::{self, DriveError, Job, Report, RunResult};
+use crate::error::{self, CommandError};
+use crate::exit;
+use crate::output::{self, Board, Printer};
+use crate::settings::Settings;
+use crate::stop::Stop;
+use crate::units;
+
+/// Pulls and pushes, several branches at a time; one that is dead delays no other.
+pub async fn run(
+    args: UpdateArgs,
+    settings: &Settings,
+    printer: &Printer,
+    stop: &Stop,
+) -> Result<Outcome, CommandError> {
+    let opened = Opened::open(settings).await?;
+    let result = update(&args, settings, printer, stop, &opened).await;
+    opened.close(result).await
+}
+
+async fn update(
+    args: &UpdateArgs,
+    settings: &Settings,
+    printer: &Printer,
+    stop: &Stop,
+    opened: &Opened,
+) -> Result<Outcome, CommandError> {
+    let branches = chosen(args, opened).await?;
+    if branches.is_empty() {
+        printer.talk("there is no branch to update");
+        return Ok(Outcome::Done);
+    }
+    let mut passwords = Vec::with_capacity(branches.len());
+    for branch in &branches {
+        // with --all nobody may be there to ask: such a branch fails alone
+        passwords.push(if args.all { None } else { password::ask_for(branch)? });
+    }
+    let board = Board::new(!printer.is_quiet() && !printer.is_json());
+    let jobs = branches.into_iter().zip(passwords).map(|(branch, typed_password)| Job {
+        office: &opened.office,
+        settings,
+        progress: board.branch(&branch.name),
+        branch,
+        stop: stop.clone(),
+        force: args.force,
+        typed_password,
+    });
+    if args.dry_run {
+        return plans(jobs, settings.jobs, printer, &board).await;
+    }
+    stop.expect_graceful();
+    let mut running = futures_util::stream::iter(jobs.map(|job| run_one(job, stop))).buffer_unordered(settings.jobs);
+    let mut reports = Vec::new();
+    while let Some(report) = running.next().await {
+        tell(&report, printer, &board);
+        reports.push(report);
+    }
+    Ok(summary(&reports, printer))
+}
+
+/// A branch whose turn comes after the user has asked to stop is not begun.
+async fn run_one(job: Job<'_>, stop: &Stop) -> Report {
+    if stop.requested() {
+        return Report::not_begun(&job.branch.name, Task::Update, DriveError::Interrupted);
+    }
+    driver::run(job, Task::Update).await
+}
+
+/// The branches named, each once, or all that are not paused and have been cloned.
+async fn chosen(args: &UpdateArgs, opened: &Opened) -> Result<Vec<Branch>, CommandError> {
+    if args.all {
+        let branches = opened.office.branches().await?;
+        return Ok(branches.into_iter().filter(|branch| !branch.paused || args.force).collect());
+    }
+    let mut branches: Vec<Branch> = Vec::new();
+    for name in &args.names {
+        if branches.iter().all(|branch| branch.name != *name) {
+            branches.push(opened.office.branch(name).await?);
+        }
+    }
+    Ok(branches)
+}
+
+async fn plans<'a>(
+    jobs: impl Iterator<Item = Job<'a>>,
+    jobs_max: usize,
+    printer: &Printer,
+    board: &Board,
+) -> Result<Outcome, CommandError> {
+    let planned = jobs.map(|job| async move {
+        let plan = driver::plan(&job, Task::Update).await;
+        job.progress.finish();
+        (job.branch.name.clone(), plan)
+    });
+    let mut running = futures_util::stream::iter(planned).buffer_unordered(jobs_max);
+    let (mut all, mut codes) = (0, Vec::new());
+    while let Some((branch, plan)) = running.next().await {
+        all += 1;
+        board.suspended(|| match plan {
+            Ok(plan) => {
+                printer.object(&output::plan_object(&branch, "update", &plan));
+                output::plan_lines(&branch, "update", &plan).iter().for_each(|line| printer.line(line));
+            }
+            Err(error) => {
+                tell_error(&branch, &error, printer);
+                codes.push(exit::of_drive(&error));
+            }
+        });
+    }
+    Ok(outcome(all, &codes))
+}
+
+/// Tells how one branch went: the result to stdout, an error to stderr.
+pub fn tell(report: &Report, printer: &Printer, board: &Board) {
+    board.suspended(|| {
+        printer.object(&output::report_object(report));
+        match &report.error {
+            None => printer.line(&output::report_line(report)),
+            Some(error) => {
+                let hint = error.hint(&report.branch);
+                printer.error_text(&format!("branch `{}`: {}", report.branch, error::chain(error)), hint.as_deref());
+            }
+        }
+    });
+}
+
+/// Tells that a branch could not even be looked at.
+pub fn tell_error(branch: &str, error: &DriveError, printer: &Printer) {
+    let (text, hint) = (error::chain(error), error.hint(branch));
+    printer.object(&output::error_object(branch, &text, hint.as_deref()));
+    printer.error_text(&format!("branch `{branch}`: {text}"), hint.as_deref());
+}
+
+fn summary(reports: &[Report], printer: &Printer) -> Outcome {
+    let failed: Vec<&Report> = reports.iter().filter(|report| report.error.is_some()).collect();
+    if reports.len() > 1 {
+        let named = |wanted: RunResult| {
+            let names: Vec<&str> =
+                failed.iter().filter(|report| report.result == wanted).map(|report| report.branch.as_str()).collect();
+            (!names.is_empty()).then(|| format!(", {} {} ({})", names.len(), wanted.as_str(), names.join(", ")))
+        };
+        let mut line = format!("{}: {} done", units::count(reports.len() as i64, "branch"), reports.len() - failed.len());
+        for result in [RunResult::Failed, RunResult::Refused, RunResult::Unreachable, RunResult::Interrupted] {
+            line.extend(named(result));
+        }
+        printer.line(&line);
+    }
+    let codes: Vec<u8> = failed.iter().filter_map(|report| report.error.as_ref()).map(exit::of_drive).collect();
+    outcome(reports.len(), &codes)
+}
+
+/// One branch has its own exit code; of several, one that failed makes it 3, and an interruption 130.
+pub fn outcome(all: usize, codes: &[u8]) -> Outcome {
+    match codes {
+        [] => Outcome::Done,
+        [code] if all == 1 => Outcome::Reported(*code),
+        codes if codes.contains(&exit::INTERRUPTED) => Outcome::Reported(exit::INTERRUPTED),
+        _ => Outcome::SomeFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failed_branch_is_never_hidden_by_the_others() {
+        assert_eq!(outcome(3, &[]), Outcome::Done);
+        assert_eq!(outcome(3, &[exit::UNREACHABLE]), Outcome::SomeFailed);
+        assert_eq!(outcome(1, &[exit::UNREACHABLE]), Outcome::Reported(5));
+        assert_eq!(outcome(2, &[exit::FAILED, exit::INTERRUPTED]), Outcome::Reported(130));
+    }
+}

@@ -1,0 +1,102 @@
+//! The configuration file: TOML, every key optional, unknown ones refused with a suggestion.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::CommandError;
+
+/// What the file may say. Command line and environment override it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FileConfig {
+    /// `database`: PostgreSQL URL, or `embedded:DIR`.
+    pub database: Option<String>,
+    /// `pg-bindir`: directory with the server's binaries, for an embedded database.
+    pub pg_bindir: Option<PathBuf>,
+    /// `policy`: the policy that a new branch gets, a file or a name.
+    pub policy: Option<String>,
+    /// `state-dir`: spools, received diffs, the witness.
+    pub state_dir: Option<PathBuf>,
+    /// `jobs`: branches updated at one time.
+    pub jobs: Option<usize>,
+    /// `retry-for`: how long a failing line is tried again without progress, as in `2m`.
+    pub retry_for: Option<String>,
+    /// `timeout`: how long a connection may stay silent, as in `60s`.
+    pub timeout: Option<String>,
+    /// `id-span`: width of a branch's id range.
+    pub id_span: Option<i64>,
+}
+
+const KEYS: &[&str] = &["database", "pg-bindir", "policy", "state-dir", "jobs", "retry-for", "timeout", "id-span"];
+
+/// Reads the file that was named, or the first default one that exists; nothing when there is none.
+pub fn load(named: Option<&Path>) -> Result<FileConfig, CommandError> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => match default_paths().into_iter().find(|path| path.exists()) {
+            Some(path) => path,
+            None => return Ok(FileConfig::default()),
+        },
+    };
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| CommandError::usage(format!("the configuration {} cannot be read: {error}", path.display())))?;
+    parse(&text, &path.display().to_string())
+}
+
+fn default_paths() -> Vec<PathBuf> {
+    let user = crate::settings::config_home().map(|home| home.join("office-client/office-client.toml"));
+    user.into_iter().chain([PathBuf::from("/etc/office-client/office-client.toml")]).collect()
+}
+
+fn parse(text: &str, name: &str) -> Result<FileConfig, CommandError> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        let unknown = error.message().strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        match unknown {
+            Some(key) => {
+                let error = CommandError::usage(format!("{name}: line {line}: unknown key `{key}`"));
+                match nearest(key, KEYS.iter().copied()) {
+                    Some(meant) => error.with_hint(format!("did you mean `{meant}`?")),
+                    None => error.with_hint(format!("the keys are {}", KEYS.join(", "))),
+                }
+            }
+            None => CommandError::usage(format!("{name}: line {line}: {}", error.message())),
+        }
+    })
+}
+
+/// The candidate that was probably meant, if one is near enough.
+pub fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(written, candidate), candidate))
+        .filter(|(likeness, _)| *likeness >= 0.5)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_a_line_and_a_suggestion() {
+        let error = parse("database = \"embedded:/x\"\nstatedir = \"/y\"\n", "c.toml").unwrap_err();
+        assert_eq!(error.to_string(), "c.toml: line 2: unknown key `statedir`");
+        assert_eq!(error.hint().as_deref(), Some("did you mean `state-dir`?"));
+    }
+
+    #[test]
+    fn every_key_is_read_under_its_documented_name() {
+        let text = "database='a'\npg-bindir='/b'\npolicy='shop'\nstate-dir='/s'\njobs=3\nretry-for='1m'\ntimeout='9s'\nid-span=7\n";
+        let config = parse(text, "c.toml").unwrap();
+        assert_eq!((config.jobs, config.id_span), (Some(3), Some(7)));
+        assert!(KEYS.iter().all(|key| text.contains(&format!("{key}="))), "a key without a test");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_names_its_line() {
+        let error = parse("\njobs = \"many\"\n", "c.toml").unwrap_err();
+        assert!(error.to_string().starts_with("c.toml: line 2: "), "{error}");
+    }
+}

@@ -1,0 +1,91 @@
+//! What only a clone does: freeze a full copy, clean the shop, give it its ids, record it, compare.
+
+use protocol::methods::{Clean, CleanWith, SetIdStart};
+use protocol::session::office::Event;
+
+use super::killpoints::reach;
+use super::{CLONE_UNFINISHED, Drive, DriveError, Report, verify};
+use crate::link::Patience;
+
+impl Drive<'_> {
+    pub(super) async fn freeze_clone(&mut self) -> Result<Event, DriveError> {
+        self.job.progress.phase("freezing a copy");
+        let outgoing = self.job.office.freeze_clone(&self.job.branch).await?;
+        reach("office.clone.frozen");
+        let event = Event::Frozen { resumed: outgoing.resumed, bytes: outgoing.stream.bytes };
+        self.outgoing = Some(outgoing);
+        Ok(event)
+    }
+
+    /// From here on the shop's tables may be empty: no update may run before the clone is finished.
+    pub(super) async fn mark_started(&mut self) -> Result<Event, DriveError> {
+        let key = self.outgoing()?.key.clone();
+        self.job.branch.settings.insert(CLONE_UNFINISHED.to_owned(), key);
+        self.job.office.save_branch(&self.job.branch).await?;
+        reach("office.clone.marked");
+        Ok(Event::Done)
+    }
+
+    pub(super) async fn give_range(&mut self, fresh: bool) -> Result<Event, DriveError> {
+        // nobody knows which ids a shop had used that is cloned again, so it gets others
+        let fresh = fresh && self.job.branch.cloned_at.is_some();
+        self.job.branch.id_range = Some(self.job.office.id_range(&self.job.branch, fresh).await?);
+        reach("office.clone.ranged");
+        Ok(Event::Done)
+    }
+
+    pub(super) async fn clean(&mut self) -> Result<Event, DriveError> {
+        self.job.progress.phase("cleaning the shop");
+        reach("office.clone.clean.before");
+        // a peer with the base methods alone takes no option
+        if self.job.force && self.facts.is_some() {
+            self.peer.ask(&CleanWith { force: true }, Patience::Work).await?;
+        } else {
+            self.peer.ask(&Clean, Patience::Work).await?;
+        }
+        reach("office.clone.cleaned");
+        Ok(Event::Done)
+    }
+
+    pub(super) async fn set_id_start(&mut self) -> Result<Event, DriveError> {
+        let Some((low, _)) = self.job.branch.id_range else {
+            return Err(DriveError::Confused("no id range".into()));
+        };
+        self.peer.ask(&SetIdStart { id: low }, Patience::Work).await?;
+        reach("office.clone.setidstart");
+        Ok(Event::Done)
+    }
+
+    pub(super) async fn record_clone(&mut self, report: &mut Report) -> Result<Event, DriveError> {
+        let timestamp = match &self.diff {
+            Some(diff) => diff.watermark.clone(),
+            // from a base peer: the watermark of what it had to say, or 0 until it says something
+            None => self.since.clone(),
+        };
+        let outgoing = self.outgoing()?.clone();
+        let incarnation = self.facts.as_ref().map(|facts| facts.incarnation.as_str()).filter(|id| !id.is_empty());
+        reach("office.clone.record.before");
+        self.job.office.record_clone(&self.job.branch, &outgoing, &timestamp, incarnation).await?;
+        reach("office.clone.recorded");
+        // read anew: the record has changed what save_branch must not write back
+        let mut branch = self.job.office.branch(&self.job.branch.name).await?;
+        if branch.settings.remove(CLONE_UNFINISHED).is_some() {
+            self.job.office.save_branch(&branch).await?;
+        }
+        self.job.branch = branch;
+        report.pushed_rows = i64::try_from(outgoing.stream.rows).unwrap_or(i64::MAX);
+        Ok(Event::Done)
+    }
+
+    pub(super) async fn compare(&mut self, report: &mut Report) -> Result<Event, DriveError> {
+        self.job.progress.phase("comparing");
+        let comparison = verify::compare(&mut self.peer, self.job.office, &self.job.branch).await?;
+        let differing = comparison.differing().count();
+        let explained = comparison.waiting_rows > 0;
+        report.comparison = Some(comparison);
+        if differing > 0 && !explained {
+            return Err(DriveError::Differs(differing));
+        }
+        Ok(Event::Done)
+    }
+}

@@ -1,0 +1,85 @@
+//! What a run would do, without doing it: the figures of frozen streams, which are exact.
+
+use protocol::methods::{DiffOpen, DiffOptions};
+use protocol::session::office::Task;
+use replica::office::Outgoing;
+
+use super::{DriveError, Job, check_state, greet, link_hooks};
+use crate::link::Patience;
+
+/// What a run would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Rows that would be pulled; none when the peer offers no figures before it sends.
+    pub pull_rows: Option<i64>,
+    /// Bytes that would be pulled, compressed.
+    pub pull_bytes: Option<i64>,
+    /// Rows that would be sent.
+    pub push_rows: u64,
+    /// Bytes that would be sent, compressed.
+    pub push_bytes: u64,
+    /// Rows that would be sent, by table.
+    pub push_tables: Vec<(String, u64)>,
+}
+
+/// Finds out what a run would do. The lease keeps a real run from being disturbed; business tables, acknowledgements
+/// and sequences stay as they are on both sides.
+pub async fn plan(job: &Job<'_>, task: Task) -> Result<Plan, DriveError> {
+    let _lease = job.office.lease(&job.branch).await?;
+    match task {
+        Task::Clone => plan_clone(job).await,
+        Task::Update => {
+            check_state(job, task)?;
+            link_hooks::up(&job.branch).await?;
+            let result = plan_update(job).await;
+            link_hooks::down(&job.branch).await;
+            result
+        }
+    }
+}
+
+async fn plan_clone(job: &Job<'_>) -> Result<Plan, DriveError> {
+    let outgoing = job.office.freeze_clone(&job.branch).await?;
+    let plan = with_push(Plan::default(), &outgoing);
+    give_back(job, outgoing).await?;
+    Ok(plan)
+}
+
+async fn plan_update(job: &Job<'_>) -> Result<Plan, DriveError> {
+    let mut peer = super::peer(job)?;
+    let facts = greet::greet(&mut peer, job.office, &job.branch).await?;
+    if let Some(facts) = &facts {
+        greet::check_incarnation(&job.branch, facts)?;
+    }
+    let mut plan = Plan::default();
+    if peer.abilities().frozen_diffs {
+        let since = job.branch.timestamp.clone().unwrap_or_else(|| "0".to_owned());
+        let call = DiffOpen { since, options: Some(DiffOptions::default()) };
+        let diff = peer.ask(&call, Patience::Work).await?;
+        plan.pull_rows = Some(diff.rows);
+        plan.pull_bytes = Some(if diff.rows == 0 { 0 } else { diff.bytes });
+    }
+    if let Some(outgoing) = job.office.freeze_push(&job.branch).await? {
+        plan = with_push(plan, &outgoing);
+        give_back(job, outgoing).await?;
+    }
+    Ok(plan)
+}
+
+fn with_push(plan: Plan, outgoing: &Outgoing) -> Plan {
+    let tables = outgoing.stream.tables.iter().filter(|(_, rows)| *rows > 0);
+    Plan {
+        push_rows: outgoing.stream.rows,
+        push_bytes: outgoing.stream.bytes,
+        push_tables: tables.map(|(table, rows)| (table.to_string(), *rows)).collect(),
+        ..plan
+    }
+}
+
+/// A stream that only this question has frozen goes; one that an interrupted run left is still needed.
+async fn give_back(job: &Job<'_>, outgoing: Outgoing) -> Result<(), DriveError> {
+    if !outgoing.resumed {
+        job.office.drop_outgoing(&job.branch, &outgoing).await?;
+    }
+    Ok(())
+}

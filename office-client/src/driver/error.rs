@@ -1,0 +1,111 @@
+//! Why a run of one branch ended early.
+
+use replica::ReplicaError;
+
+use crate::link::LinkError;
+
+/// A run ended early. Nothing is half applied on either side, and the next run goes on where this one stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The line, or the agent at its end.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The office's database.
+    #[error("the office's database: {0}")]
+    Replica(#[from] ReplicaError),
+    /// The user stopped it.
+    #[error("interrupted at a clean place")]
+    Interrupted,
+    /// The agent serves another branch.
+    #[error("the agent at this URL is branch `{theirs}`")]
+    WrongShop {
+        /// What it calls itself.
+        theirs: String,
+    },
+    /// The two ends would treat tables differently.
+    #[error("the shop works under another policy: `{theirs}` there, `{ours}` here, and they do not mean the same")]
+    PolicyDiffers {
+        /// Name of the office's policy for the branch.
+        ours: String,
+        /// Name of the shop's.
+        theirs: String,
+    },
+    /// The shop's database is not the one that was cloned: restored from a backup, or replaced.
+    #[error("the shop's database has another history than the one that was cloned: it was restored or replaced")]
+    OtherIncarnation,
+    /// An update of a branch that was never cloned.
+    #[error("it has never been cloned")]
+    NeverCloned,
+    /// An update of a branch whose clone was begun and not finished.
+    #[error("its clone was begun and never finished")]
+    CloneUnfinished,
+    /// The branch is paused.
+    #[error("it is paused")]
+    Paused,
+    /// It may not be called now.
+    #[error("it may be called in the window {window} only")]
+    OutsideWindow {
+        /// The window as configured.
+        window: String,
+    },
+    /// Its settings cannot work.
+    #[error("{0}")]
+    Unusable(String),
+    /// The shop kept asking to come back later.
+    #[error("the shop is busy: {0}")]
+    Busy(String),
+    /// What was received is not what the shop had announced, more than once.
+    #[error("what arrives is damaged again and again: its SHA-256 is not the announced one")]
+    Damaged,
+    /// One of the two programs is wrong.
+    #[error("the two ends do not understand each other ({0})")]
+    Confused(String),
+    /// A file of ours cannot be read or written.
+    #[error("cannot {what}")]
+    File {
+        /// What was tried, and on which file.
+        what: String,
+        /// The operating system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// After a clone, both ends do not agree.
+    #[error("{0} of its tables differ from the office's after the clone")]
+    Differs(usize),
+    /// The command that brings the line up has failed.
+    #[error("the command `{command}` failed: {reason}")]
+    Hook {
+        /// The command.
+        command: String,
+        /// How it ended.
+        reason: String,
+    },
+}
+
+impl DriveError {
+    /// What to do about it.
+    pub fn hint(&self, branch: &str) -> Option<String> {
+        Some(match self {
+            Self::Link(error) => return error.hint(),
+            Self::Replica(error) => return crate::error::replica_hint(error),
+            Self::Interrupted => "the same command goes on where this one stopped".to_owned(),
+            Self::WrongShop { .. } => {
+                format!("correct the URL with `office-client branch set {branch} --url URL`, or the agent's `--branch`")
+            }
+            Self::PolicyDiffers { ours, .. } => {
+                format!("give both the same file: `office-client policy show {ours} --toml` prints the office's")
+            }
+            Self::OtherIncarnation => format!(
+                "`office-client verify {branch}` shows what differs; `office-client clone {branch}` makes the shop anew"
+            ),
+            Self::NeverCloned | Self::CloneUnfinished => format!("run `office-client clone {branch}`"),
+            Self::Paused => format!("run `office-client branch resume {branch}`, or insist with --force"),
+            Self::OutsideWindow { .. } => "insist with --force".to_owned(),
+            Self::Unusable(_) => format!("mend it with `office-client branch set {branch}`"),
+            Self::Busy(_) => "try again later: nothing was lost".to_owned(),
+            Self::Differs(_) => format!("`office-client verify {branch}` lists them"),
+            Self::Damaged | Self::Confused(_) => "run it again with -vv and look at the agent's log too".to_owned(),
+            Self::File { .. } | Self::Hook { .. } => return None,
+        })
+    }
+}

@@ -1,0 +1,277 @@
+//! Drives a branch: performs what the state machine of `protocol` decides, one action at a time, over a line that may drop.
+
+mod clone;
+mod dry_run;
+mod error;
+mod greet;
+mod killpoints;
+mod link_hooks;
+mod pull;
+mod push;
+mod receive;
+mod report;
+mod send;
+mod sizer;
+mod verify;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use protocol::fault::Fault;
+use protocol::methods::{FrozenDiff, HelloReply};
+use protocol::session::office::{Action, Ending, Event, Run, Task};
+use replica::office::{Branch, Office, Outgoing, RunRecord};
+
+pub use dry_run::{Plan, plan};
+pub use error::DriveError;
+pub use report::{Report, RunResult};
+pub use link_hooks::parse_window;
+#[cfg(test)]
+pub use verify::Difference;
+pub use verify::{Comparison, verify};
+
+use crate::link::{self, Client, Credentials, LinkError, LinkSettings, Peer, Retry};
+use crate::output::Progress;
+use crate::settings::Settings;
+use crate::stop::Stop;
+
+/// Name of the setting that marks a branch whose clone was begun and not finished.
+pub const CLONE_UNFINISHED: &str = "clone_unfinished";
+
+/// What one run needs.
+pub struct Job<'a> {
+    /// The office's database.
+    pub office: &'a Office,
+    /// The settings of the program.
+    pub settings: &'a Settings,
+    /// The branch.
+    pub branch: Branch,
+    /// Whether to stop.
+    pub stop: Stop,
+    /// Where progress is shown.
+    pub progress: Progress,
+    /// Whether the user insists: outside the time window, on a paused branch, on a clean that the shop refuses.
+    pub force: bool,
+    /// The password that was typed, for a branch with a user and without a password file.
+    pub typed_password: Option<String>,
+}
+
+/// Runs a clone or an update of one branch, records it, and says how it went.
+pub async fn run(job: Job<'_>, task: Task) -> Report {
+    let office = job.office;
+    let branch = job.branch.clone();
+    let started_at = SystemTime::now();
+    let began = tokio::time::Instant::now();
+    let mut report = Report::new(&branch.name, task);
+    let result = run_leased(job, task, &mut report).await;
+    report.finish(result, began.elapsed());
+    if report.was_begun {
+        let record = RunRecord {
+            kind: report.kind.to_owned(),
+            result: report.result.as_str().to_owned(),
+            pulled_rows: report.pulled_rows,
+            pushed_rows: report.pushed_rows,
+            sent_bytes: i64::try_from(report.sent_bytes).unwrap_or(i64::MAX),
+            received_bytes: i64::try_from(report.received_bytes).unwrap_or(i64::MAX),
+            started_at,
+            seconds: report.seconds,
+            error: report.error.as_ref().map(|error| crate::error::chain(error)),
+        };
+        if let Err(error) = office.record_run(&branch, &record).await {
+            tracing::warn!(branch = %branch.name, error = %crate::error::chain(&error), "the run is missing in the history");
+        }
+    }
+    report
+}
+
+async fn run_leased(job: Job<'_>, task: Task, report: &mut Report) -> Result<(), DriveError> {
+    link_hooks::check_window(&job)?;
+    check_state(&job, task)?;
+    let lease = job.office.lease(&job.branch).await?;
+    report.was_begun = true;
+    let branch = job.branch.clone();
+    link_hooks::up(&branch).await?;
+    let mut drive = match Drive::new(job) {
+        Ok(drive) => drive,
+        Err(error) => {
+            link_hooks::down(&branch).await;
+            return Err(error);
+        }
+    };
+    let result = drive.run(task, report).await;
+    report.sent_bytes = drive.peer.client().counters().sent();
+    report.received_bytes = drive.peer.client().counters().received();
+    drive.job.progress.finish();
+    link_hooks::down(&branch).await;
+    drop(lease);
+    result
+}
+
+/// What forbids a run before anything is dialled.
+fn check_state(job: &Job<'_>, task: Task) -> Result<(), DriveError> {
+    if job.branch.paused && !job.force {
+        return Err(DriveError::Paused);
+    }
+    if task == Task::Update {
+        if job.branch.settings.contains_key(CLONE_UNFINISHED) {
+            return Err(DriveError::CloneUnfinished);
+        }
+        if job.branch.timestamp.is_none() {
+            return Err(DriveError::NeverCloned);
+        }
+    }
+    Ok(())
+}
+
+/// Makes the link to a branch's agent.
+pub fn peer(job: &Job<'_>) -> Result<Peer, DriveError> {
+    let branch = &job.branch;
+    let credentials = match (&branch.user, &branch.password_file, &job.typed_password) {
+        (Some(user), Some(file), _) => Some(Credentials::new(user, &link::read_password(file)?)),
+        (Some(user), None, Some(password)) => Some(Credentials::new(user, password)),
+        (Some(user), None, None) => {
+            return Err(DriveError::Unusable(format!("user `{user}` has no password file")));
+        }
+        (None, ..) => None,
+    };
+    let rate_limit = match branch.settings.get("rate_limit") {
+        Some(text) => Some(crate::units::parse_rate(text).map_err(DriveError::Unusable)?),
+        None => None,
+    };
+    let client = Client::new(LinkSettings {
+        address: branch.url.parse()?,
+        credentials,
+        silence_max: job.settings.timeout,
+        rate_limit,
+        temporary_dir: job.settings.state_dir.join("received"),
+    });
+    let retry = Retry::new(job.stop.clone(), job.settings.retry_for, job.settings.retry_for_given);
+    Ok(Peer::new(client, retry))
+}
+
+/// One run, with everything that the state machine does not want to know.
+struct Drive<'a> {
+    job: Job<'a>,
+    peer: Peer,
+    /// What the peer says about itself.
+    facts: Option<HelloReply>,
+    /// The frozen clone or push.
+    outgoing: Option<Outgoing>,
+    /// Number of the session at the shop.
+    sid: Option<i64>,
+    /// The open diff of the shop.
+    diff: Option<FrozenDiff>,
+    /// The file with what was received.
+    received: Option<PathBuf>,
+    /// Value to pass as `since`.
+    since: String,
+    /// The last fault, which explains why a run was refused.
+    fault: Option<Fault>,
+    sizer: sizer::Sizer,
+    busy_since: Option<tokio::time::Instant>,
+}
+
+impl<'a> Drive<'a> {
+    fn new(job: Job<'a>) -> Result<Self, DriveError> {
+        let peer = peer(&job)?;
+        Ok(Self {
+            job,
+            peer,
+            facts: None,
+            outgoing: None,
+            sid: None,
+            diff: None,
+            received: None,
+            since: "0".to_owned(),
+            fault: None,
+            sizer: sizer::Sizer::new(),
+            busy_since: None,
+        })
+    }
+
+    async fn run(&mut self, task: Task, report: &mut Report) -> Result<(), DriveError> {
+        // a clone takes everything since `clean`, an update what came after the last one
+        if task == Task::Update {
+            self.since = self.job.branch.timestamp.clone().unwrap_or_else(|| "0".to_owned());
+        }
+        let (mut state, mut action) = Run::new(task).step(Event::Begin);
+        loop {
+            if let Action::End(ending) = action {
+                return self.ended(ending, action);
+            }
+            if self.job.stop.requested() {
+                return Err(DriveError::Interrupted);
+            }
+            tracing::debug!(branch = %self.job.branch.name, action = ?action, "next");
+            let event = match self.perform(action, task, report).await {
+                Ok(event) => event,
+                Err(DriveError::Link(LinkError::Refused(fault))) => {
+                    let code = self.peer.meaning(&fault);
+                    tracing::info!(branch = %self.job.branch.name, fault = fault.code, action = ?action, "the shop refused");
+                    self.fault = Some(fault);
+                    Event::Refused(code)
+                }
+                Err(DriveError::Link(LinkError::Stopped)) => return Err(DriveError::Interrupted),
+                Err(error) => return Err(error),
+            };
+            if !matches!(action, Action::Wait) && !matches!(event, Event::Refused(_)) {
+                self.busy_since = None;
+            }
+            (state, action) = state.step(event);
+        }
+    }
+
+    async fn perform(&mut self, action: Action, task: Task, report: &mut Report) -> Result<Event, DriveError> {
+        match action {
+            Action::Greet => self.greet(task).await,
+            Action::FreezeClone => self.freeze_clone().await,
+            Action::FreezePush => self.freeze_push().await,
+            Action::Discard => self.discard().await,
+            Action::MarkStarted => self.mark_started().await,
+            Action::GiveRange { fresh } => self.give_range(fresh).await,
+            Action::Clean => self.clean().await,
+            Action::SetIdStart => self.set_id_start().await,
+            Action::Prepare => self.prepare(task).await,
+            Action::AskStatus => self.ask_status().await,
+            Action::Abort => self.abort().await,
+            Action::Send { seq, offset } => self.send(seq, offset).await,
+            Action::Finish => self.finish().await,
+            Action::Wait => self.wait().await,
+            Action::RecordPush => self.record_push(report).await,
+            Action::OpenDiff => self.open_diff().await,
+            Action::ReceiveDiff => self.receive().await,
+            Action::ApplyDiff => self.apply_diff(report).await,
+            Action::Advance => self.advance().await,
+            Action::AskDiff => self.ask_diff().await,
+            Action::ApplyAnswer => self.apply_answer(report).await,
+            Action::RecordClone => self.record_clone(report).await,
+            Action::Compare => self.compare(report).await,
+            Action::End(ending) => self.ended(ending, action).map(|()| Event::Done),
+        }
+    }
+
+    /// Puts an ending into words.
+    fn ended(&mut self, ending: Ending, action: Action) -> Result<(), DriveError> {
+        match ending {
+            Ending::Done => Ok(()),
+            Ending::Refused => match self.fault.take() {
+                Some(fault) => Err(DriveError::Link(LinkError::Refused(fault))),
+                None => Err(DriveError::Confused(format!("{action:?} without a fault"))),
+            },
+            Ending::Busy => Err(DriveError::Busy(self.fault.take().map(|fault| fault.message).unwrap_or_default())),
+            Ending::Lost => Err(DriveError::Link(LinkError::unknown("the same request", "the line dropped again and again"))),
+            Ending::Damaged => Err(DriveError::Damaged),
+            Ending::Confused => Err(DriveError::Confused(format!("{action:?}"))),
+        }
+    }
+
+    /// The stream that is being sent.
+    fn outgoing(&self) -> Result<&Outgoing, DriveError> {
+        self.outgoing.as_ref().ok_or_else(|| DriveError::Confused("no frozen stream".into()))
+    }
+
+    /// The session at the shop.
+    fn sid(&self) -> Result<i64, DriveError> {
+        self.sid.ok_or_else(|| DriveError::Confused("no session".into()))
+    }
+}

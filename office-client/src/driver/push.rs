@@ -1,0 +1,124 @@
+//! The way to the shop: a frozen stream goes into a session there, and is applied whole or not at all.
+
+use protocol::fault::{Fault, FaultCode};
+use protocol::methods::{PrepareOptions, SessionKind, SqlAbort, SqlFinish, SqlPrepare, SqlStatus};
+use protocol::session::office::{Event, RemoteState, Task};
+
+use super::killpoints::reach;
+use super::{Drive, DriveError, Report};
+use crate::limits::BUSY_DURATION_MAX;
+use crate::link::{LinkError, Patience};
+
+/// Pause between two questions to a shop that is applying or busy.
+const WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Drive<'_> {
+    pub(super) async fn freeze_push(&mut self) -> Result<Event, DriveError> {
+        self.job.progress.phase("looking for changes");
+        // a pull may have changed what the branch is known to have
+        let branch = self.job.office.branch(&self.job.branch.name).await?;
+        self.job.branch = branch;
+        let Some(outgoing) = self.job.office.freeze_push(&self.job.branch).await? else {
+            return Ok(Event::NothingToSend);
+        };
+        reach("office.push.frozen");
+        let event = Event::Frozen { resumed: outgoing.resumed, bytes: outgoing.stream.bytes };
+        self.outgoing = Some(outgoing);
+        Ok(event)
+    }
+
+    pub(super) async fn discard(&mut self) -> Result<Event, DriveError> {
+        if let Some(outgoing) = self.outgoing.take() {
+            self.job.office.drop_outgoing(&self.job.branch, &outgoing).await?;
+            reach("office.push.dropped");
+        }
+        self.sid = None;
+        Ok(Event::Done)
+    }
+
+    pub(super) async fn prepare(&mut self, task: Task) -> Result<Event, DriveError> {
+        let options = if self.peer.abilities().keyed_sessions {
+            let kind = match task {
+                Task::Clone => SessionKind::Clone,
+                Task::Update => SessionKind::Update,
+            };
+            let base = match task {
+                Task::Clone => None,
+                Task::Update => self.job.branch.timestamp.clone(),
+            };
+            Some(PrepareOptions { key: Some(self.outgoing()?.key.clone()), kind: Some(kind), base, ..Default::default() })
+        } else {
+            None
+        };
+        let sid = self.peer.ask(&SqlPrepare { options }, Patience::Quick).await?;
+        self.sid = Some(sid);
+        reach("office.push.prepared");
+        Ok(Event::Prepared)
+    }
+
+    pub(super) async fn ask_status(&mut self) -> Result<Event, DriveError> {
+        let sid = self.sid()?;
+        let status = self.peer.ask(&SqlStatus { sid }, Patience::Quick).await?;
+        let Some(state) = RemoteState::from_wire(&status.state) else {
+            return Err(DriveError::Confused(format!("session state `{}`", status.state)));
+        };
+        if state == RemoteState::Refused {
+            let why = status.error.unwrap_or_else(|| "the session was refused".to_owned());
+            self.fault = Some(Fault::new(FaultCode::StatementFailed, why));
+        }
+        Ok(Event::Status {
+            state,
+            next_seq: u64::try_from(status.next_seq).unwrap_or(0),
+            bytes: u64::try_from(status.bytes).unwrap_or(0),
+        })
+    }
+
+    pub(super) async fn abort(&mut self) -> Result<Event, DriveError> {
+        let sid = self.sid()?;
+        self.peer.ask(&SqlAbort { sid }, Patience::Quick).await?;
+        Ok(Event::Done)
+    }
+
+    pub(super) async fn finish(&mut self) -> Result<Event, DriveError> {
+        self.job.progress.phase("the shop applies");
+        let sid = self.sid()?;
+        reach("office.push.finish.before");
+        // a peer that tells the state of a session is asked for it; another one keeps the line until it is done
+        let patience = if self.peer.abilities().keyed_sessions { Patience::Quick } else { Patience::Work };
+        match self.peer.once(&SqlFinish { sid }, patience).await {
+            Ok(_) => {
+                reach("office.push.finished");
+                Ok(Event::Done)
+            }
+            Err(error @ (LinkError::Failed { .. } | LinkError::Unknown { .. })) => {
+                self.peer.pause(error).await?;
+                Ok(Event::Lost)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn wait(&mut self) -> Result<Event, DriveError> {
+        let now = tokio::time::Instant::now();
+        let since = *self.busy_since.get_or_insert(now);
+        if now.duration_since(since) > BUSY_DURATION_MAX {
+            let why = self.fault.take().map_or_else(|| "it is still applying".to_owned(), |fault| fault.message);
+            return Err(DriveError::Busy(why));
+        }
+        self.job.progress.phase("waiting for the shop");
+        tokio::select! {
+            () = tokio::time::sleep(WAIT) => Ok(Event::Done),
+            () = self.job.stop.wait() => Err(DriveError::Interrupted),
+        }
+    }
+
+    pub(super) async fn record_push(&mut self, report: &mut Report) -> Result<Event, DriveError> {
+        let outgoing = self.outgoing()?.clone();
+        reach("office.push.record.before");
+        self.job.office.record_push(&self.job.branch, &outgoing).await?;
+        reach("office.push.recorded");
+        report.pushed_rows += i64::try_from(outgoing.stream.rows).unwrap_or(i64::MAX);
+        self.outgoing = None;
+        Ok(Event::Done)
+    }
+}

@@ -1,0 +1,112 @@
+//! How a run went.
+
+use std::time::Duration;
+
+use protocol::session::office::Task;
+
+use super::verify::Comparison;
+use super::DriveError;
+use crate::exit;
+
+/// The result of a run, as the history and `--json` name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunResult {
+    /// Everything was done.
+    Done,
+    /// Something went wrong.
+    Failed,
+    /// It was refused to protect data.
+    Refused,
+    /// The shop could not be reached, or the line was lost.
+    Unreachable,
+    /// The user stopped it.
+    Interrupted,
+}
+
+impl RunResult {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// One run of one branch.
+#[derive(Debug)]
+pub struct Report {
+    /// Name of the branch.
+    pub branch: String,
+    /// `clone` or `update`.
+    pub kind: &'static str,
+    /// How it ended.
+    pub result: RunResult,
+    /// Rows taken in from the shop.
+    pub pulled_rows: i64,
+    /// Rows that the shop has taken in.
+    pub pushed_rows: i64,
+    /// Rows waiting in quarantine because of this run.
+    pub quarantined: i64,
+    /// Conflicts it recorded.
+    pub conflicts: i64,
+    /// Bytes sent on the wire.
+    pub sent_bytes: u64,
+    /// Bytes received from the wire.
+    pub received_bytes: u64,
+    /// Its duration.
+    pub seconds: f64,
+    /// The comparison after a clone.
+    pub comparison: Option<Comparison>,
+    /// Why it ended early.
+    pub error: Option<DriveError>,
+    /// Whether the branch was taken, so that the run belongs into the history.
+    pub was_begun: bool,
+}
+
+impl Report {
+    pub(super) fn new(branch: &str, task: Task) -> Self {
+        Self {
+            branch: branch.to_owned(),
+            kind: match task {
+                Task::Clone => "clone",
+                Task::Update => "update",
+            },
+            result: RunResult::Failed,
+            pulled_rows: 0,
+            pushed_rows: 0,
+            quarantined: 0,
+            conflicts: 0,
+            sent_bytes: 0,
+            received_bytes: 0,
+            seconds: 0.0,
+            comparison: None,
+            error: None,
+            was_begun: false,
+        }
+    }
+
+    /// A run that was not even begun.
+    pub fn not_begun(branch: &str, task: Task, error: DriveError) -> Self {
+        let mut report = Self::new(branch, task);
+        report.finish(Err(error), Duration::ZERO);
+        report
+    }
+
+    pub(super) fn finish(&mut self, result: Result<(), DriveError>, elapsed: Duration) {
+        self.seconds = elapsed.as_secs_f64();
+        self.result = match &result {
+            Ok(()) => RunResult::Done,
+            Err(error) => match exit::of_drive(error) {
+                exit::INTERRUPTED => RunResult::Interrupted,
+                exit::UNREACHABLE => RunResult::Unreachable,
+                exit::PROTECTED => RunResult::Refused,
+                _ => RunResult::Failed,
+            },
+        };
+        self.error = result.err();
+    }
+}

@@ -1,0 +1,76 @@
+//! Sending a frozen stream in chunks, from wherever the shop has it.
+
+use protocol::fault::FaultCode;
+use protocol::session::office::Event;
+use tokio::time::Instant;
+
+use super::killpoints::reach;
+use super::{Drive, DriveError};
+use crate::link::LinkError;
+
+impl Drive<'_> {
+    /// Sends from `offset`, the next chunk being number `seq`. After a loss the state machine asks where to go on.
+    pub(super) async fn send(&mut self, seq: u64, offset: u64) -> Result<Event, DriveError> {
+        let stream = self.outgoing()?.stream.clone();
+        let sid = self.sid()?;
+        let counts = self.peer.abilities().keyed_sessions;
+        let (mut seq, mut offset) = (seq, offset);
+        self.job.progress.bytes("sending", stream.bytes, offset);
+        while offset < stream.bytes {
+            if self.job.stop.requested() {
+                return Err(DriveError::Interrupted);
+            }
+            let length = if counts { self.sizer.bytes() } else { member_length(&stream.members, offset) };
+            let data = self.job.office.spool().read(&stream, offset, length).await?;
+            if data.is_empty() {
+                return Err(DriveError::Confused("the frozen stream is shorter than its description".into()));
+            }
+            let began = Instant::now();
+            match self.peer.send_chunk(sid, &data, counts.then_some(seq)).await {
+                Ok(()) => {
+                    offset += data.len() as u64;
+                    seq += 1;
+                    self.sizer.took(data.len() as u64, began.elapsed());
+                    self.job.progress.at(offset);
+                    tracing::debug!(branch = %self.job.branch.name, seq, bytes = data.len(), offset, "chunk sent");
+                    reach("office.push.chunk");
+                }
+                Err(LinkError::Refused(fault)) if counts && fault.is(FaultCode::ChunkTooLarge) && self.sizer.halve() => {}
+                Err(LinkError::Http { status: 413, .. }) if counts && self.sizer.halve() => {}
+                Err(error @ LinkError::Failed { .. }) => {
+                    self.sizer.halve();
+                    self.peer.pause(error).await?;
+                    // a shop that counts may hold an earlier, longer version of this chunk: it says so itself
+                    if counts {
+                        return Ok(Event::Lost);
+                    }
+                }
+                Err(error @ LinkError::Unknown { .. }) => {
+                    self.sizer.halve();
+                    self.peer.pause(error).await?;
+                    return Ok(Event::Lost);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Event::Done)
+    }
+}
+
+/// A peer with the base methods alone gets exactly one whole gzip member as a chunk, so that it can unpack each alone.
+fn member_length(members: &[u64], offset: u64) -> u64 {
+    members.iter().find(|end| **end > offset).map_or(u64::MAX, |end| end - offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::member_length;
+
+    #[test]
+    fn a_base_peer_gets_whole_members() {
+        let members = [100, 250, 260];
+        assert_eq!(member_length(&members, 0), 100);
+        assert_eq!(member_length(&members, 100), 150);
+        assert_eq!(member_length(&members, 250), 10);
+    }
+}

@@ -1,0 +1,125 @@
+//! Comparing both ends: counts and fingerprints of every table, over the same line.
+
+use std::collections::BTreeMap;
+
+use protocol::fault::FaultCode;
+use protocol::methods::{DiffOpen, DiffOptions, Digest, DigestRequest, TableDigest};
+use replica::office::{Branch, Office};
+
+use super::{DriveError, Job, greet};
+use crate::link::{LinkError, Patience, Peer};
+
+/// How one table compares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The table.
+    pub table: String,
+    /// Rows the office has of it for this branch.
+    pub office_rows: i64,
+    /// Rows the shop has; none when it does not know the table.
+    pub shop_rows: Option<i64>,
+    /// Whether the fingerprints agree.
+    pub equal: bool,
+}
+
+/// How all tables of a branch compare.
+#[derive(Debug, Clone, Default)]
+pub struct Comparison {
+    /// A line per table, in the office's order. Empty when the peer offers no digests.
+    pub tables: Vec<Difference>,
+    /// Whether the peer offers digests at all.
+    pub offered: bool,
+    /// Changes that wait on either side and may explain differences.
+    pub waiting_rows: i64,
+}
+
+impl Comparison {
+    /// The tables that differ.
+    pub fn differing(&self) -> impl Iterator<Item = &Difference> {
+        self.tables.iter().filter(|table| !table.equal)
+    }
+}
+
+/// Calls a shop and compares it with the office. Takes no lease: it changes nothing.
+pub async fn verify(job: &Job<'_>) -> Result<Comparison, DriveError> {
+    super::link_hooks::up(&job.branch).await?;
+    let compared = async {
+        let mut peer = super::peer(job)?;
+        greet::greet(&mut peer, job.office, &job.branch).await?;
+        compare(&mut peer, job.office, &job.branch).await
+    };
+    let result = compared.await;
+    super::link_hooks::down(&job.branch).await;
+    result
+}
+
+/// Compares over a line on which hello has been said.
+pub async fn compare(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<Comparison, DriveError> {
+    if !peer.abilities().digests {
+        return Ok(Comparison::default());
+    }
+    let ours = office.digests(branch).await?;
+    let tables = ours.iter().map(|digest| digest.table.clone()).collect();
+    let theirs = match peer.ask(&Digest(DigestRequest { tables, low: None, high: None }), Patience::Work).await {
+        Ok(theirs) => theirs,
+        Err(LinkError::Refused(fault)) if fault.is(FaultCode::UnknownMethod) => return Ok(Comparison::default()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut comparison = Comparison { tables: differences(&ours, theirs), offered: true, waiting_rows: 0 };
+    if comparison.differing().next().is_some() {
+        comparison.waiting_rows = waiting(peer, office, branch).await?;
+    }
+    Ok(comparison)
+}
+
+fn differences(ours: &[TableDigest], theirs: Vec<TableDigest>) -> Vec<Difference> {
+    let theirs: BTreeMap<String, TableDigest> =
+        theirs.into_iter().map(|digest| (digest.table.clone(), digest)).collect();
+    ours.iter()
+        .map(|ours| {
+            let theirs = theirs.get(&ours.table);
+            Difference {
+                table: ours.table.clone(),
+                office_rows: ours.rows,
+                shop_rows: theirs.map(|digest| digest.rows),
+                equal: theirs.is_some_and(|theirs| theirs.rows == ours.rows && theirs.digest == ours.digest),
+            }
+        })
+        .collect()
+}
+
+/// Changes that wait at either side.
+async fn waiting(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<i64, DriveError> {
+    let at_office = office.backlog(branch).await?.rows;
+    let at_shop = match &branch.timestamp {
+        Some(since) if peer.abilities().frozen_diffs => {
+            let call = DiffOpen { since: since.clone(), options: Some(DiffOptions::default()) };
+            match peer.ask(&call, Patience::Work).await {
+                Ok(diff) => diff.rows,
+                Err(LinkError::Refused(_)) => 0,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        _ => 0,
+    };
+    Ok(at_office.saturating_add(at_shop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(table: &str, rows: i64, digest: &str) -> TableDigest {
+        TableDigest { table: table.into(), rows, digest: digest.into() }
+    }
+
+    #[test]
+    fn a_table_is_equal_only_when_count_and_fingerprint_are() {
+        let ours = [digest("a", 1, "x"), digest("b", 1, "x"), digest("c", 1, "x"), digest("d", 1, "x")];
+        let theirs = vec![digest("c", 2, "x"), digest("b", 1, "y"), digest("a", 1, "x")];
+        let all = differences(&ours, theirs);
+        let equal: Vec<bool> = all.iter().map(|table| table.equal).collect();
+        assert_eq!(equal, [true, false, false, false]);
+        assert_eq!(all[3].shop_rows, None);
+    }
+}

@@ -1,0 +1,116 @@
+//! Exit codes (INTERFACE.md): 0 done, 1 failed, 2 usage, 3 some branches failed, 4 refused to protect data,
+//! 5 unreachable, 130 interrupted.
+
+use std::process::ExitCode;
+
+use replica::ReplicaError;
+
+use crate::commands::Outcome;
+use crate::driver::DriveError;
+use crate::error::CommandError;
+use crate::link::LinkError;
+
+/// Done.
+pub const DONE: u8 = 0;
+/// Failed.
+pub const FAILED: u8 = 1;
+/// Wrong usage or configuration.
+pub const USAGE: u8 = 2;
+/// Some of several branches failed.
+pub const SOME_FAILED: u8 = 3;
+/// Refused to protect data.
+pub const PROTECTED: u8 = 4;
+/// Unreachable, or the link was lost: retry later.
+pub const UNREACHABLE: u8 = 5;
+/// Interrupted, cleanly.
+pub const INTERRUPTED: u8 = 130;
+
+/// The exit code of a finished command.
+pub fn code(result: &Result<Outcome, CommandError>) -> ExitCode {
+    ExitCode::from(number(result))
+}
+
+fn number(result: &Result<Outcome, CommandError>) -> u8 {
+    match result {
+        Ok(Outcome::Done) => DONE,
+        Ok(Outcome::Differences) => FAILED,
+        Ok(Outcome::Reported(code)) => *code,
+        Ok(Outcome::SomeFailed) => SOME_FAILED,
+        Err(CommandError::Usage { .. }) => USAGE,
+        Err(CommandError::Failed { .. }) => FAILED,
+        Err(CommandError::Replica(error)) => of_replica(error),
+        Err(CommandError::Link(error)) => of_link(error),
+        Err(CommandError::Drive { error, .. }) => of_drive(error),
+        Err(CommandError::Interrupted) => INTERRUPTED,
+    }
+}
+
+/// The exit code for a run of one branch.
+pub fn of_drive(error: &DriveError) -> u8 {
+    match error {
+        DriveError::Interrupted => INTERRUPTED,
+        DriveError::Link(error) => of_link(error),
+        DriveError::Replica(error) => of_replica(error),
+        DriveError::Unusable(_) => USAGE,
+        DriveError::WrongShop { .. }
+        | DriveError::PolicyDiffers { .. }
+        | DriveError::OtherIncarnation
+        | DriveError::NeverCloned
+        | DriveError::CloneUnfinished
+        | DriveError::OutsideWindow { .. }
+        | DriveError::Paused => PROTECTED,
+        DriveError::Busy(_) => UNREACHABLE,
+        DriveError::Damaged
+        | DriveError::Confused(_)
+        | DriveError::File { .. }
+        | DriveError::Differs(_)
+        | DriveError::Hook { .. } => FAILED,
+    }
+}
+
+fn of_link(error: &LinkError) -> u8 {
+    use protocol::fault::FaultCode as F;
+    match error {
+        LinkError::Refused(fault) => match fault.known() {
+            Some(F::CleanRefused | F::Restored | F::UnknownWatermark | F::SinceTooOld) => PROTECTED,
+            Some(F::Busy | F::DatabaseUnavailable) => UNREACHABLE,
+            _ => FAILED,
+        },
+        LinkError::Http { .. } | LinkError::Unwritable(_) => FAILED,
+        LinkError::Failed { .. } | LinkError::Unknown { .. } => UNREACHABLE,
+        LinkError::Address(_) | LinkError::Password { .. } => USAGE,
+        LinkError::Stopped => INTERRUPTED,
+    }
+}
+
+fn of_replica(error: &ReplicaError) -> u8 {
+    match error {
+        ReplicaError::CleanRefused(_) | ReplicaError::Restored(_) => PROTECTED,
+        ReplicaError::Invalid(_) => USAGE,
+        ReplicaError::Stopped => INTERRUPTED,
+        _ => FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::fault::{Fault, FaultCode};
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_end_has_its_code() {
+        let refused = |code| Err(CommandError::Link(LinkError::Refused(Fault::new(code, "no"))));
+        assert_eq!(number(&Ok(Outcome::Done)), 0);
+        assert_eq!(number(&Ok(Outcome::Differences)), 1);
+        assert_eq!(number(&Ok(Outcome::SomeFailed)), 3);
+        assert_eq!(number(&Err(CommandError::usage("x"))), 2);
+        assert_eq!(number(&refused(FaultCode::StatementFailed)), 1);
+        assert_eq!(number(&refused(FaultCode::CleanRefused)), 4);
+        assert_eq!(number(&Err(CommandError::Link(LinkError::failed("connect", "refused")))), 5);
+        assert_eq!(number(&Err(CommandError::Interrupted)), 130);
+        let drive = |error| Err(CommandError::Drive { branch: "a".into(), error });
+        assert_eq!(number(&drive(DriveError::Interrupted)), 130);
+        assert_eq!(number(&drive(DriveError::NeverCloned)), 4);
+    }
+}

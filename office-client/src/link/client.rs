@@ -1,0 +1,433 @@
+//! XML-RPC calls over one keep-alive HTTP/1.1 connection, opened when it is needed and again after a loss.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::header::{self, HeaderValue};
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use protocol::methods::Call;
+use protocol::xmlrpc::{self, Base64Encoder, Blob, BlobSink, Limits, ReadErrorKind, Value};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::body::PacedBody;
+use super::counted::Counted;
+use super::{Address, Counters, Credentials, LinkError};
+use crate::limits::{
+    CONNECT_DURATION_MAX, REPLY_BYTES_MAX, REPLY_MEMORY_BYTES_MAX, WORK_DURATION_MAX,
+};
+
+/// How a shop is reached.
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    /// Where its agent listens.
+    pub address: Address,
+    /// User and password, where the agent wants them.
+    pub credentials: Option<Credentials>,
+    /// How long a connection may stay silent while a quick answer is awaited.
+    pub silence_max: Duration,
+    /// Bytes per second that may be sent; unlimited when none.
+    pub rate_limit: Option<u64>,
+    /// Directory for replies that are too long for memory.
+    pub temporary_dir: PathBuf,
+}
+
+/// How long a call may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// The peer only looks something up or stores a chunk.
+    Quick,
+    /// The peer works: clean, a diff, an apply.
+    Work,
+}
+
+/// A link to one agent.
+pub struct Client {
+    settings: LinkSettings,
+    counters: Arc<Counters>,
+    connection: Option<SendRequest<PacedBody>>,
+    gzip_requests: bool,
+}
+
+impl Client {
+    /// A link that is not connected yet.
+    pub fn new(settings: LinkSettings) -> Self {
+        Self { settings, counters: Arc::default(), connection: None, gzip_requests: false }
+    }
+
+    /// Bytes on the wire so far.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Where it leads.
+    pub fn settings(&self) -> &LinkSettings {
+        &self.settings
+    }
+
+    /// Compresses the bodies of requests from now on; only for a peer that announces that it takes them.
+    pub fn compress_requests(&mut self, on: bool) {
+        self.gzip_requests = on;
+    }
+
+    /// Makes one typed call.
+    pub async fn call<C: Call>(&mut self, call: &C, patience: Patience) -> Result<C::Reply, LinkError> {
+        let value = self.call_value(C::METHOD, &call.params(), patience).await?;
+        // an answer that is none tells nothing about the effect
+        C::reply(value).map_err(|error| LinkError::unknown(C::METHOD, error))
+    }
+
+    /// Makes one call with any values.
+    pub async fn call_value(&mut self, method: &str, params: &[Value], patience: Patience) -> Result<Value, LinkError> {
+        let body = xmlrpc::write_call(method, params).map_err(LinkError::Unwritable)?;
+        let reply = self.exchange(method, body, patience).await?;
+        reply.into_value(method, None).await
+    }
+
+    /// Makes one call and writes a long base64 in its answer to a file; the value says what was written.
+    /// A short one is written there too. Nothing is written when the answer holds none.
+    pub async fn call_to_file(
+        &mut self,
+        method: &str,
+        params: &[Value],
+        patience: Patience,
+        file: &Path,
+    ) -> Result<Value, LinkError> {
+        let body = xmlrpc::write_call(method, params).map_err(LinkError::Unwritable)?;
+        let reply = self.exchange(method, body, patience).await?;
+        reply.into_value(method, Some(file.to_owned())).await
+    }
+
+    /// Sends one chunk, with its number where the peer counts.
+    pub async fn send_chunk(&mut self, sid: i64, data: &[u8], seq: Option<u64>) -> Result<(), LinkError> {
+        let sid = i32::try_from(sid).map_or(Value::Long(sid), Value::Int);
+        let number = |seq: u64| i32::try_from(seq).map_or(Value::Long(seq as i64), Value::Int);
+        let after: Vec<Value> = seq.map(number).into_iter().collect();
+        let envelope = xmlrpc::call_envelope("sql_create", &[sid], &after).map_err(LinkError::Unwritable)?;
+        let mut body = envelope.prefix;
+        body.reserve(xmlrpc::base64_len(data.len() as u64) as usize + envelope.suffix.len());
+        let mut encoder = Base64Encoder::new();
+        encoder.push(data, &mut body);
+        encoder.finish(&mut body);
+        body.extend_from_slice(&envelope.suffix);
+        self.exchange("sql_create", body, Patience::Quick).await?.into_value("sql_create", None).await.map(drop)
+    }
+
+    /// Sends a request and takes in the reply. A connection that broke is dropped; the next call opens another one.
+    async fn exchange(&mut self, method: &str, body: Vec<u8>, patience: Patience) -> Result<Reply, LinkError> {
+        let mut connection = self.connect().await?;
+        let whole = Arc::new(AtomicBool::new(false));
+        let request = self.request(body, &whole)?;
+        let silence_max = match patience {
+            Patience::Quick => self.settings.silence_max,
+            Patience::Work => self.settings.silence_max.max(WORK_DURATION_MAX),
+        };
+        let outcome = |error: Box<dyn std::error::Error + Send + Sync>| {
+            if whole.load(Ordering::Relaxed) {
+                LinkError::unknown(method, error)
+            } else {
+                LinkError::failed(format!("send {method}"), error)
+            }
+        };
+        let exchanged = async {
+            let response = connection.send_request(request).await.map_err(|error| {
+                // a connection that the peer had closed while it was idle: nothing was sent
+                if error.is_canceled() { LinkError::failed(format!("send {method}"), error) } else { outcome(error.into()) }
+            })?;
+            self.take_in(method, response).await
+        };
+        let result = tokio::select! {
+            result = exchanged => result,
+            () = silent(&self.counters, silence_max) => {
+                Err(outcome(format!("the line was silent for {} s", silence_max.as_secs()).into()))
+            }
+        };
+        if !matches!(&result, Err(LinkError::Failed { .. } | LinkError::Unknown { .. })) {
+            self.connection = Some(connection);
+        }
+        result
+    }
+
+    async fn connect(&mut self) -> Result<SendRequest<PacedBody>, LinkError> {
+        if let Some(mut connection) = self.connection.take()
+            && !connection.is_closed()
+            && connection.ready().await.is_ok()
+        {
+            return Ok(connection);
+        }
+        let address = &self.settings.address;
+        let what = || format!("reach {address}");
+        let opening = TcpStream::connect((address.host.as_str(), address.port));
+        let stream = match tokio::time::timeout(CONNECT_DURATION_MAX, opening).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(LinkError::failed(what(), error)),
+            Err(_) => {
+                let why = format!("no answer within {} s", CONNECT_DURATION_MAX.as_secs());
+                return Err(LinkError::failed(what(), why));
+            }
+        };
+        // requests are written in one go, so that waiting for more would only cost time
+        stream.set_nodelay(true).map_err(|error| LinkError::failed(what(), error))?;
+        let io = TokioIo::new(Counted::new(stream, Arc::clone(&self.counters)));
+        let (connection, driver) = http1::handshake(io).await.map_err(|error| LinkError::failed(what(), error))?;
+        tokio::spawn(async move {
+            if let Err(error) = driver.await {
+                tracing::debug!(error = %error, "connection ended");
+            }
+        });
+        Ok(connection)
+    }
+
+    fn request(&self, body: Vec<u8>, whole: &Arc<AtomicBool>) -> Result<Request<PacedBody>, LinkError> {
+        let address = &self.settings.address;
+        let mut builder = Request::post(address.path.as_str())
+            .header(header::HOST, address.to_string())
+            .header(header::USER_AGENT, concat!("office-client/", env!("CARGO_PKG_VERSION")))
+            .header(header::ACCEPT_ENCODING, "gzip")
+            .header(header::CONTENT_TYPE, "text/xml; charset=utf-8");
+        if let Some(credentials) = &self.settings.credentials {
+            let mut value = HeaderValue::from_str(credentials.header())
+                .map_err(|_| LinkError::Address("user or password cannot be sent in a header".into()))?;
+            value.set_sensitive(true);
+            builder = builder.header(header::AUTHORIZATION, value);
+        }
+        let mut body = body;
+        if self.gzip_requests && body.len() > 512 {
+            let packed = gzip(&body);
+            if packed.len() < body.len() {
+                body = packed;
+                builder = builder.header(header::CONTENT_ENCODING, "gzip");
+            }
+        }
+        builder = builder.header(header::CONTENT_LENGTH, body.len());
+        builder
+            .body(PacedBody::new(body, self.settings.rate_limit, Arc::clone(whole)))
+            .map_err(|error| LinkError::Address(format!("the request cannot be made: {error}")))
+    }
+
+    /// Reads the body of a reply to its end, into memory or into a file.
+    async fn take_in(&self, method: &str, response: Response<Incoming>) -> Result<Reply, LinkError> {
+        let status = response.status().as_u16();
+        let gzip = match response.headers().get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+            None | Some(b"identity" | b"") => false,
+            Some(b"gzip" | b"x-gzip") => true,
+            Some(_) => return Err(LinkError::unknown(method, "the answer is compressed in an unknown way")),
+        };
+        let charset = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(charset_of)
+            .map(str::to_owned);
+        let mut body = response.into_body();
+        let mut kept = Kept::Memory(Vec::new());
+        let mut total = 0_u64;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| LinkError::unknown(method, error))?;
+            let Ok(data) = frame.into_data() else { continue };
+            total += data.len() as u64;
+            if total > REPLY_BYTES_MAX {
+                return Err(LinkError::unknown(method, "the answer is longer than any this program takes"));
+            }
+            kept.push(&data, &self.settings.temporary_dir).await.map_err(|error| LinkError::unknown(method, error))?;
+            self.pace(data.len()).await;
+        }
+        http_refusal(status, method)?;
+        kept.flush().await.map_err(|error| LinkError::unknown(method, error))?;
+        Ok(Reply { kept, gzip, charset })
+    }
+
+    /// Reads no faster than the rate limit allows: TCP slows the sender down.
+    async fn pace(&self, bytes: usize) {
+        if let Some(rate) = self.settings.rate_limit {
+            tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64)).await;
+        }
+    }
+}
+
+/// What HTTP itself says no to.
+fn http_refusal(status: u16, method: &str) -> Result<(), LinkError> {
+    let meaning = match status {
+        200..=299 => return Ok(()),
+        401 => "user or password are wrong",
+        403 => "this user may not",
+        404 => "no XML-RPC at this path",
+        405 => "it takes no POST: no XML-RPC server",
+        411 => "it wants a length",
+        413 => "the chunk is too large for it",
+        415 => "it does not take this content type",
+        429 | 503 => return Err(LinkError::failed(format!("call {method}"), format!("the server is overloaded ({status})"))),
+        500..=599 => return Err(LinkError::unknown(method, format!("the server failed ({status})"))),
+        _ => "no XML-RPC server",
+    };
+    Err(LinkError::Http { status, meaning })
+}
+
+/// Resolves when no byte has moved for so long.
+async fn silent(counters: &Counters, silence_max: Duration) {
+    let mut moved = counters.moved();
+    let mut since = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep((silence_max / 8).clamp(Duration::from_millis(10), Duration::from_secs(5))).await;
+        let now = counters.moved();
+        if now != moved {
+            (moved, since) = (now, tokio::time::Instant::now());
+        } else if since.elapsed() >= silence_max {
+            return;
+        }
+    }
+}
+
+fn charset_of(content_type: &str) -> Option<&str> {
+    content_type.split(';').find_map(|part| {
+        let (name, value) = part.trim().split_once('=')?;
+        name.eq_ignore_ascii_case("charset").then(|| value.trim_matches(['"', ' ']))
+    })
+}
+
+/// Base64 costs a third more than what it carries; the fastest deflate takes that back.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    // writing into memory cannot fail; an empty result is never used, for it would not be a shorter body
+    match encoder.write_all(bytes).and_then(|()| encoder.finish()) {
+        Ok(packed) => packed,
+        Err(_) => bytes.to_vec(),
+    }
+}
+
+/// A reply as it came, in memory or in a file that goes away with it.
+enum Kept {
+    Memory(Vec<u8>),
+    File { file: tokio::fs::File, path: TemporaryPath },
+}
+
+/// A file that is removed when nobody needs it any more.
+struct TemporaryPath(PathBuf);
+
+impl Drop for TemporaryPath {
+    fn drop(&mut self) {
+        // a file left behind is harmless, and a later reply replaces it
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Kept {
+    async fn push(&mut self, data: &[u8], dir: &Path) -> std::io::Result<()> {
+        if let Self::Memory(bytes) = self {
+            if bytes.len() + data.len() <= REPLY_MEMORY_BYTES_MAX {
+                bytes.extend_from_slice(data);
+                return Ok(());
+            }
+            tokio::fs::create_dir_all(dir).await?;
+            let path = dir.join(format!("reply-{:016x}.xml", rand::random::<u64>()));
+            let mut file = tokio::fs::File::create(&path).await?;
+            let path = TemporaryPath(path);
+            file.write_all(bytes).await?;
+            *self = Self::File { file, path };
+        }
+        match self {
+            Self::File { file, .. } => file.write_all(data).await,
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::File { file, .. } => file.flush().await,
+            Self::Memory(_) => Ok(()),
+        }
+    }
+}
+
+/// A reply of status 200.
+struct Reply {
+    kept: Kept,
+    gzip: bool,
+    charset: Option<String>,
+}
+
+impl Reply {
+    /// Reads the XML. With `file`, the base64 in it is written there.
+    async fn into_value(self, method: &str, file: Option<PathBuf>) -> Result<Value, LinkError> {
+        let named = method.to_owned();
+        tokio::task::spawn_blocking(move || self.read(&named, file))
+            .await
+            .map_err(|error| LinkError::unknown(method, error))?
+    }
+
+    fn read(self, method: &str, file: Option<PathBuf>) -> Result<Value, LinkError> {
+        let path;
+        let raw: Box<dyn std::io::Read> = match self.kept {
+            Kept::Memory(bytes) => Box::new(std::io::Cursor::new(bytes)),
+            Kept::File { path: kept, .. } => {
+                path = kept;
+                Box::new(std::fs::File::open(&path.0).map_err(|error| LinkError::unknown(method, error))?)
+            }
+        };
+        let plain: Box<dyn std::io::Read> =
+            if self.gzip { Box::new(flate2::read::MultiGzDecoder::new(raw)) } else { raw };
+        let reader = std::io::BufReader::with_capacity(64 * 1024, plain.take(REPLY_BYTES_MAX));
+        let mut limits = Limits::default();
+        let mut sink = file.map(FileSink::new);
+        if sink.is_some() {
+            limits.blob_bytes_max = REPLY_BYTES_MAX;
+            limits.total_bytes_max = REPLY_BYTES_MAX;
+        }
+        let sink_ref = sink.as_mut().map(|sink| sink as &mut dyn BlobSink);
+        let answer = xmlrpc::read_response(reader, self.charset.as_deref(), &limits, sink_ref).map_err(|error| {
+            if let ReadErrorKind::Sink(_) = error.kind {
+                return LinkError::failed(format!("store the answer of {method}"), error);
+            }
+            LinkError::unknown(method, error)
+        })?;
+        let value = answer.map_err(LinkError::Refused)?;
+        if let (Some(mut sink), Value::Base64(Blob::Inline(bytes))) = (sink, &value) {
+            let store = |error| LinkError::failed(format!("store the answer of {method}"), error);
+            sink.begin(0).and_then(|()| sink.write(bytes)).and_then(|()| sink.end()).map_err(store)?;
+        }
+        Ok(value)
+    }
+}
+
+/// Writes the one base64 of an answer to a file.
+struct FileSink {
+    path: PathBuf,
+    file: Option<std::io::BufWriter<std::fs::File>>,
+}
+
+impl FileSink {
+    fn new(path: PathBuf) -> Self {
+        Self { path, file: None }
+    }
+}
+
+impl BlobSink for FileSink {
+    fn begin(&mut self, _index: usize) -> std::io::Result<()> {
+        self.file = Some(std::io::BufWriter::new(std::fs::File::create(&self.path)?));
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        use std::io::Write as _;
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        use std::io::Write as _;
+        match self.file.take() {
+            Some(mut file) => {
+                file.flush()?;
+                file.get_ref().sync_data()
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Text for people.
+
+use std::time::SystemTime;
+
+use replica::office::{Branch, RunRecord};
+
+use crate::commands::BranchState;
+use crate::driver::{Comparison, Plan, Report};
+use crate::units;
+
+/// One line about a finished run.
+pub fn report_line(report: &Report) -> String {
+    let figures = format!(
+        "{} pulled, {} pushed; {} sent, {} received, {:.1} s",
+        units::count(report.pulled_rows, "row"),
+        units::count(report.pushed_rows, "row"),
+        units::bytes(report.sent_bytes),
+        units::bytes(report.received_bytes),
+        report.seconds
+    );
+    let mut line = format!("{}: {} {}: {figures}", report.branch, report.kind, report.result.as_str());
+    if report.conflicts > 0 {
+        line.push_str(&format!("; {}", units::count(report.conflicts, "conflict")));
+    }
+    if report.quarantined > 0 {
+        line.push_str(&format!("; {} in quarantine", units::count(report.quarantined, "row")));
+    }
+    if let Some(comparison) = &report.comparison {
+        line.push_str("; ");
+        line.push_str(&comparison_summary(comparison));
+    }
+    line
+}
+
+fn comparison_summary(comparison: &Comparison) -> String {
+    let differing = comparison.differing().count();
+    if !comparison.offered {
+        "not verified: the shop offers no digests".to_owned()
+    } else if differing == 0 {
+        format!("verified: {} agree", units::count(comparison.tables.len() as i64, "table"))
+    } else if comparison.waiting_rows > 0 {
+        format!(
+            "{} differ, with {} waiting: update, then verify",
+            units::count(differing as i64, "table"),
+            units::count(comparison.waiting_rows, "change")
+        )
+    } else {
+        format!("{} differ", units::count(differing as i64, "table"))
+    }
+}
+
+/// The outcome of a verify: the tables that differ, then a summary.
+pub fn comparison_lines(branch: &str, comparison: &Comparison) -> Vec<String> {
+    let mut lines: Vec<String> = comparison
+        .differing()
+        .map(|table| {
+            let shop = table.shop_rows.map_or_else(|| "none".to_owned(), |rows| units::count(rows, "row"));
+            let note = if table.shop_rows == Some(table.office_rows) { ", other values" } else { "" };
+            format!("{branch}: {} differs: office {}, shop {shop}{note}", table.table, units::count(table.office_rows, "row"))
+        })
+        .collect();
+    lines.push(format!("{branch}: {}", comparison_summary(comparison)));
+    lines
+}
+
+/// What a run would do.
+pub fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
+    let mut lines = Vec::new();
+    if kind == "update" {
+        lines.push(match (plan.pull_rows, plan.pull_bytes) {
+            (Some(rows), bytes) => {
+                let bytes = units::bytes(u64::try_from(bytes.unwrap_or(0)).unwrap_or(0));
+                format!("{branch}: shop -> office: {}, {bytes}", units::count(rows, "row"))
+            }
+            _ => format!("{branch}: shop -> office: unknown, the shop offers no figures before it sends"),
+        });
+    }
+    let rows = units::count(i64::try_from(plan.push_rows).unwrap_or(i64::MAX), "row");
+    lines.push(format!("{branch}: office -> shop: {rows}, {}", units::bytes(plan.push_bytes)));
+    lines.extend(plan.push_tables.iter().map(|(table, rows)| format!("  {table:<32} {rows:>12}")));
+    lines
+}
+
+/// The cells of one line of `status`.
+pub fn status_cells(branch: &Branch, state: BranchState, backlog: Option<i64>, last: Option<&RunRecord>, now: SystemTime) -> Vec<String> {
+    let result = match (state, last) {
+        (BranchState::New | BranchState::CloneUnfinished | BranchState::Paused, _) | (_, None) => state.as_str().to_owned(),
+        (_, Some(run)) => match &run.error {
+            Some(error) => format!("{}: {}", run.result, shortened(error)),
+            None => run.result.clone(),
+        },
+    };
+    vec![
+        branch.name.clone(),
+        branch.policy.clone(),
+        since(branch.pulled_at.or(branch.cloned_at), now),
+        since(branch.pushed_at.or(branch.cloned_at), now),
+        backlog.map_or_else(|| "?".to_owned(), |rows| rows.to_string()),
+        result,
+    ]
+}
+
+fn since(moment: Option<SystemTime>, now: SystemTime) -> String {
+    match moment {
+        Some(moment) => format!("{} ago", units::age(now.duration_since(moment).unwrap_or_default().as_secs())),
+        None => "never".to_owned(),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    if text.chars().count() <= CHARS_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(CHARS_MAX - 3).chain("...".chars()).collect()
+}
+
+/// A branch with all its settings.
+pub fn branch_line(branch: &Branch) -> Vec<(String, String)> {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let now = SystemTime::now();
+    let mut lines = vec![
+        ("name".to_owned(), branch.name.clone()),
+        ("id".to_owned(), branch.id.to_string()),
+        ("url".to_owned(), branch.url.clone()),
+        ("policy".to_owned(), branch.policy.clone()),
+        ("timestamp".to_owned(), or_none(branch.timestamp.clone())),
+        ("ids".to_owned(), or_none(branch.id_range.map(|(low, high)| format!("{} to {high}", low + 1)))),
+        ("incarnation".to_owned(), or_none(branch.incarnation.clone())),
+        ("cloned".to_owned(), since(branch.cloned_at, now)),
+        ("pulled".to_owned(), since(branch.pulled_at, now)),
+        ("pushed".to_owned(), since(branch.pushed_at, now)),
+        ("paused".to_owned(), if branch.paused { "yes" } else { "no" }.to_owned()),
+        ("user".to_owned(), or_none(branch.user.clone())),
+        ("password-file".to_owned(), or_none(branch.password_file.as_ref().map(|path| path.display().to_string()))),
+    ];
+    lines.extend(branch.settings.iter().map(|(name, value)| (name.replace('_', "-"), value.clone())));
+    lines
+}
+
+/// What flows where, in words: a heading per direction with the names and patterns the policy lists under it.
+pub fn policy_lines(name: &str, tables: &[(String, String)]) -> Vec<String> {
+    const WORDS: [(&str, &str); 5] = [
+        ("from-source", "office -> shops: the office's, shops receive every change"),
+        ("from-target", "shops -> office: each shop's own rows, the office receives every change"),
+        ("both", "both ways: changed on both sides, merged row by row"),
+        ("initial", "office -> shop once: when it is cloned, then each side's own"),
+        ("local", "nowhere: never leave their database"),
+    ];
+    let mut lines = vec![format!("policy {name}")];
+    for (direction, words) in WORDS {
+        let names: Vec<&str> =
+            tables.iter().filter(|(_, written)| written == direction).map(|(table, _)| table.as_str()).collect();
+        if !names.is_empty() {
+            lines.push(format!("\n{words}"));
+            lines.extend(wrapped(&names));
+        }
+    }
+    lines
+}
+
+fn wrapped(names: &[&str]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::from(" ");
+    for (at, name) in names.iter().enumerate() {
+        let comma = if at + 1 < names.len() { "," } else { "" };
+        if line.len() + name.len() + 2 > 96 && line.len() > 1 {
+            lines.push(std::mem::replace(&mut line, String::from(" ")));
+        }
+        line.push_str(&format!(" {name}{comma}"));
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Difference;
+
+    #[test]
+    fn a_difference_is_named_with_both_counts() {
+        let table = |name: &str, shop_rows, equal| Difference { table: name.into(), office_rows: 2, shop_rows, equal };
+        let comparison = Comparison {
+            tables: vec![table("a", Some(2), true), table("b", Some(1), false), table("c", Some(2), false)],
+            offered: true,
+            waiting_rows: 0,
+        };
+        let lines = comparison_lines("s", &comparison);
+        assert_eq!(
+            lines,
+            [
+                "s: b differs: office 2 rows, shop 1 row",
+                "s: c differs: office 2 rows, shop 2 rows, other values",
+                "s: 2 tables differ"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_shop_without_digests_is_not_called_verified() {
+        assert!(comparison_lines("s", &Comparison::default())[0].contains("not verified"));
+    }
+
+    #[test]
+    fn a_policy_is_told_by_direction() {
+        let tables = [("sale", "from-target"), ("till_*", "local")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        let text = policy_lines("p", &tables).join("\n");
+        assert!(text.contains("shops -> office") && text.contains("  sale") && !text.contains("both ways"), "{text}");
+    }
+}

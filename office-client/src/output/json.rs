@@ -1,0 +1,210 @@
+//! JSON, as docs/JSON.md describes it: fields are added, never renamed or taken away.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use protocol::xmlrpc::{Blob, DateTime, Value};
+use replica::office::{Branch, RunRecord};
+use serde_json::{Value as Json, json};
+
+use crate::commands::BranchState;
+use crate::driver::{Comparison, Plan, Report};
+
+/// A finished run.
+pub fn report_object(report: &Report) -> Json {
+    let mut object = json!({
+        "branch": report.branch,
+        "run": report.kind,
+        "result": report.result.as_str(),
+        "pulled_rows": report.pulled_rows,
+        "pushed_rows": report.pushed_rows,
+        "sent_bytes": report.sent_bytes,
+        "received_bytes": report.received_bytes,
+        "conflicts": report.conflicts,
+        "quarantined": report.quarantined,
+        "seconds": rounded(report.seconds),
+        "error": report.error.as_ref().map(|error| crate::error::chain(error)),
+        "hint": report.error.as_ref().and_then(|error| error.hint(&report.branch)),
+    });
+    if let Some(comparison) = &report.comparison {
+        object["verified"] = json!(comparison.offered && comparison.differing().next().is_none());
+        object["differing"] = json!(comparison.differing().map(|table| table.table.as_str()).collect::<Vec<_>>());
+        object["waiting_rows"] = json!(comparison.waiting_rows);
+    }
+    object
+}
+
+/// A branch with its state. What this version does not count is null.
+pub fn status_object(
+    branch: &Branch,
+    state: BranchState,
+    backlog: Option<i64>,
+    last: Option<&RunRecord>,
+    now: SystemTime,
+) -> Json {
+    let age = |moment: Option<SystemTime>| moment.map(|moment| now.duration_since(moment).unwrap_or_default().as_secs());
+    json!({
+        "branch": branch.name,
+        "url": branch.url,
+        "policy": branch.policy,
+        "timestamp": branch.timestamp,
+        "freshness_s": age(branch.pulled_at.or(branch.cloned_at)),
+        "pushed_s": age(branch.pushed_at.or(branch.cloned_at)),
+        "backlog_rows": backlog,
+        "state": state.as_str(),
+        "last_run": last.map(|run| run.kind.as_str()),
+        "last_result": last.map(|run| run.result.as_str()),
+        "last_error": last.and_then(|run| run.error.as_deref()),
+        "conflicts": Json::Null,
+        "quarantined": Json::Null,
+    })
+}
+
+/// A branch with its settings.
+pub fn branch_object(branch: &Branch) -> Json {
+    json!({
+        "branch": branch.name,
+        "id": branch.id,
+        "url": branch.url,
+        "policy": branch.policy,
+        "timestamp": branch.timestamp,
+        "id_low": branch.id_range.map(|range| range.0),
+        "id_high": branch.id_range.map(|range| range.1),
+        "incarnation": branch.incarnation,
+        "cloned_at": branch.cloned_at.map(moment),
+        "pulled_at": branch.pulled_at.map(moment),
+        "pushed_at": branch.pushed_at.map(moment),
+        "paused": branch.paused,
+        "user": branch.user,
+        "password_file": branch.password_file,
+        "settings": branch.settings,
+    })
+}
+
+/// A past run.
+pub fn history_object(branch: &str, run: &RunRecord) -> Json {
+    json!({
+        "branch": branch,
+        "run": run.kind,
+        "result": run.result,
+        "started_at": moment(run.started_at),
+        "seconds": rounded(run.seconds),
+        "pulled_rows": run.pulled_rows,
+        "pushed_rows": run.pushed_rows,
+        "sent_bytes": run.sent_bytes,
+        "received_bytes": run.received_bytes,
+        "error": run.error,
+    })
+}
+
+/// A line per table, then one about the branch.
+pub fn comparison_objects(branch: &str, comparison: &Comparison) -> Vec<Json> {
+    let tables = comparison.tables.iter().map(|table| {
+        json!({
+            "branch": branch,
+            "table": table.table,
+            "office_rows": table.office_rows,
+            "shop_rows": table.shop_rows,
+            "equal": table.equal,
+        })
+    });
+    let differing: Vec<&str> = comparison.differing().map(|table| table.table.as_str()).collect();
+    let summary = json!({
+        "branch": branch,
+        "tables": comparison.tables.len(),
+        "verified": comparison.offered && differing.is_empty(),
+        "offered": comparison.offered,
+        "differing": differing,
+        "waiting_rows": comparison.waiting_rows,
+    });
+    tables.chain([summary]).collect()
+}
+
+/// What a run would do.
+pub fn plan_object(branch: &str, kind: &str, plan: &Plan) -> Json {
+    let tables: serde_json::Map<String, Json> =
+        plan.push_tables.iter().map(|(table, rows)| (table.clone(), json!(rows))).collect();
+    json!({
+        "branch": branch,
+        "run": kind,
+        "dry_run": true,
+        "pull_rows": plan.pull_rows,
+        "pull_bytes": plan.pull_bytes,
+        "push_rows": plan.push_rows,
+        "push_bytes": plan.push_bytes,
+        "push_tables": tables,
+    })
+}
+
+/// A branch that could not be looked at.
+pub fn error_object(branch: &str, error: &str, hint: Option<&str>) -> Json {
+    json!({ "branch": branch, "result": "failed", "error": error, "hint": hint })
+}
+
+/// An XML-RPC value. Base64 becomes a string after `base64:`, a date one in ISO 8601.
+pub fn value(value: &Value) -> Json {
+    use base64::Engine as _;
+    match value {
+        Value::Nil => Json::Null,
+        Value::Int(number) => json!(number),
+        Value::Long(number) => json!(number),
+        Value::Bool(truth) => json!(truth),
+        Value::Double(number) => json!(number),
+        Value::String(text) => json!(text),
+        Value::DateTime(moment) => json!(iso(moment)),
+        Value::Base64(Blob::Inline(bytes)) => {
+            json!(format!("base64:{}", base64::engine::general_purpose::STANDARD.encode(bytes)))
+        }
+        Value::Base64(Blob::Spooled { bytes, .. }) => json!(format!("base64 of {bytes} bytes")),
+        Value::Array(items) => Json::Array(items.iter().map(self::value).collect()),
+        Value::Struct(members) => {
+            Json::Object(members.iter().map(|(name, member)| (name.to_owned(), self::value(member))).collect())
+        }
+    }
+}
+
+/// ISO 8601 in UTC.
+fn moment(moment: SystemTime) -> String {
+    let elapsed = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let micros = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_microsecond(micros).map(|time| time.to_string()).unwrap_or_default()
+}
+
+/// ISO 8601 as it was sent: with the zone only when there was one.
+fn iso(moment: &DateTime) -> String {
+    let Some(civil) = moment.civil() else { return String::new() };
+    match moment.offset_minutes {
+        None => civil.to_string(),
+        Some(0) => format!("{civil}Z"),
+        Some(minutes) => {
+            let sign = if minutes < 0 { '-' } else { '+' };
+            let minutes = minutes.unsigned_abs();
+            format!("{civil}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+        }
+    }
+}
+
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::xmlrpc::Struct;
+
+    use super::*;
+
+    #[test]
+    fn every_type_of_a_reply_has_its_json() {
+        let members: Struct = [("a", Value::Nil), ("b", Value::from(vec![1_u8, 2]))].into_iter().collect();
+        let array = Value::Array(vec![Value::Int(1), Value::Long(1 << 40), Value::Bool(true), members.into()]);
+        assert_eq!(value(&array).to_string(), r#"[1,1099511627776,true,{"a":null,"b":"base64:AQI="}]"#);
+    }
+
+    #[test]
+    fn the_summary_of_a_comparison_comes_last() {
+        let objects = comparison_objects("s", &Comparison { tables: vec![], offered: true, waiting_rows: 0 });
+        assert_eq!(objects.last().unwrap()["verified"], json!(true));
+        let objects = comparison_objects("s", &Comparison::default());
+        assert_eq!(objects.last().unwrap()["verified"], json!(false));
+    }
+}

@@ -1,0 +1,138 @@
+//! What the program works with: command line over environment over file over default, all validated.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use replica::database::DatabaseUrl;
+
+use crate::cli::Global;
+use crate::config::{self, FileConfig};
+use crate::error::CommandError;
+use crate::{limits, units};
+
+/// The validated settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The office's database.
+    pub database: DatabaseUrl,
+    /// Directory with the server's binaries, for an embedded database.
+    pub pg_bindir: Option<PathBuf>,
+    /// The policy that a new branch gets, a file or a name.
+    pub policy: String,
+    /// Whether it was named on the command line or in the environment.
+    pub policy_given: bool,
+    /// Spools, received diffs, the witness.
+    pub state_dir: PathBuf,
+    /// Branches updated at one time, 1 to [`limits::JOBS_MAX`].
+    pub jobs: usize,
+    /// How long a failing line is tried again without progress.
+    pub retry_for: Duration,
+    /// Whether `retry_for` was asked for, so that it counts for the first contact too.
+    pub retry_for_given: bool,
+    /// How long a connection may stay silent.
+    pub timeout: Duration,
+    /// Width of a branch's id range.
+    pub id_span: i64,
+}
+
+impl Settings {
+    /// Reads the file and merges it with what was typed.
+    pub fn load(global: &Global) -> Result<Self, CommandError> {
+        Self::merge(global, config::load(global.config.as_deref())?)
+    }
+
+    fn merge(global: &Global, file: FileConfig) -> Result<Self, CommandError> {
+        let state_dir = global.state_dir.clone().or(file.state_dir).unwrap_or_else(default_state_dir);
+        let database = match global.database.clone().or(file.database) {
+            Some(text) => text.parse().map_err(|error| CommandError::usage(format!("{error}")))?,
+            None => DatabaseUrl::Embedded(state_dir.join("database")),
+        };
+        let retry_for = global.retry_for.clone().or(file.retry_for);
+        let retry_for_given = retry_for.is_some();
+        let jobs = global.jobs.or(file.jobs).unwrap_or(limits::JOBS_DEFAULT);
+        if !(1..=limits::JOBS_MAX).contains(&jobs) {
+            return Err(CommandError::usage(format!("`jobs` is 1 to {}, not {jobs}", limits::JOBS_MAX)));
+        }
+        let id_span = file.id_span.unwrap_or(limits::ID_SPAN_DEFAULT);
+        if id_span < 1 {
+            return Err(CommandError::usage(format!("`id-span` is at least 1, not {id_span}")));
+        }
+        Ok(Self {
+            database,
+            pg_bindir: global.pg_bindir.clone().or(file.pg_bindir),
+            policy_given: global.policy.is_some(),
+            policy: global.policy.clone().or(file.policy).unwrap_or_else(|| "shop".to_owned()),
+            state_dir,
+            jobs,
+            retry_for: duration("retry-for", retry_for, limits::RETRY_DURATION_MAX)?,
+            retry_for_given,
+            timeout: duration("timeout", global.timeout.clone().or(file.timeout), limits::SILENCE_DURATION_MAX)?,
+            id_span,
+        })
+    }
+}
+
+fn duration(key: &str, written: Option<String>, default: Duration) -> Result<Duration, CommandError> {
+    match written {
+        Some(text) => units::parse_duration(&text).map_err(|error| CommandError::usage(format!("{key}: {error}"))),
+        None => Ok(default),
+    }
+}
+
+/// `/var/lib/office-client` for root, otherwise below `~/.local/state`.
+fn default_state_dir() -> PathBuf {
+    if is_root() {
+        return PathBuf::from("/var/lib/office-client");
+    }
+    let below_home = || home().map(|home| home.join(".local/state"));
+    variable("XDG_STATE_HOME").map(PathBuf::from).or_else(below_home).unwrap_or_default().join("office-client")
+}
+
+/// Where the user's configuration lives, if the user has a home.
+pub fn config_home() -> Option<PathBuf> {
+    variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home().map(|home| home.join(".config")))
+}
+
+fn home() -> Option<PathBuf> {
+    variable("HOME").map(PathBuf::from)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether the program runs as root: its own directory in /proc belongs to user 0.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_the_file_over_the_default() {
+        let file = FileConfig { jobs: Some(2), timeout: Some("9s".into()), ..FileConfig::default() };
+        let global = Global { jobs: Some(7), ..Global::default() };
+        let settings = Settings::merge(&global, file).unwrap();
+        assert_eq!(settings.jobs, 7);
+        assert_eq!(settings.timeout, Duration::from_secs(9));
+        assert_eq!(settings.retry_for, limits::RETRY_DURATION_MAX);
+    }
+
+    #[test]
+    fn a_fresh_install_has_its_database_in_the_state_directory() {
+        let global = Global { state_dir: Some("/tmp/o".into()), ..Global::default() };
+        let settings = Settings::merge(&global, FileConfig::default()).unwrap();
+        assert_eq!(settings.database, DatabaseUrl::Embedded("/tmp/o/database".into()));
+    }
+
+    #[test]
+    fn the_number_of_jobs_is_bounded() {
+        let jobs = |jobs| Settings::merge(&Global { jobs: Some(jobs), ..Global::default() }, FileConfig::default());
+        assert!(jobs(0).is_err());
+        assert!(jobs(limits::JOBS_MAX).is_ok());
+        assert!(jobs(limits::JOBS_MAX + 1).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! Being told to stop: the first Ctrl-C (or SIGTERM) ends the work at the next chunk, the second one at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::output::Printer;
+
+/// Tells whoever asks whether to stop. Clones share one state.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    soon: CancellationToken,
+    now: CancellationToken,
+    /// Whether something runs that stops by itself when asked; otherwise the first signal ends the program.
+    graceful: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// Listens for signals from now on. Must be called inside the runtime.
+    pub fn install(printer: Printer) -> Self {
+        let stop = Self::default();
+        let told = stop.clone();
+        tokio::spawn(async move {
+            while next_signal().await {
+                if told.told(&printer) {
+                    break;
+                }
+            }
+        });
+        stop
+    }
+
+    /// Says that the caller watches [`Stop::requested`] and ends cleanly by itself.
+    pub fn expect_graceful(&self) {
+        self.graceful.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to stop at the next good place.
+    pub fn requested(&self) -> bool {
+        self.soon.is_cancelled()
+    }
+
+    /// Waits until [`Stop::requested`].
+    pub async fn wait(&self) {
+        self.soon.cancelled().await;
+    }
+
+    /// Waits until the program must end at once.
+    pub async fn at_once(&self) {
+        self.now.cancelled().await;
+    }
+
+    /// Takes note of one signal; whether it was the last one needed.
+    fn told(&self, printer: &Printer) -> bool {
+        if self.graceful.load(Ordering::Relaxed) && !self.soon.is_cancelled() {
+            printer.talk("stopping after the current chunk; once more stops at once");
+            self.soon.cancel();
+            return false;
+        }
+        self.soon.cancel();
+        self.now.cancel();
+        true
+    }
+
+    /// As if the first signal had come.
+    #[cfg(test)]
+    pub fn request(&self) {
+        self.soon.cancel();
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM; false when the system cannot tell about signals.
+async fn next_signal() -> bool {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return tokio::signal::ctrl_c().await.is_ok() };
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.is_ok(),
+        told = terminate.recv() => told.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_signal_stops_a_run_softly_and_the_second_at_once() {
+        let (stop, printer) = (Stop::default(), Printer::new(false, 1));
+        stop.expect_graceful();
+        assert!(!stop.told(&printer));
+        assert!(stop.requested() && !stop.now.is_cancelled());
+        assert!(stop.told(&printer));
+        assert!(stop.now.is_cancelled());
+    }
+
+    #[test]
+    fn a_command_that_does_not_stop_by_itself_is_ended_by_the_first_signal() {
+        let stop = Stop::default();
+        assert!(stop.told(&Printer::new(false, 1)));
+        assert!(stop.now.is_cancelled());
+    }
+}

@@ -1,0 +1,14 @@
+//! The wire and the vocabulary of office/shop synchronisation.
+//!
+//! Nothing in this crate touches a socket, a file, a clock, a random number or a database: what needs one receives it.
+
+pub mod base64_gzip;
+pub mod chunk;
+pub mod dialect;
+pub mod fault;
+pub mod methods;
+pub mod names;
+pub mod policy;
+pub mod session;
+pub mod watermark;
+pub mod xmlrpc;

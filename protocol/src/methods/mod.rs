@@ -1,0 +1,19 @@
+//! The methods of the wire: a table for servers and introspection, and typed calls for clients.
+
+mod base;
+mod call;
+mod extension;
+mod system;
+mod table;
+
+pub use base::{Clean, CleanWith, Diff, PrepareOptions, SessionKind, SetIdStart, SqlFinish, SqlPrepare};
+pub use call::{Call, ReplyError};
+pub use extension::{
+    DiffOpen, DiffOptions, DiffRead, Digest, DigestRequest, FrozenDiff, Hello, HelloReply, HelloRequest, SessionStatus,
+    SqlAbort, SqlStatus, TableDigest,
+};
+pub use system::{
+    CAPABILITIES, Capability, GetCapabilities, ListMethods, MULTICALL_MAX, Multicall, introspect, multicall_answer,
+    multicall_calls,
+};
+pub use table::{Group, Method, all, find};

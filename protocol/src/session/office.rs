@@ -1,0 +1,911 @@
+//! The office's end of a clone and of an update, as a pure state machine: `(state, event) -> (state, action)`.
+//!
+//! The driver performs one [`Action`] at a time and reports what came of it as an [`Event`]. Rows, bytes, files, clocks
+//! and sockets stay with the driver; here it is only decided what happens next, above all after a line was lost.
+//!
+//! # What an interrupted clone does when it is run again
+//!
+//! A copy is frozen before the shop is cleaned, so an office that cannot make one never empties a shop, and the first
+//! chunk is sent only after `clean` has answered. So a session at the shop that holds bytes proves that its `clean` is
+//! done: it is resumed and nothing is cleaned again. A session without bytes proves nothing: it is dropped together
+//! with the frozen copy (the office may have moved on since), and the clone starts over with a new key.
+//! A peer with the base methods alone has no keys, so there an interrupted clone always starts over; `clean` may be repeated.
+
+use crate::fault::FaultCode;
+
+/// Most often that one run asks for, opens, freezes or sends the same thing again before it gives up.
+pub const ATTEMPTS_MAX: u32 = 20;
+
+/// Most answers of `diff` that one update takes in from a peer with the base methods alone.
+pub const ANSWERS_MAX: u32 = 1000;
+
+/// What the run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// The first full copy, or a new one.
+    Clone,
+    /// Both directions once: pull, then push.
+    Update,
+}
+
+/// What the peer can do beyond the base methods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Abilities {
+    /// `sql_prepare(options)` with a key, `sql_create` with `seq`, `sql_status`.
+    pub keyed_sessions: bool,
+    /// `sync.diff_open` and `sync.diff_read`.
+    pub frozen_diffs: bool,
+    /// `sync.digest`.
+    pub digests: bool,
+}
+
+/// Where a session at the shop stands, as `sql_status` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteState {
+    /// It takes chunks.
+    Open,
+    /// It is being applied right now.
+    Applying,
+    /// It was applied.
+    Applied,
+    /// It ended with a fault.
+    Refused,
+    /// It was dropped, or was idle too long.
+    Gone,
+}
+
+impl RemoteState {
+    /// The state of that name on the wire; none for a name this version does not know.
+    pub fn from_wire(name: &str) -> Option<Self> {
+        Some(match name {
+            "open" => Self::Open,
+            "applying" => Self::Applying,
+            "applied" => Self::Applied,
+            "refused" => Self::Refused,
+            "aborted" | "expired" => Self::Gone,
+            _ => return None,
+        })
+    }
+}
+
+/// What the driver shall do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Find out what the peer is and can do; check that it is the right shop. -> [`Event::Greeted`]
+    Greet,
+    /// Freeze a full copy, or find the one an interrupted clone left. -> [`Event::Frozen`]
+    FreezeClone,
+    /// Freeze what the branch does not have yet. -> [`Event::Frozen`] or [`Event::NothingToSend`]
+    FreezePush,
+    /// Give up the frozen stream at the office. -> [`Event::Done`]
+    Discard,
+    /// Note durably that the shop's tables are about to be replaced, so that no update runs before the clone is finished. -> [`Event::Done`]
+    MarkStarted,
+    /// Give the branch its id range; a new one when it had been cloned before and `fresh`. -> [`Event::Done`]
+    GiveRange {
+        /// Whether a branch that was cloned before gets a new range.
+        fresh: bool,
+    },
+    /// `clean()`. -> [`Event::Done`]
+    Clean,
+    /// `setidstart(low)`. -> [`Event::Done`]
+    SetIdStart,
+    /// `sql_prepare`. -> [`Event::Prepared`]
+    Prepare,
+    /// `sql_status(sid)`. -> [`Event::Status`]
+    AskStatus,
+    /// `sql_abort(sid)`. -> [`Event::Done`]
+    Abort,
+    /// Send the frozen stream from there to its end. -> [`Event::Done`]
+    Send {
+        /// Sequence number of the next chunk.
+        seq: u64,
+        /// Bytes of the stream that the shop already has.
+        offset: u64,
+    },
+    /// `sql_finish(sid)`. -> [`Event::Done`]
+    Finish,
+    /// Wait a while before asking again. -> [`Event::Done`]
+    Wait,
+    /// Record that the shop has applied the push. -> [`Event::Done`]
+    RecordPush,
+    /// `sync.diff_open(since)`. -> [`Event::DiffOpened`]
+    OpenDiff,
+    /// Fetch what is still missing of the frozen diff, and check it. -> [`Event::Done`] or [`Event::Damaged`]
+    ReceiveDiff,
+    /// Apply the received diff and store its watermark. -> [`Event::Done`]
+    ApplyDiff,
+    /// Store the watermark of an empty diff. -> [`Event::Done`]
+    Advance,
+    /// `diff(since)`. -> [`Event::Answered`]
+    AskDiff,
+    /// Apply the answer of `diff` and store the watermark in it. -> [`Event::AppliedAnswer`]
+    ApplyAnswer,
+    /// Record the finished clone. -> [`Event::Done`]
+    RecordClone,
+    /// Compare digests of both ends. -> [`Event::Done`]
+    Compare,
+    /// Nothing more to do.
+    End(Ending),
+}
+
+/// What came of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The run may begin.
+    Begin,
+    /// The action was done.
+    Done,
+    /// The peer is the right one, and can do this.
+    Greeted(Abilities),
+    /// A stream is frozen.
+    Frozen {
+        /// Whether an earlier run left it.
+        resumed: bool,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// There is nothing to push.
+    NothingToSend,
+    /// A session is open.
+    Prepared,
+    /// How the session stands.
+    Status {
+        /// Its state.
+        state: RemoteState,
+        /// Sequence number that its next chunk must have.
+        next_seq: u64,
+        /// Bytes it holds.
+        bytes: u64,
+    },
+    /// A frozen diff was opened.
+    DiffOpened {
+        /// Rows in it; none means that nothing has changed.
+        rows: u64,
+    },
+    /// `diff` has answered.
+    Answered {
+        /// Whether the answer was nil: nothing more.
+        empty: bool,
+    },
+    /// An answer of `diff` was applied.
+    AppliedAnswer {
+        /// Whether it brought a newer watermark, so that the next question is another one.
+        advanced: bool,
+    },
+    /// What was received is not what the peer announced; it was thrown away.
+    Damaged,
+    /// The peer answered with a fault.
+    Refused(FaultCode),
+    /// The line was lost and it is not known whether the action had an effect.
+    Lost,
+}
+
+/// How a run ended. What went wrong in words (the fault, the line) is kept by the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything was done.
+    Done,
+    /// The peer refused; the last fault says why.
+    Refused,
+    /// The peer kept asking to come back later.
+    Busy,
+    /// The line was lost too often.
+    Lost,
+    /// What arrived was damaged again and again.
+    Damaged,
+    /// The peer answered something that makes no sense at this point: an error in one of the two programs.
+    Confused,
+}
+
+/// The state: where the run stands, and what it has learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    task: Task,
+    abilities: Abilities,
+    phase: Phase,
+    /// Whether the frozen stream was left by an earlier run.
+    resumed: bool,
+    /// Whether the branch has had its range in this run.
+    ranged: bool,
+    /// Size of the frozen stream.
+    stream_bytes: u64,
+    /// Bytes that the shop is known to hold: a line that drops but makes progress may drop for ever.
+    held_bytes: u64,
+    /// Whether a session was prepared before in this run, so that it may hold something.
+    prepared: bool,
+    attempts: u32,
+    answers: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    New,
+    Greeting,
+    Freezing,
+    /// The frozen stream is useless; a new one is made afterwards, or the run ends.
+    Discarding(Option<Ending>),
+    Aborting,
+    Marking,
+    Ranging,
+    Cleaning,
+    SettingFirst,
+    Preparing,
+    Asking,
+    Waiting(After),
+    Sending,
+    Finishing,
+    RecordingPush,
+    RangingAgain,
+    SettingAgain,
+    OpeningDiff,
+    Receiving,
+    ApplyingDiff,
+    Advancing,
+    AskingDiff,
+    ApplyingAnswer,
+    RecordingClone,
+    Comparing,
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Ask,
+    Finish,
+    Clean,
+    Prepare,
+    Open,
+}
+
+impl Run {
+    /// A run that has not begun; its first event is [`Event::Begin`].
+    pub fn new(task: Task) -> Self {
+        Self {
+            task,
+            abilities: Abilities::default(),
+            phase: Phase::New,
+            resumed: false,
+            ranged: false,
+            stream_bytes: 0,
+            held_bytes: 0,
+            prepared: false,
+            attempts: 0,
+            answers: 0,
+        }
+    }
+
+    /// Whether the frozen stream in use was left by an earlier run.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Whether an action may simply be repeated when its outcome is unknown. The others are reported as [`Event::Lost`].
+    pub fn is_repeatable(&self, action: Action) -> bool {
+        match action {
+            Action::Send { .. } | Action::Finish => false,
+            // without a key a repeat only leaves an unused session behind, which expires
+            _ => true,
+        }
+    }
+
+    /// The next state, and what to do in it.
+    pub fn step(mut self, event: Event) -> (Self, Action) {
+        let action = self.decide(event);
+        (self, action)
+    }
+
+    fn decide(&mut self, event: Event) -> Action {
+        match (self.phase, event) {
+            (Phase::Ended, _) => self.end(Ending::Confused),
+            (Phase::New, Event::Begin) => self.go(Phase::Greeting, Action::Greet),
+            (Phase::Greeting, Event::Greeted(abilities)) => {
+                self.abilities = abilities;
+                match self.task {
+                    Task::Clone => self.freeze(),
+                    Task::Update => self.pull(),
+                }
+            }
+            (Phase::Freezing, Event::NothingToSend) if self.task == Task::Update => self.end(Ending::Done),
+            (Phase::Freezing, Event::Frozen { resumed, bytes }) => self.frozen(resumed, bytes),
+            (Phase::Discarding(None), Event::Done) => self.freeze(),
+            (Phase::Discarding(Some(ending)), Event::Done) => self.end(ending),
+            // the session may be gone already; what matters is that nobody finishes it
+            (Phase::Aborting, Event::Done | Event::Refused(_)) => self.discard(None),
+            (Phase::Marking, Event::Done) => self.go(Phase::Ranging, Action::GiveRange { fresh: true }),
+            (Phase::Ranging, Event::Done) => {
+                self.ranged = true;
+                self.go(Phase::Cleaning, Action::Clean)
+            }
+            (Phase::Cleaning, Event::Done) => self.go(Phase::SettingFirst, Action::SetIdStart),
+            (Phase::Cleaning, Event::Refused(code)) => self.refused_or_wait(code, After::Clean),
+            (Phase::SettingFirst, Event::Done) => self.prepare(),
+            (Phase::Preparing, Event::Prepared) => {
+                let may_hold = self.resumed || self.prepared;
+                self.prepared = true;
+                if self.abilities.keyed_sessions && may_hold {
+                    self.go(Phase::Asking, Action::AskStatus)
+                } else {
+                    self.send(0, 0)
+                }
+            }
+            (Phase::Preparing, Event::Refused(code)) => self.refused_or_wait(code, After::Prepare),
+            (Phase::Asking, Event::Status { state, next_seq, bytes }) => self.status(state, next_seq, bytes),
+            (Phase::Asking | Phase::Sending | Phase::Finishing, Event::Refused(code)) => self.session_refused(code),
+            (Phase::Waiting(after), Event::Done) => self.after_waiting(after),
+            (Phase::Sending, Event::Done) => self.go(Phase::Finishing, Action::Finish),
+            (Phase::Sending, Event::Lost) => self.again(|run| {
+                if run.abilities.keyed_sessions {
+                    run.go(Phase::Asking, Action::AskStatus)
+                } else {
+                    // nobody can say whether the last chunk arrived: only a new session is certain
+                    run.prepare()
+                }
+            }),
+            (Phase::Finishing, Event::Done) => self.applied(),
+            (Phase::Finishing, Event::Lost) => self.again(|run| {
+                if run.abilities.keyed_sessions {
+                    run.go(Phase::Asking, Action::AskStatus)
+                } else {
+                    // a repeated finish returns the same result and applies nothing twice
+                    run.go(Phase::Finishing, Action::Finish)
+                }
+            }),
+            (Phase::RecordingPush, Event::Done) => self.end(Ending::Done),
+            (Phase::RangingAgain, Event::Done) => {
+                self.ranged = true;
+                self.go(Phase::SettingAgain, Action::SetIdStart)
+            }
+            (Phase::SettingAgain, Event::Done) => self.pull(),
+            (Phase::OpeningDiff, Event::DiffOpened { rows: 0 }) => match self.task {
+                Task::Clone => self.go(Phase::RecordingClone, Action::RecordClone),
+                Task::Update => self.go(Phase::Advancing, Action::Advance),
+            },
+            (Phase::OpeningDiff, Event::DiffOpened { .. }) => self.go(Phase::Receiving, Action::ReceiveDiff),
+            (Phase::OpeningDiff, Event::Refused(code)) if is_passing(code) => self.refused_or_wait(code, After::Open),
+            (Phase::Receiving, Event::Done) => self.go(Phase::ApplyingDiff, Action::ApplyDiff),
+            (Phase::Receiving, Event::Damaged) => {
+                if self.attempts >= 2 {
+                    return self.end(Ending::Damaged);
+                }
+                self.again(|run| run.go(Phase::OpeningDiff, Action::OpenDiff))
+            }
+            (Phase::Receiving, Event::Refused(FaultCode::DiffExpired)) => {
+                self.again(|run| run.go(Phase::OpeningDiff, Action::OpenDiff))
+            }
+            (Phase::ApplyingDiff | Phase::Advancing, Event::Done) => self.pulled(),
+            (Phase::AskingDiff, Event::Answered { empty: true }) => self.pulled(),
+            (Phase::AskingDiff, Event::Answered { empty: false }) => {
+                self.go(Phase::ApplyingAnswer, Action::ApplyAnswer)
+            }
+            (Phase::ApplyingAnswer, Event::AppliedAnswer { advanced }) => {
+                self.answers += 1;
+                // without a newer watermark the same answer would come for ever
+                if advanced && self.task == Task::Update && self.answers < ANSWERS_MAX {
+                    self.go(Phase::AskingDiff, Action::AskDiff)
+                } else {
+                    self.pulled()
+                }
+            }
+            (Phase::RecordingClone, Event::Done) => self.go(Phase::Comparing, Action::Compare),
+            (Phase::Comparing, Event::Done) => self.end(Ending::Done),
+            (_, Event::Refused(code)) if is_passing(code) => self.end(Ending::Busy),
+            (_, Event::Refused(_)) => self.end(Ending::Refused),
+            (_, Event::Lost) => self.end(Ending::Lost),
+            _ => self.end(Ending::Confused),
+        }
+    }
+
+    fn go(&mut self, phase: Phase, action: Action) -> Action {
+        self.phase = phase;
+        action
+    }
+
+    fn end(&mut self, ending: Ending) -> Action {
+        self.go(Phase::Ended, Action::End(ending))
+    }
+
+    /// Goes on with another attempt, unless there were too many.
+    fn again(&mut self, next: impl FnOnce(&mut Self) -> Action) -> Action {
+        self.attempts += 1;
+        if self.attempts > ATTEMPTS_MAX { self.end(Ending::Lost) } else { next(self) }
+    }
+
+    fn freeze(&mut self) -> Action {
+        let action = match self.task {
+            Task::Clone => Action::FreezeClone,
+            Task::Update => Action::FreezePush,
+        };
+        self.go(Phase::Freezing, action)
+    }
+
+    fn pull(&mut self) -> Action {
+        if self.abilities.frozen_diffs {
+            self.go(Phase::OpeningDiff, Action::OpenDiff)
+        } else {
+            self.go(Phase::AskingDiff, Action::AskDiff)
+        }
+    }
+
+    fn pulled(&mut self) -> Action {
+        match self.task {
+            Task::Clone => self.go(Phase::RecordingClone, Action::RecordClone),
+            Task::Update => self.freeze(),
+        }
+    }
+
+    fn frozen(&mut self, resumed: bool, bytes: u64) -> Action {
+        self.resumed = resumed;
+        self.stream_bytes = bytes;
+        self.held_bytes = 0;
+        self.prepared = false;
+        match self.task {
+            Task::Update => self.prepare(),
+            Task::Clone if resumed && self.abilities.keyed_sessions => self.prepare(),
+            Task::Clone if resumed => self.discard(None),
+            Task::Clone => self.go(Phase::Marking, Action::MarkStarted),
+        }
+    }
+
+    fn discard(&mut self, ending: Option<Ending>) -> Action {
+        if ending.is_none() {
+            self.attempts += 1;
+            if self.attempts > ATTEMPTS_MAX {
+                return self.go(Phase::Discarding(Some(Ending::Refused)), Action::Discard);
+            }
+        }
+        self.go(Phase::Discarding(ending), Action::Discard)
+    }
+
+    fn prepare(&mut self) -> Action {
+        self.go(Phase::Preparing, Action::Prepare)
+    }
+
+    fn send(&mut self, seq: u64, offset: u64) -> Action {
+        if offset == self.stream_bytes {
+            return self.go(Phase::Finishing, Action::Finish);
+        }
+        self.go(Phase::Sending, Action::Send { seq, offset })
+    }
+
+    fn wait(&mut self, after: After) -> Action {
+        self.go(Phase::Waiting(after), Action::Wait)
+    }
+
+    /// How often one waits is bounded by the driver's deadline, not by a count.
+    fn after_waiting(&mut self, after: After) -> Action {
+        match after {
+            After::Ask => self.go(Phase::Asking, Action::AskStatus),
+            After::Finish => self.go(Phase::Finishing, Action::Finish),
+            After::Clean => self.go(Phase::Cleaning, Action::Clean),
+            After::Prepare => self.prepare(),
+            After::Open => self.go(Phase::OpeningDiff, Action::OpenDiff),
+        }
+    }
+
+    fn refused_or_wait(&mut self, code: FaultCode, after: After) -> Action {
+        if is_passing(code) {
+            return self.wait(after);
+        }
+        match after {
+            // the copy must not outlive the refusal: an update may run before the next attempt
+            After::Clean => self.discard(Some(Ending::Refused)),
+            _ => self.end(Ending::Refused),
+        }
+    }
+
+    fn status(&mut self, state: RemoteState, next_seq: u64, bytes: u64) -> Action {
+        match state {
+            RemoteState::Applied => self.applied(),
+            RemoteState::Applying => self.wait(After::Ask),
+            RemoteState::Refused => self.discard(Some(Ending::Refused)),
+            RemoteState::Gone => self.discard(None),
+            RemoteState::Open if bytes > self.stream_bytes => self.go(Phase::Aborting, Action::Abort),
+            RemoteState::Open if bytes == 0 && self.task == Task::Clone && self.resumed => {
+                self.go(Phase::Aborting, Action::Abort)
+            }
+            RemoteState::Open => {
+                if bytes > self.held_bytes {
+                    self.held_bytes = bytes;
+                    self.attempts = 0;
+                }
+                self.send(next_seq, bytes)
+            }
+        }
+    }
+
+    fn session_refused(&mut self, code: FaultCode) -> Action {
+        match code {
+            _ if is_passing(code) => match self.phase {
+                Phase::Finishing => self.wait(After::Finish),
+                Phase::Sending if !self.abilities.keyed_sessions => self.wait(After::Prepare),
+                _ => self.wait(After::Ask),
+            },
+            FaultCode::ChunkGap | FaultCode::SessionEnded
+                if self.abilities.keyed_sessions && self.phase != Phase::Asking =>
+            {
+                self.again(|run| run.go(Phase::Asking, Action::AskStatus))
+            }
+            FaultCode::UnknownSession | FaultCode::SessionExpired | FaultCode::UncertainRepeat => {
+                self.again(Self::lost_session)
+            }
+            FaultCode::DamagedChunk if self.attempts < 2 => self.discard(None),
+            _ => self.discard(Some(Ending::Refused)),
+        }
+    }
+
+    /// The shop has forgotten the session. What a clone had cleaned is still clean, but the shop may have worked since:
+    /// it starts over with a new copy.
+    fn lost_session(&mut self) -> Action {
+        if self.task == Task::Clone { self.discard(None) } else { self.prepare() }
+    }
+
+    fn applied(&mut self) -> Action {
+        match self.task {
+            Task::Update => self.go(Phase::RecordingPush, Action::RecordPush),
+            Task::Clone if self.ranged => self.go(Phase::SettingAgain, Action::SetIdStart),
+            Task::Clone => self.go(Phase::RangingAgain, Action::GiveRange { fresh: false }),
+        }
+    }
+}
+
+/// Whether the same request may succeed later without anybody acting.
+fn is_passing(code: FaultCode) -> bool {
+    matches!(code, FaultCode::Busy | FaultCode::DatabaseUnavailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: Abilities = Abilities { keyed_sessions: true, frozen_diffs: true, digests: true };
+    const BASE: Abilities = Abilities { keyed_sessions: false, frozen_diffs: false, digests: false };
+
+    /// Plays events against a run and returns the action that each one led to.
+    fn play(task: Task, events: &[Event]) -> Vec<Action> {
+        let mut run = Run::new(task);
+        events
+            .iter()
+            .map(|event| {
+                let (next, action) = run.step(*event);
+                run = next;
+                action
+            })
+            .collect()
+    }
+
+    fn frozen(resumed: bool) -> Event {
+        Event::Frozen { resumed, bytes: 100 }
+    }
+
+    fn status(state: RemoteState, next_seq: u64, bytes: u64) -> Event {
+        Event::Status { state, next_seq, bytes }
+    }
+
+    #[test]
+    fn an_empty_update_takes_two_round_trips() {
+        let actions = play(
+            Task::Update,
+            &[Event::Begin, Event::Greeted(FULL), Event::DiffOpened { rows: 0 }, Event::Done, Event::NothingToSend],
+        );
+        use Action as A;
+        assert_eq!(actions, [A::Greet, A::OpenDiff, A::Advance, A::FreezePush, A::End(Ending::Done)]);
+    }
+
+    #[test]
+    fn an_update_pulls_before_it_pushes() {
+        let actions = play(
+            Task::Update,
+            &[
+                Event::Begin,
+                Event::Greeted(FULL),
+                Event::DiffOpened { rows: 3 },
+                Event::Done,
+                Event::Done,
+                frozen(false),
+                Event::Prepared,
+                Event::Done,
+                Event::Done,
+                Event::Done,
+            ],
+        );
+        use Action as A;
+        assert_eq!(
+            actions,
+            [
+                A::Greet,
+                A::OpenDiff,
+                A::ReceiveDiff,
+                A::ApplyDiff,
+                A::FreezePush,
+                A::Prepare,
+                A::Send { seq: 0, offset: 0 },
+                A::Finish,
+                A::RecordPush,
+                A::End(Ending::Done)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_lost_finish_is_asked_for_and_never_assumed() {
+        let to_finish = [
+            Event::Begin,
+            Event::Greeted(FULL),
+            Event::DiffOpened { rows: 0 },
+            Event::Done,
+            frozen(false),
+            Event::Prepared,
+            Event::Done,
+        ];
+        let after = |last: Event| {
+            let mut events = to_finish.to_vec();
+            events.extend([Event::Lost, last]);
+            let actions = play(Task::Update, &events);
+            assert_eq!(actions[7], Action::AskStatus);
+            actions[8]
+        };
+        assert_eq!(after(status(RemoteState::Applied, 1, 100)), Action::RecordPush);
+        assert_eq!(after(status(RemoteState::Applying, 1, 100)), Action::Wait);
+        assert_eq!(after(status(RemoteState::Open, 1, 100)), Action::Finish);
+        assert_eq!(after(status(RemoteState::Refused, 1, 100)), Action::Discard);
+    }
+
+    #[test]
+    fn a_lost_chunk_is_resumed_where_the_shop_says() {
+        let actions = play(
+            Task::Update,
+            &[
+                Event::Begin,
+                Event::Greeted(FULL),
+                Event::DiffOpened { rows: 0 },
+                Event::Done,
+                frozen(false),
+                Event::Prepared,
+                Event::Lost,
+                status(RemoteState::Open, 4, 60),
+            ],
+        );
+        assert_eq!(actions.last(), Some(&Action::Send { seq: 4, offset: 60 }));
+    }
+
+    #[test]
+    fn a_push_left_by_an_earlier_run_is_asked_for_before_anything_is_sent() {
+        let actions = play(
+            Task::Update,
+            &[
+                Event::Begin,
+                Event::Greeted(FULL),
+                Event::DiffOpened { rows: 0 },
+                Event::Done,
+                frozen(true),
+                Event::Prepared,
+                status(RemoteState::Applied, 9, 100),
+            ],
+        );
+        assert_eq!(actions[5..], [Action::Prepare, Action::AskStatus, Action::RecordPush][..]);
+    }
+
+    #[test]
+    fn a_refused_push_is_dropped_and_the_run_fails() {
+        let actions = play(
+            Task::Update,
+            &[
+                Event::Begin,
+                Event::Greeted(FULL),
+                Event::DiffOpened { rows: 0 },
+                Event::Done,
+                frozen(false),
+                Event::Prepared,
+                Event::Done,
+                Event::Refused(FaultCode::StatementFailed),
+                Event::Done,
+            ],
+        );
+        assert_eq!(actions[7..], [Action::Discard, Action::End(Ending::Refused)][..]);
+    }
+
+    #[test]
+    fn a_busy_shop_is_asked_again_with_the_session_kept() {
+        let actions = play(
+            Task::Update,
+            &[
+                Event::Begin,
+                Event::Greeted(FULL),
+                Event::DiffOpened { rows: 0 },
+                Event::Done,
+                frozen(false),
+                Event::Prepared,
+                Event::Done,
+                Event::Refused(FaultCode::Busy),
+                Event::Done,
+            ],
+        );
+        assert_eq!(actions[7..], [Action::Wait, Action::Finish][..]);
+    }
+
+    #[test]
+    fn a_clone_freezes_before_it_cleans_and_sets_the_ids_twice() {
+        let actions = play(
+            Task::Clone,
+            &[
+                Event::Begin,
+                Event::Greeted(FULL),
+                frozen(false),
+                Event::Done,
+                Event::Done,
+                Event::Done,
+                Event::Done,
+                Event::Prepared,
+                Event::Done,
+                Event::Done,
+                Event::Done,
+                Event::DiffOpened { rows: 0 },
+                Event::Done,
+                Event::Done,
+            ],
+        );
+        use Action as A;
+        assert_eq!(
+            actions,
+            [
+                A::Greet,
+                A::FreezeClone,
+                A::MarkStarted,
+                A::GiveRange { fresh: true },
+                A::Clean,
+                A::SetIdStart,
+                A::Prepare,
+                A::Send { seq: 0, offset: 0 },
+                A::Finish,
+                A::SetIdStart,
+                A::OpenDiff,
+                A::RecordClone,
+                A::Compare,
+                A::End(Ending::Done)
+            ]
+        );
+    }
+
+    #[test]
+    fn an_interrupted_clone_never_cleans_a_shop_that_holds_part_of_it() {
+        let resume = |state| {
+            play(Task::Clone, &[Event::Begin, Event::Greeted(FULL), frozen(true), Event::Prepared, state])
+        };
+        let actions = resume(status(RemoteState::Open, 2, 40));
+        assert_eq!(actions[2..], [Action::Prepare, Action::AskStatus, Action::Send { seq: 2, offset: 40 }][..]);
+        let actions = resume(status(RemoteState::Applied, 2, 100));
+        assert_eq!(actions.last(), Some(&Action::GiveRange { fresh: false }));
+        let actions = resume(status(RemoteState::Open, 0, 0));
+        assert_eq!(actions.last(), Some(&Action::Abort), "without bytes nothing proves that clean was done");
+    }
+
+    #[test]
+    fn a_refused_clean_ends_the_clone_and_forgets_the_copy() {
+        let actions = play(
+            Task::Clone,
+            &[
+                Event::Begin,
+                Event::Greeted(FULL),
+                frozen(false),
+                Event::Done,
+                Event::Done,
+                Event::Refused(FaultCode::CleanRefused),
+                Event::Done,
+            ],
+        );
+        assert_eq!(actions[4..], [Action::Clean, Action::Discard, Action::End(Ending::Refused)][..]);
+    }
+
+    #[test]
+    fn a_base_peer_is_asked_until_nil_and_gets_a_new_session_after_a_loss() {
+        let actions = play(
+            Task::Update,
+            &[
+                Event::Begin,
+                Event::Greeted(BASE),
+                Event::Answered { empty: false },
+                Event::AppliedAnswer { advanced: true },
+                Event::Answered { empty: true },
+                frozen(true),
+                Event::Prepared,
+                Event::Lost,
+                Event::Prepared,
+                Event::Done,
+                Event::Lost,
+                Event::Done,
+                Event::Done,
+            ],
+        );
+        use Action as A;
+        assert_eq!(
+            actions,
+            [
+                A::Greet,
+                A::AskDiff,
+                A::ApplyAnswer,
+                A::AskDiff,
+                A::FreezePush,
+                A::Prepare,
+                A::Send { seq: 0, offset: 0 },
+                A::Prepare,
+                A::Send { seq: 0, offset: 0 },
+                A::Finish,
+                A::Finish,
+                A::RecordPush,
+                A::End(Ending::Done)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_base_peer_without_watermarks_does_not_loop() {
+        let actions = play(
+            Task::Update,
+            &[
+                Event::Begin,
+                Event::Greeted(BASE),
+                Event::Answered { empty: false },
+                Event::AppliedAnswer { advanced: false },
+            ],
+        );
+        assert_eq!(actions.last(), Some(&Action::FreezePush));
+    }
+
+    #[test]
+    fn an_interrupted_base_clone_starts_over_with_a_new_copy() {
+        let actions = play(
+            Task::Clone,
+            &[Event::Begin, Event::Greeted(BASE), frozen(true), Event::Done, frozen(false)],
+        );
+        assert_eq!(actions[2..], [Action::Discard, Action::FreezeClone, Action::MarkStarted][..]);
+    }
+
+    #[test]
+    fn a_line_that_never_holds_ends_the_run() {
+        let mut run = Run::new(Task::Update);
+        for event in [Event::Begin, Event::Greeted(FULL), Event::DiffOpened { rows: 0 }, Event::Done, frozen(false), Event::Prepared] {
+            run = run.step(event).0;
+        }
+        let mut losses = 0;
+        loop {
+            let (next, action) = run.step(Event::Lost);
+            losses += 1;
+            if action == Action::End(Ending::Lost) {
+                break;
+            }
+            assert!(losses <= ATTEMPTS_MAX);
+            run = next.step(status(RemoteState::Open, 0, 0)).0;
+        }
+        assert_eq!(losses, ATTEMPTS_MAX + 1);
+    }
+
+    #[test]
+    fn a_line_that_drops_but_makes_progress_is_never_given_up() {
+        let mut run = Run::new(Task::Update);
+        for event in [
+            Event::Begin,
+            Event::Greeted(FULL),
+            Event::DiffOpened { rows: 0 },
+            Event::Done,
+            Event::Frozen { resumed: false, bytes: 1000 },
+            Event::Prepared,
+        ] {
+            run = run.step(event).0;
+        }
+        for held in 1..=100 {
+            let (asking, action) = run.step(Event::Lost);
+            assert_eq!(action, Action::AskStatus);
+            let (sending, action) = asking.step(status(RemoteState::Open, held, held));
+            assert_eq!(action, Action::Send { seq: held, offset: held });
+            run = sending;
+        }
+    }
+
+    #[test]
+    fn nothing_makes_a_machine_act_after_its_end() {
+        let (run, action) = Run::new(Task::Update).step(Event::Refused(FaultCode::SchemaMismatch));
+        assert_eq!(action, Action::End(Ending::Refused));
+        assert_eq!(run.step(Event::Begin).1, Action::End(Ending::Confused));
+    }
+}

@@ -1,0 +1,183 @@
+//! A second, independent XML parser judges the tree that ours builds.
+//!
+//! Documents are put together from valid and invalid pieces. Where `xml` finds a document ill-formed, we must refuse it, and
+//! where both take it, they must see the same value. (`xml` knows nothing of XML-RPC, so the judge here is a small and
+//! recursive reader over its events.)
+
+use proptest::prelude::*;
+use xml::reader::{EventReader, ParserConfig, XmlEvent};
+
+use super::super::*;
+
+/// An element of the judge's tree: name, own text, children.
+#[derive(Debug)]
+struct Element {
+    name: String,
+    text: String,
+    children: Vec<Element>,
+}
+
+/// `None` for what is not well-formed.
+fn judge(document: &str) -> Option<Element> {
+    let config = ParserConfig::new().cdata_to_characters(true).whitespace_to_characters(true).ignore_comments(true);
+    let mut stack: Vec<Element> = Vec::new();
+    let mut root = None;
+    for event in EventReader::new_with_config(document.as_bytes(), config) {
+        match event.ok()? {
+            XmlEvent::StartElement { name, .. } => {
+                stack.push(Element { name: name.local_name, text: String::new(), children: Vec::new() });
+            }
+            XmlEvent::EndElement { .. } => {
+                let done = stack.pop()?;
+                match stack.last_mut() {
+                    Some(parent) => parent.children.push(done),
+                    None if root.is_some() => return None,
+                    None => root = Some(done),
+                }
+            }
+            XmlEvent::Characters(text) => stack.last_mut()?.text.push_str(&text),
+            _ => {}
+        }
+    }
+    root
+}
+
+/// The XML-RPC value of a `<value>` element; `None` where there is none, or for types left to other tests.
+fn value(element: &Element) -> Option<Value> {
+    let blank = |element: &Element| element.text.chars().all(is_xml_space);
+    if element.children.is_empty() {
+        return Some(element.text.as_str().into());
+    }
+    let [typed] = element.children.as_slice() else { return None };
+    if !blank(element) {
+        return None;
+    }
+    let scalar = typed.children.is_empty();
+    match typed.name.as_str() {
+        "string" if scalar => Some(typed.text.as_str().into()),
+        "int" if scalar => typed.text.trim_matches(is_xml_space).parse::<i32>().ok().map(Value::from),
+        "nil" if scalar && blank(typed) => Some(Value::Nil),
+        "array" => {
+            let [data] = typed.children.as_slice() else { return None };
+            let fits = data.name == "data"
+                && blank(typed)
+                && blank(data)
+                && data.children.iter().all(|item| item.name == "value");
+            fits.then(|| data.children.iter().map(value).collect::<Option<Vec<_>>>())?.map(Value::from)
+        }
+        "struct" if blank(typed) => {
+            let member = |member: &Element| {
+                let mut parts: Vec<&Element> = member.children.iter().collect();
+                parts.sort_by_key(|part| part.name.clone());
+                let [name, content] = parts.as_slice() else { return None };
+                let fits = member.name == "member" && name.name == "name" && content.name == "value";
+                (fits && blank(member) && name.children.is_empty())
+                    .then(|| Some((name.text.clone(), value(content)?)))?
+            };
+            typed
+                .children
+                .iter()
+                .map(member)
+                .collect::<Option<Vec<_>>>()
+                .map(|members| Value::Struct(members.into_iter().collect()))
+        }
+        _ => None,
+    }
+}
+
+/// Pieces of text, most of them fine.
+fn piece() -> impl Strategy<Value = String> {
+    let pieces = [
+        "x",
+        " ",
+        "\n",
+        "\r\n",
+        "\r",
+        "é",
+        "😀",
+        "&amp;",
+        "&lt;",
+        "&#65;",
+        "&#x20AC;",
+        "&#13;",
+        "<!-- c -->",
+        "<![CDATA[<&>]]>",
+        "<?pi y?>",
+        "7",
+        "]]",
+        "]]>",
+        "&nbsp;",
+        "&#0;",
+        "&",
+        "<!-- -- -->",
+        "\u{1}",
+        "<b/>",
+        "<",
+        "</int>",
+        "<string>",
+    ];
+    prop::sample::select(pieces.to_vec()).prop_map(str::to_owned)
+}
+
+fn content() -> impl Strategy<Value = String> {
+    let text = || {
+        prop::collection::vec(prop_oneof![9 => prop::sample::select(vec!["x", "7", " ", "&amp;", "<!-- c -->", "\r\n"]).prop_map(str::to_owned), 1 => piece()], 0..5)
+        .prop_map(|pieces| pieces.concat())
+    };
+    let leaf = prop_oneof![
+        text(),
+        text().prop_map(|text| format!("<string>{text}</string>")),
+        text().prop_map(|text| format!("<int>{text}</int>")),
+        Just("<int>7</int>".to_owned()),
+        Just("<nil/>".to_owned()),
+        Just("<string a='1' b='2'/>".to_owned()),
+        Just("<string a='1' a='2'/>".to_owned()),
+    ];
+    leaf.prop_recursive(3, 16, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| {
+                let items: String = items.iter().map(|item| format!("<value>{item}</value>\n")).collect();
+                format!("<array><data>{items}</data></array>")
+            }),
+            prop::collection::vec((text(), inner), 0..4).prop_map(|members| {
+                let member = |(name, value): &(String, String)| {
+                    format!("<member><name>{name}</name><value>{value}</value></member>")
+                };
+                format!("<struct>{}</struct>", members.iter().map(member).collect::<String>())
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn both_parsers_see_the_same(content in content(), tail in prop_oneof![9 => Just(""), 1 => Just("x"), 1 => Just("<!-- c -->"), 1 => Just("<x/>")]) {
+        let document = format!(
+            "<?xml version='1.0'?><methodResponse><params><param><value>{content}</value></param></params></methodResponse>{tail}"
+        );
+        let ours = parse_response(document.as_bytes(), &Limits::default());
+        let judged = judge(&document);
+        let theirs = judged.as_ref().and_then(|root| {
+            // methodResponse, params, param, value: one child each, as long as the content did not break out of its element.
+            let mut element = root;
+            for name in ["params", "param", "value"] {
+                match element.children.as_slice() {
+                    [only] if only.name == name && element.text.is_empty() => element = only,
+                    _ => return None,
+                }
+            }
+            value(element)
+        });
+        match (&ours, &theirs) {
+            (Ok(Ok(ours)), Some(theirs)) => prop_assert_eq!(ours, theirs),
+            (Err(_), None) => {}
+            _ => prop_assert!(false, "ours {:?}, theirs {:?}", ours, theirs),
+        }
+        if let (Err(error), None) = (&ours, &judged) {
+            // Both find it ill-formed, or we stopped earlier because it was no XML-RPC.
+            prop_assert!(matches!(error.fault_code().code(), -32700 | -32600), "{error}");
+        }
+    }
+}

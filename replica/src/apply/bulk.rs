@@ -1,0 +1,167 @@
+//! Loading empty tables at disk speed: no capture, no secondary indexes, no foreign keys while rows stream in; all of
+//! them are made again from their saved definitions before the transaction ends.
+
+use std::collections::BTreeMap;
+
+use protocol::names::{TableName, quote_identifier};
+use tokio_postgres::Transaction;
+
+use super::ApplyOrder;
+use crate::ReplicaError;
+use crate::capture;
+use crate::catalogue::{ForeignKey, Table, column_list};
+use crate::error::{Failure, classify};
+
+/// Tables that are being loaded, and what has to be made again.
+#[derive(Default)]
+pub(super) struct BulkLoad {
+    tables: BTreeMap<TableName, bool>,
+    indexes: Vec<String>,
+    keys: BTreeMap<(TableName, String), ForeignKey>,
+    local: Vec<TableName>,
+}
+
+impl BulkLoad {
+    /// Whether rows of the table go straight into it: it was empty. Prepares it the first time.
+    pub(super) async fn takes(
+        &mut self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        table: &Table,
+    ) -> Result<bool, ReplicaError> {
+        if let Some(taken) = self.tables.get(&table.name) {
+            return Ok(*taken);
+        }
+        let failed = |error| classify("prepare a bulk load", error);
+        let sql = format!("select not exists (select from {})", table.target());
+        let empty: bool = transaction.query_one(&sql, &[]).await.map_err(failed)?.get(0);
+        let taken = empty && order.rights.quiet;
+        self.tables.insert(table.name.clone(), taken);
+        if taken {
+            self.prepare(transaction, order, table).await?;
+        }
+        Ok(taken)
+    }
+
+    async fn prepare(
+        &mut self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        table: &Table,
+    ) -> Result<(), ReplicaError> {
+        let failed = |error| classify("prepare a bulk load", error);
+        if let Some(captured) = order.captured.get(&table.name) {
+            capture::suspend(transaction, table, captured).await?;
+        }
+        if table.partitioned || table.inherits {
+            return Ok(());
+        }
+        let keys = order.catalogue.foreign_keys.iter().filter(|key| key.child == table.name || key.parent == table.name);
+        for key in keys {
+            if self.keys.contains_key(&(key.child.clone(), key.name.clone())) {
+                continue;
+            }
+            if order.catalogue.get(&key.child).is_none_or(|child| child.partitioned || child.inherits) {
+                continue;
+            }
+            let sql =
+                format!("alter table {} drop constraint {}", key.child.quoted(), quote_identifier(&key.name));
+            transaction.batch_execute(&sql).await.map_err(failed)?;
+            if !order.policy.tables.contains_key(&key.child) {
+                self.local.push(key.child.clone());
+            }
+            self.keys.insert((key.child.clone(), key.name.clone()), key.clone());
+        }
+        let referenced = order.catalogue.keys_to(&table.name).any(|key| !self.rebuilds(key));
+        for row in transaction.query(SECONDARY_INDEXES, &[&table.oid]).await.map_err(failed)? {
+            let (drop, create): (String, String) = (row.get(0), row.get(1));
+            transaction.batch_execute(&drop).await.map_err(failed)?;
+            self.indexes.push(create);
+        }
+        if !referenced {
+            // rows copied with FREEZE into a table truncated in the same transaction need no later vacuum
+            transaction.batch_execute(&format!("truncate {}", table.name.quoted())).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// The COPY that loads the table.
+    pub(super) fn copy_statement(&self, table: &Table, columns: &[String]) -> String {
+        let columns = column_list(columns.iter().map(String::as_str));
+        let plain = !table.partitioned && !table.inherits;
+        let freeze = if plain { " with (freeze)" } else { "" };
+        format!("copy {} ({columns}) from stdin{freeze}", table.name.quoted())
+    }
+
+    /// Whether the foreign key is made again, and thereby checked, at the end.
+    pub(super) fn rebuilds(&self, key: &ForeignKey) -> bool {
+        self.keys.contains_key(&(key.child.clone(), key.name.clone()))
+    }
+
+    /// Makes indexes and foreign keys again.
+    pub(super) async fn finish(&self, transaction: &Transaction<'_>) -> Result<(), ReplicaError> {
+        let failed = |error| classify("finish a bulk load", error);
+        if self.tables.values().all(|taken| !taken) {
+            return Ok(());
+        }
+        transaction
+            .batch_execute("set local maintenance_work_mem = '128MB'; set local search_path = pg_catalog, public")
+            .await
+            .map_err(failed)?;
+        for index in &self.indexes {
+            transaction.batch_execute(index).await.map_err(|error| {
+                super::failure::of_statement(error, &TableName::public("index"), None)
+            })?;
+        }
+        for key in self.keys.values() {
+            self.restore(transaction, key).await?;
+        }
+        for (name, taken) in &self.tables {
+            if *taken {
+                transaction.batch_execute(&format!("analyze {}", name.quoted())).await.map_err(failed)?;
+            }
+        }
+        transaction.batch_execute("set local search_path = pg_catalog").await.map_err(failed)
+    }
+
+    async fn restore(&self, transaction: &Transaction<'_>, key: &ForeignKey) -> Result<(), ReplicaError> {
+        let failed = |error| classify("restore a foreign key", error);
+        let definition = key.definition.strip_suffix(" NOT VALID").unwrap_or(&key.definition);
+        let name = quote_identifier(&key.name);
+        let add = format!("alter table {} add constraint {name} {definition}", key.child.quoted());
+        transaction.batch_execute("savepoint foreign_key").await.map_err(failed)?;
+        let Err(error) = transaction.batch_execute(&add).await else {
+            return transaction.batch_execute("release savepoint foreign_key").await.map_err(failed);
+        };
+        transaction.batch_execute("rollback to savepoint foreign_key").await.map_err(failed)?;
+        if error.code() != Some(&tokio_postgres::error::SqlState::FOREIGN_KEY_VIOLATION) {
+            return Err(failed(error));
+        }
+        if self.local.contains(&key.child) {
+            // rows that never leave the shop refer to ones the office no longer has: they stay, for new rows it holds
+            tracing::warn!(table = %key.child, constraint = key.name, "local rows refer to rows that the office does not have");
+            return transaction.batch_execute(&format!("{add} not valid")).await.map_err(failed);
+        }
+        Err(ReplicaError::Failed(Box::new(Failure {
+            statement: None,
+            table: Some(key.child.clone()),
+            column: Some(key.columns.join(", ")),
+            constraint: Some(key.name.clone()),
+            state: "23503".into(),
+            reason: format!("a row refers to one that is not there (table {})", key.parent),
+        })))
+    }
+}
+
+/// Secondary indexes and unique constraints: how to drop and how to make them. Exclusion constraints and the index of a
+/// replica identity stay.
+const SECONDARY_INDEXES: &str = "
+select case when k.oid is null then format('drop index %I.%I', n.nspname, x.relname)
+            else format('alter table %I.%I drop constraint %I', n.nspname, t.relname, k.conname) end,
+       case when k.oid is null then pg_get_indexdef(x.oid)
+            else format('alter table %I.%I add constraint %I %s', n.nspname, t.relname, k.conname, pg_get_constraintdef(k.oid)) end
+from pg_index i join pg_class x on x.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
+join pg_namespace n on n.oid = t.relnamespace
+left join pg_constraint k on k.conindid = i.indexrelid and k.conrelid = i.indrelid and k.contype in ('u', 'p', 'x')
+where i.indrelid = $1 and not i.indisprimary and not i.indisreplident and i.indisvalid and k.contype is distinct from 'x'
+order by x.relname";

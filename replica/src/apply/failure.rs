@@ -1,0 +1,109 @@
+//! What PostgreSQL refused, in words without row values.
+
+use std::sync::Arc;
+
+use protocol::names::TableName;
+use tokio_postgres::error::{DbError, SqlState};
+
+use super::target::Shape;
+use crate::ReplicaError;
+use crate::error::{Failure, classify};
+
+/// Entries kept of a [`LineMap`]; an older line is named by the oldest entry.
+const ENTRIES_MAX: usize = 65_536;
+
+/// Which statement a line of a COPY came from.
+pub(super) struct LineMap {
+    shape: Arc<Shape>,
+    rows: usize,
+    starts: std::collections::VecDeque<(usize, u64)>,
+}
+
+impl LineMap {
+    pub(super) fn new(shape: Arc<Shape>) -> Self {
+        Self { shape, rows: 0, starts: std::collections::VecDeque::new() }
+    }
+
+    pub(super) fn shape(&self) -> &Arc<Shape> {
+        &self.shape
+    }
+
+    pub(super) fn extend(&mut self, statements: &[(usize, u64)], rows: usize) {
+        for &(index, statement) in statements {
+            self.starts.push_back((self.rows + index, statement));
+        }
+        while self.starts.len() > ENTRIES_MAX {
+            self.starts.pop_front();
+        }
+        self.rows += rows;
+    }
+
+    /// `line` counts from 1.
+    fn statement(&self, line: usize) -> Option<u64> {
+        let after = self.starts.partition_point(|(start, _)| *start < line);
+        self.starts.get(after.saturating_sub(1)).map(|(_, statement)| *statement)
+    }
+}
+
+/// A COPY into a table or its staging table failed.
+pub(super) fn of_copy(error: tokio_postgres::Error, shape: &Shape, lines: &LineMap) -> ReplicaError {
+    // "COPY stage_1, line 3, column price: ..." names the line; what follows may hold a value
+    let context = error.as_db_error().and_then(DbError::where_).unwrap_or_default().to_owned();
+    let after = |label: &str| context.split_once(label).map(|(_, rest)| rest.to_owned());
+    let line = after(", line ").and_then(|rest| {
+        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<usize>().ok()
+    });
+    let column = after(", column ").map(|rest| rest.split([':', ',']).next().unwrap_or_default().to_owned());
+    let statement = line.and_then(|line| lines.statement(line));
+    let mut failed = of_statement(error, &shape.table.name, statement);
+    if let ReplicaError::Failed(failure) = &mut failed
+        && failure.column.is_none()
+    {
+        failure.column = column;
+    }
+    failed
+}
+
+/// A statement of the engine on a table failed.
+pub(super) fn of_statement(
+    error: tokio_postgres::Error,
+    table: &TableName,
+    statement: Option<u64>,
+) -> ReplicaError {
+    let Some(db) = error.as_db_error() else { return classify("apply rows", error) };
+    let state = db.code().clone();
+    let class = &state.code()[..2];
+    // 22 data exception, 23 constraint violation, 42 missing column or type, 0A and P0 raised by triggers
+    if !["22", "23", "42", "0A", "P0", "44"].contains(&class) {
+        return classify("apply rows", error);
+    }
+    ReplicaError::Failed(Box::new(Failure {
+        statement,
+        table: Some(table.clone()),
+        column: db.column().map(str::to_owned),
+        constraint: db.constraint().map(str::to_owned),
+        state: state.code().to_owned(),
+        reason: reason(&state).to_owned(),
+    }))
+}
+
+/// Plain words for an SQLSTATE; PostgreSQL's own message may hold values.
+fn reason(state: &SqlState) -> &'static str {
+    match state.code() {
+        "23505" => "a row with this key is already there",
+        "23503" => "a row refers to one that is not there",
+        "23502" => "a value is missing",
+        "23514" => "a value breaks a check",
+        "23P01" => "a row excludes another",
+        "22001" => "a text is too long for its column",
+        "22003" => "a number is out of range for its column",
+        "22P02" | "22P03" => "a value does not fit the type of its column",
+        "22007" | "22008" => "a date or time cannot be read",
+        "22021" => "a text is not valid UTF-8",
+        "22P04" => "a row has too many or too few values",
+        "44000" => "a row is outside the view's condition",
+        "P0001" => "a trigger of the application refused the row",
+        code if code.starts_with("22") => "a value does not fit its column",
+        _ => "the database refused the statement",
+    }
+}

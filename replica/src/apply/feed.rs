@@ -1,0 +1,391 @@
+//! The thread that reads a script: inflates, recognises, looks names up, and hands over blocks of rows.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use protocol::chunk::{ChunkError, InflateLimits, Inflater};
+use protocol::dialect::{DEFAULT_FIELD, DialectError, DialectErrorKind, Event, Reader, ReaderLimits, Statement, WriteKind};
+use protocol::names::TableName;
+use tokio::sync::mpsc;
+
+use super::ApplyOrder;
+use super::target::{Conversion, Shape, ShapeKind, resolve};
+use crate::ReplicaError;
+use crate::catalogue::Table;
+use crate::spool::spool_error;
+
+/// Text of a block when it is handed over.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// Most bytes of output for each byte of input; deflate itself reaches about 1,000.
+const RATIO_MAX: u64 = 1100;
+
+/// Rows of one shape.
+pub(super) struct Block {
+    pub(super) shape: Arc<Shape>,
+    /// COPY lines; the first field of each is the number of its statement.
+    pub(super) text: Vec<u8>,
+    pub(super) rows: usize,
+    /// (index of the first row, number of the statement), ascending.
+    pub(super) statements: Vec<(usize, u64)>,
+}
+
+impl Block {
+    /// The lines without the statement numbers.
+    pub(super) fn without_numbers(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(self.text.len());
+        for line in self.text.split_inclusive(|&byte| byte == b'\n') {
+            let start = memchr::memchr(b'\t', line).map_or(0, |tab| tab + 1);
+            text.extend_from_slice(&line[start..]);
+        }
+        text
+    }
+}
+
+/// What the thread hands over.
+pub(super) enum Message {
+    Block(Block),
+    SetVal { sequence: TableName, value: i64, called: bool },
+    Watermark(String),
+}
+
+/// The running thread.
+pub(super) struct Feed {
+    receiver: mpsc::Receiver<Result<Message, ReplicaError>>,
+}
+
+impl Feed {
+    /// Starts reading.
+    pub(super) fn start(order: ApplyOrder, input: Box<dyn Read + Send>) -> Result<Self, ReplicaError> {
+        let (sender, receiver) = mpsc::channel(8);
+        std::thread::Builder::new()
+            .name("feed".into())
+            .spawn(move || {
+                let mut parse = Parse { order, sender, shapes: Vec::new(), buffers: BTreeMap::new(), was: None };
+                if let Err(Stop::Failed(error)) = parse.run(input) {
+                    // the receiver may be gone: then nobody wants to know
+                    let _ = parse.sender.blocking_send(Err(error));
+                }
+            })
+            .map_err(|source| spool_error("start a thread for", std::path::Path::new("the script"), source))?;
+        Ok(Self { receiver })
+    }
+
+    /// The next message; none at the end of the script.
+    pub(super) async fn next(&mut self) -> Result<Option<Message>, ReplicaError> {
+        self.receiver.recv().await.transpose()
+    }
+}
+
+enum Stop {
+    Failed(ReplicaError),
+    NobodyListens,
+}
+
+impl From<ReplicaError> for Stop {
+    fn from(error: ReplicaError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+#[derive(Default)]
+struct Buffer {
+    text: Vec<u8>,
+    rows: usize,
+    statements: Vec<(usize, u64)>,
+}
+
+struct Parse {
+    order: ApplyOrder,
+    sender: mpsc::Sender<Result<Message, ReplicaError>>,
+    shapes: Vec<Arc<Shape>>,
+    buffers: BTreeMap<usize, Buffer>,
+    was: Option<Vec<u8>>,
+}
+
+/// The statement whose rows are coming in.
+struct Current {
+    shape: Option<Arc<Shape>>,
+    statement: Statement,
+    conversion: Conversion,
+}
+
+impl Parse {
+    fn run(&mut self, input: Box<dyn Read + Send>) -> Result<(), Stop> {
+        let limits = InflateLimits { bytes_max: self.order.inflated_bytes_max, ratio_max: RATIO_MAX };
+        let trouble = Arc::new(Mutex::new(None));
+        let inflater = Noting {
+            inner: Inflater::new(BufReader::with_capacity(64 * 1024, input), limits),
+            trouble: trouble.clone(),
+        };
+        let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, inflater), ReaderLimits::default());
+        let mut current: Option<Current> = None;
+        loop {
+            // the number is read before the event borrows the reader
+            let event = match reader.next() {
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(error) => return Err(Stop::Failed(from_dialect(&error, &trouble))),
+            };
+            match event {
+                Event::Statement(statement) => {
+                    current = Some(Current {
+                        shape: None,
+                        statement: statement.clone(),
+                        conversion: Conversion::AsIs,
+                    });
+                }
+                Event::Row(row) => {
+                    let Some(current) = &mut current else { continue };
+                    let row = row.to_vec();
+                    let number = reader.statement_number();
+                    self.row(current, &row, number)?;
+                }
+                Event::SetVal { sequence, value, called } => {
+                    self.send(Message::SetVal { sequence, value, called })?;
+                }
+                Event::Note { name: "was", json } => self.was = Some(copy_escape(json.as_bytes())),
+                Event::Note { .. } => {}
+                Event::Watermark(text) => {
+                    let text = text.to_owned();
+                    self.send(Message::Watermark(text))?;
+                }
+            }
+        }
+        let ids: Vec<usize> = self.buffers.keys().copied().collect();
+        for id in ids {
+            self.flush(id)?;
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, current: &mut Current, row: &[u8], number: u64) -> Result<(), Stop> {
+        let shape = match &current.shape {
+            Some(shape) => shape.clone(),
+            None => self.begin(current, number)?,
+        };
+        let was = self.was.take();
+        let buffer = self.buffers.entry(shape.id).or_default();
+        if buffer.statements.last().is_none_or(|(_, last)| *last != number) {
+            buffer.statements.push((buffer.rows, number));
+        }
+        let start = buffer.text.len();
+        buffer.text.extend_from_slice(number.to_string().as_bytes());
+        let refusal = convert(&mut buffer.text, &current.conversion, &shape, current.statement.kind, row, was.as_deref());
+        if let Err(message) = refusal {
+            buffer.text.truncate(start);
+            return Err(refused(number, message).into());
+        }
+        buffer.text.push(b'\n');
+        buffer.rows += 1;
+        if buffer.text.len() >= BLOCK_BYTES {
+            self.flush(shape.id)?;
+        }
+        Ok(())
+    }
+
+    /// The first row of a statement: an empty one for a table that may not be written carries nothing.
+    fn begin(&mut self, current: &mut Current, number: u64) -> Result<Arc<Shape>, Stop> {
+        let name = &current.statement.table;
+        let refuse = |message: String| Stop::Failed(refused(number, message));
+        let Some(table) = self.order.catalogue.get(name) else {
+            return Err(refuse(format!("table {name} does not exist here")));
+        };
+        let Some(policy) = self.order.policy.get(name) else {
+            return Err(refuse(format!("table {name} is not in policy {:?}", self.order.policy.name)));
+        };
+        if let Some(reason) = self.order.incoming.refusal(policy.direction) {
+            return Err(refuse(format!("table {name} {reason}")));
+        }
+        let (kind, columns, conversion) = resolve(&self.order, table, &current.statement).map_err(refuse)?;
+        let shape = self.shape(table.clone(), kind, columns);
+        // what is written to one table keeps its order, whatever kind of statement wrote it
+        let before: Vec<usize> = self
+            .buffers
+            .keys()
+            .copied()
+            .filter(|id| *id != shape.id)
+            .filter(|id| !self.order.rights.quiet || self.shapes[*id].table.name == shape.table.name)
+            .collect();
+        for id in before {
+            self.flush(id)?;
+        }
+        current.shape = Some(shape.clone());
+        current.conversion = conversion;
+        Ok(shape)
+    }
+
+    fn shape(&mut self, table: Table, kind: ShapeKind, columns: Vec<String>) -> Arc<Shape> {
+        let found = self
+            .shapes
+            .iter()
+            .find(|shape| shape.table.name == table.name && shape.kind == kind && shape.columns == columns);
+        if let Some(shape) = found {
+            return shape.clone();
+        }
+        let shape = Arc::new(Shape { id: self.shapes.len(), table: Arc::new(table), kind, columns });
+        self.shapes.push(shape.clone());
+        shape
+    }
+
+    fn flush(&mut self, id: usize) -> Result<(), Stop> {
+        let Some(buffer) = self.buffers.remove(&id) else { return Ok(()) };
+        if buffer.rows == 0 {
+            return Ok(());
+        }
+        let shape = self.shapes[id].clone();
+        let Buffer { text, rows, statements } = buffer;
+        self.send(Message::Block(Block { shape, text, rows, statements }))
+    }
+
+    fn send(&mut self, message: Message) -> Result<(), Stop> {
+        self.sender.blocking_send(Ok(message)).map_err(|_| Stop::NobodyListens)
+    }
+}
+
+/// Appends the row's fields, each behind a tab.
+fn convert(
+    text: &mut Vec<u8>,
+    conversion: &Conversion,
+    shape: &Shape,
+    kind: WriteKind,
+    row: &[u8],
+    was: Option<&[u8]>,
+) -> Result<(), String> {
+    let from_copy = kind == WriteKind::Copy;
+    let may_default = !from_copy && memchr::memmem::find(row, DEFAULT_FIELD).is_some();
+    match conversion {
+        Conversion::AsIs => {
+            if may_default && row.split(|&byte| byte == b'\t').any(|field| field == DEFAULT_FIELD) {
+                return Err(format!("DEFAULT is accepted for generated columns only, table {} has none here", shape.table.name));
+            }
+            let fields = memchr::memchr_iter(b'\t', row).count() + 1;
+            if fields != shape.columns.len() {
+                return Err(format!("{fields} values for {} columns of table {}", shape.columns.len(), shape.table.name));
+            }
+            text.push(b'\t');
+            text.extend_from_slice(row);
+        }
+        Conversion::Without(generated) => {
+            let fields: Vec<&[u8]> = row.split(|&byte| byte == b'\t').collect();
+            if fields.len() != shape.columns.len() + generated.len() {
+                return Err(format!("{} values for {} columns of table {}", fields.len(), shape.columns.len() + generated.len(), shape.table.name));
+            }
+            for (index, field) in fields.iter().enumerate() {
+                if generated.contains(&index) {
+                    if *field != DEFAULT_FIELD {
+                        return Err(format!("a generated column of table {} takes DEFAULT only", shape.table.name));
+                    }
+                } else if *field == DEFAULT_FIELD {
+                    return Err(format!("DEFAULT is accepted for generated columns only, in table {}", shape.table.name));
+                } else {
+                    text.push(b'\t');
+                    text.extend_from_slice(field);
+                }
+            }
+        }
+        Conversion::Key(positions) => {
+            let fields: Vec<&[u8]> = row.split(|&byte| byte == b'\t').collect();
+            push_was(text, was);
+            for &position in positions {
+                text.push(b'\t');
+                text.extend_from_slice(fields.get(position).copied().ok_or("a key has too few values")?);
+            }
+        }
+        Conversion::Update { set, key, guards, others } => {
+            let fields: Vec<&[u8]> = row.split(|&byte| byte == b'\t').collect();
+            let field = |position: usize| fields.get(position).copied().ok_or("an update has too few values");
+            push_was(text, was);
+            push_bits(text, set, *others);
+            if !guards.is_empty() {
+                push_bits(text, guards, *others);
+            }
+            for &position in key {
+                text.push(b'\t');
+                text.extend_from_slice(field(position)?);
+            }
+            push_sparse(text, set, *others, |index| field(index))?;
+            if !guards.is_empty() {
+                let first = set.len() + key.len();
+                push_sparse(text, guards, *others, |index| field(first + index))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn push_was(text: &mut Vec<u8>, was: Option<&[u8]>) {
+    text.push(b'\t');
+    text.extend_from_slice(was.unwrap_or(b"\\N"));
+}
+
+/// Which of the other columns have a value, as a bit string.
+fn push_bits(text: &mut Vec<u8>, positions: &[usize], others: usize) {
+    text.push(b'\t');
+    text.extend((0..others).map(|column| if positions.contains(&column) { b'1' } else { b'0' }));
+}
+
+fn push_sparse<'a>(
+    text: &mut Vec<u8>,
+    positions: &[usize],
+    others: usize,
+    field: impl Fn(usize) -> Result<&'a [u8], &'static str>,
+) -> Result<(), &'static str> {
+    for column in 0..others {
+        text.push(b'\t');
+        match positions.iter().rposition(|&position| position == column) {
+            Some(index) => text.extend_from_slice(field(index)?),
+            None => text.extend_from_slice(b"\\N"),
+        }
+    }
+    Ok(())
+}
+
+fn copy_escape(raw: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(raw.len());
+    for &byte in raw {
+        match byte {
+            b'\\' => text.extend_from_slice(b"\\\\"),
+            b'\n' => text.extend_from_slice(b"\\n"),
+            b'\r' => text.extend_from_slice(b"\\r"),
+            b'\t' => text.extend_from_slice(b"\\t"),
+            _ => text.push(byte),
+        }
+    }
+    text
+}
+
+fn refused(statement: u64, message: String) -> ReplicaError {
+    ReplicaError::Refused { statement, message }
+}
+
+/// Passes bytes on and remembers the error that ended them: the reader of the dialect only says that there was one.
+struct Noting<R> {
+    inner: R,
+    trouble: Arc<Mutex<Option<ReplicaError>>>,
+}
+
+impl<R: Read> Read for Noting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer).inspect_err(|error| {
+            let noted = match ChunkError::of(error) {
+                Some(ChunkError::TooLarge { .. }) => ReplicaError::TooLarge(error.to_string()),
+                _ => ReplicaError::Damaged(error.to_string()),
+            };
+            self.trouble.lock().unwrap_or_else(PoisonError::into_inner).replace(noted);
+        })
+    }
+}
+
+fn from_dialect(error: &DialectError, trouble: &Mutex<Option<ReplicaError>>) -> ReplicaError {
+    match error.kind {
+        DialectErrorKind::Io => trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .unwrap_or_else(|| ReplicaError::Damaged(error.to_string())),
+        DialectErrorKind::TooLong => ReplicaError::TooLarge(error.to_string()),
+        _ => ReplicaError::Refused { statement: error.statement, message: error.to_string() },
+    }
+}

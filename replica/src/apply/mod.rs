@@ -1,0 +1,294 @@
+//! Apply: a script of the dialect into the tables, inside one transaction of the caller.
+//!
+//! Set-based: a thread reads the script and hands over blocks of rows per table and kind of statement; they are copied
+//! into staging tables and merged. In bulk mode (a clone) rows of an empty table are copied straight into it, indexes
+//! and foreign keys last. Nothing of the script is ever run as SQL: names are looked up in the catalogue, values travel
+//! as COPY data.
+
+mod bulk;
+mod failure;
+mod feed;
+mod references;
+mod staging;
+mod target;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::SinkExt;
+use protocol::names::TableName;
+use protocol::policy::ResolvedPolicy;
+use tokio_postgres::{CopyInSink, Transaction};
+
+use crate::ReplicaError;
+use crate::capture::CapturedTable;
+use crate::catalogue::Catalogue;
+use crate::error::classify;
+use crate::node::ApplyRights;
+use bulk::BulkLoad;
+use feed::{Block, Feed, Message};
+use references::References;
+use staging::Staging;
+use target::{Shape, ShapeKind};
+
+pub use target::Incoming;
+
+/// What an apply did.
+#[derive(Debug, Clone, Default)]
+pub struct Applied {
+    /// Rows that were inserted, changed or deleted.
+    pub rows: i64,
+    /// Rows waiting in quarantine because of it.
+    pub quarantined: i64,
+    /// Conflicts it recorded.
+    pub conflicts: i64,
+    /// Rows per table.
+    pub tables: Vec<(TableName, i64)>,
+    /// The watermark line at the end of the script, if it had one.
+    pub watermark: Option<String>,
+    /// Whether it had been applied before, and nothing was done now.
+    pub repeated: bool,
+}
+
+/// What to apply to, and under which rules.
+#[derive(Clone)]
+pub struct ApplyOrder {
+    /// The tables.
+    pub catalogue: Arc<Catalogue>,
+    /// Their directions.
+    pub policy: Arc<ResolvedPolicy>,
+    /// Tables under capture.
+    pub captured: Arc<BTreeMap<TableName, CapturedTable>>,
+    /// How rows are written.
+    pub rights: ApplyRights,
+    /// Peer that the changes come from.
+    pub origin: i32,
+    /// Which way they come.
+    pub incoming: Incoming,
+    /// Rows of empty tables are loaded in bulk, as a clone wants it.
+    pub bulk: bool,
+    /// Sequences are left alone (`setval` in a script never moves one out of its range).
+    pub keep_sequences: bool,
+    /// Most bytes that the script may have when inflated.
+    pub inflated_bytes_max: u64,
+}
+
+/// Applies a compressed script. Nothing is committed; after an error the transaction must be rolled back.
+pub async fn apply(
+    transaction: &Transaction<'_>,
+    order: &ApplyOrder,
+    input: Box<dyn Read + Send>,
+) -> Result<Applied, ReplicaError> {
+    let quiet = order.rights.quiet;
+    let origin = order.origin.to_string();
+    let failed = |error| classify("prepare the apply", error);
+    transaction
+        .execute("select set_config('sync.origin', $1, true)", &[&origin])
+        .await
+        .map_err(failed)?;
+    if quiet {
+        transaction.batch_execute("set local session_replication_role = replica").await.map_err(failed)?;
+    }
+    let feed = Feed::start(order.clone(), input)?;
+    let mut apply = Apply {
+        transaction,
+        order,
+        open: None,
+        staging: BTreeMap::new(),
+        bulk: BulkLoad::default(),
+        references: References::default(),
+        rows: BTreeMap::new(),
+        watermark: None,
+        sequences: Vec::new(),
+    };
+    let outcome = apply.run(feed).await;
+    drop_open(&mut apply.open).await;
+    outcome?;
+    let tables: Vec<(TableName, i64)> = apply.rows.into_iter().filter(|(_, rows)| *rows > 0).collect();
+    Ok(Applied {
+        rows: tables.iter().map(|(_, rows)| rows).sum(),
+        tables,
+        watermark: apply.watermark,
+        ..Applied::default()
+    })
+}
+
+/// A COPY that is under way.
+struct OpenCopy {
+    shape: usize,
+    sink: std::pin::Pin<Box<CopyInSink<Bytes>>>,
+    direct: bool,
+    lines: failure::LineMap,
+}
+
+struct Apply<'a> {
+    transaction: &'a Transaction<'a>,
+    order: &'a ApplyOrder,
+    open: Option<OpenCopy>,
+    staging: BTreeMap<usize, Staging>,
+    bulk: BulkLoad,
+    references: References,
+    rows: BTreeMap<TableName, i64>,
+    watermark: Option<String>,
+    sequences: Vec<(TableName, i64, bool)>,
+}
+
+async fn drop_open(open: &mut Option<OpenCopy>) {
+    // an abandoned COPY fails on the server, and the transaction is rolled back anyway
+    open.take();
+}
+
+impl Apply<'_> {
+    async fn run(&mut self, mut feed: Feed) -> Result<(), ReplicaError> {
+        loop {
+            let message = match feed.next().await {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(error) => {
+                    self.close_copy().await?;
+                    return Err(error);
+                }
+            };
+            match message {
+                Message::Block(block) => self.block(block).await?,
+                Message::SetVal { sequence, value, called } => self.sequences.push((sequence, value, called)),
+                Message::Watermark(text) => self.watermark = Some(text),
+            }
+        }
+        self.finish().await
+    }
+
+    async fn block(&mut self, block: Block) -> Result<(), ReplicaError> {
+        if self.open.as_ref().is_some_and(|open| open.shape != block.shape.id) {
+            self.close_copy().await?;
+        }
+        self.merge_before(&block.shape).await?;
+        if self.open.is_none() {
+            self.open_copy(&block.shape).await?;
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let text = if open.direct { block.without_numbers() } else { block.text };
+        open.lines.extend(&block.statements, block.rows);
+        if open.direct {
+            *self.rows.entry(block.shape.table.name.clone()).or_default() += i64::try_from(block.rows).unwrap_or(0);
+        }
+        if let Err(error) = open.sink.as_mut().feed(Bytes::from(text)).await {
+            let failure = failure::of_copy(error, &block.shape, &open.lines);
+            self.open = None;
+            return Err(failure);
+        }
+        Ok(())
+    }
+
+    /// Keeps the order of statements on one table; where triggers are not quiet, of all statements.
+    async fn merge_before(&mut self, shape: &Shape) -> Result<(), ReplicaError> {
+        let due: Vec<usize> = self
+            .staging
+            .values()
+            .filter(|staging| staging.filled && staging.shape.id != shape.id)
+            .filter(|staging| !self.order.rights.quiet || staging.shape.table.name == shape.table.name)
+            .map(|staging| staging.shape.id)
+            .collect();
+        if !due.is_empty() {
+            self.close_copy().await?;
+        }
+        for id in due {
+            self.merge(id).await?;
+        }
+        Ok(())
+    }
+
+    async fn open_copy(&mut self, shape: &Arc<Shape>) -> Result<(), ReplicaError> {
+        let direct = self.order.bulk
+            && shape.kind == ShapeKind::Insert
+            && self.bulk.takes(self.transaction, self.order, &shape.table).await?;
+        let statement = if direct {
+            self.bulk.copy_statement(&shape.table, &shape.columns)
+        } else {
+            if !self.staging.contains_key(&shape.id) {
+                let staging = Staging::create(self.transaction, self.order, shape.clone()).await?;
+                self.staging.insert(shape.id, staging);
+            }
+            let staging = self.staging.get_mut(&shape.id).ok_or(ReplicaError::Stopped)?;
+            staging.filled = true;
+            staging.copy_statement()
+        };
+        let sink = self
+            .transaction
+            .copy_in::<_, Bytes>(&statement)
+            .await
+            .map_err(|error| failure::of_statement(error, &shape.table.name, None))?;
+        self.open = Some(OpenCopy {
+            shape: shape.id,
+            sink: Box::pin(sink),
+            direct,
+            lines: failure::LineMap::new(shape.clone()),
+        });
+        Ok(())
+    }
+
+    async fn close_copy(&mut self) -> Result<(), ReplicaError> {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        match open.sink.as_mut().finish().await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let shape = open.lines.shape().clone();
+                Err(failure::of_copy(error, &shape, &open.lines))
+            }
+        }
+    }
+
+    async fn merge(&mut self, id: usize) -> Result<(), ReplicaError> {
+        let Some(staging) = self.staging.get_mut(&id) else { return Ok(()) };
+        self.references.note(self.transaction, self.order, staging).await?;
+        let rows = staging.merge(self.transaction, self.order).await?;
+        *self.rows.entry(staging.shape.table.name.clone()).or_default() += rows;
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<(), ReplicaError> {
+        self.close_copy().await?;
+        let filled: Vec<usize> =
+            self.staging.values().filter(|staging| staging.filled).map(|staging| staging.shape.id).collect();
+        let (deletes, writes): (Vec<usize>, Vec<usize>) =
+            filled.into_iter().partition(|id| self.staging[id].shape.kind == ShapeKind::Delete);
+        for id in self.in_order(&writes, false).into_iter().chain(self.in_order(&deletes, true)) {
+            self.merge(id).await?;
+        }
+        self.references.check(self.transaction, self.order, &self.bulk).await?;
+        self.bulk.finish(self.transaction).await?;
+        if !self.order.keep_sequences {
+            self.set_sequences().await?;
+        }
+        Ok(())
+    }
+
+    /// Parents first, or children first.
+    fn in_order(&self, ids: &[usize], children_first: bool) -> Vec<usize> {
+        let tables: BTreeSet<TableName> = ids.iter().map(|id| self.staging[id].shape.table.name.clone()).collect();
+        let mut order = self.order.catalogue.parents_first(&tables);
+        if children_first {
+            order.reverse();
+        }
+        let mut sorted = ids.to_vec();
+        sorted.sort_by_key(|id| order.iter().position(|name| *name == self.staging[id].shape.table.name));
+        sorted
+    }
+
+    async fn set_sequences(&mut self) -> Result<(), ReplicaError> {
+        for (sequence, value, called) in std::mem::take(&mut self.sequences) {
+            let known = self.order.policy.tables.keys().filter_map(|name| self.order.catalogue.get(name)).any(|table| {
+                table.columns.iter().any(|column| column.sequence.as_ref() == Some(&sequence))
+            });
+            if known {
+                self.transaction
+                    .execute("select setval($1::text::regclass, $2, $3)", &[&sequence.quoted(), &value, &called])
+                    .await
+                    .map_err(|error| classify("set a sequence", error))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! Foreign keys: the engine's own checks, because `session_replication_role = replica` turns PostgreSQL's off.
+//!
+//! Checked at the end of the apply, so the order of statements and cycles do not matter. Parents are locked first, in
+//! key order: a delete that runs at the same time is seen, or waits. Children of deleted rows are looked for, never
+//! cascaded to: what the source's cascade removed arrives as deletes of its own.
+
+use std::collections::BTreeSet;
+
+use protocol::names::{TableName, quote_identifier};
+use tokio_postgres::Transaction;
+
+use super::ApplyOrder;
+use super::bulk::BulkLoad;
+use super::staging::Staging;
+use super::target::ShapeKind;
+use crate::ReplicaError;
+use crate::catalogue::{ForeignKey, Table, column_list};
+use crate::error::{Failure, classify};
+
+/// Which rows have to be looked at.
+#[derive(Default)]
+pub(super) struct References {
+    written: BTreeSet<TableName>,
+    gone: BTreeSet<TableName>,
+}
+
+impl References {
+    /// Remembers the keys of rows that are about to be merged.
+    pub(super) async fn note(
+        &mut self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        staging: &Staging,
+    ) -> Result<(), ReplicaError> {
+        let table = &staging.shape.table;
+        if !order.rights.quiet || table.key.is_empty() {
+            return Ok(());
+        }
+        let delete = staging.shape.kind == ShapeKind::Delete;
+        let matters = if delete {
+            order.catalogue.keys_to(&table.name).next().is_some()
+        } else {
+            order.catalogue.keys_of(&table.name).next().is_some()
+                || order.catalogue.keys_to(&table.name).any(|key| !by_primary_key(table, key))
+        };
+        // an insert that did not name the key lets the database make it: no such statement comes from a peer of ours
+        let named = table.key_columns().all(|column| staging.shape.columns.contains(&column.name));
+        if !matters || !named {
+            return Ok(());
+        }
+        let (set, name) = if delete { (&mut self.gone, gone(table)) } else { (&mut self.written, written(table)) };
+        let keys = column_list(table.key_columns().map(|column| column.name.as_str()));
+        let mut sql = String::new();
+        if set.insert(table.name.clone()) {
+            sql += &format!(
+                "create temp table {name} on commit drop as select {keys} from {} with no data;",
+                table.name.quoted()
+            );
+        }
+        sql += &format!("insert into {name} select {keys} from {}", staging.name());
+        transaction.batch_execute(&sql).await.map_err(|error| classify("note touched keys", error))
+    }
+
+    /// Checks every foreign key that may have been broken.
+    pub(super) async fn check(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        bulk: &BulkLoad,
+    ) -> Result<(), ReplicaError> {
+        for name in &self.written {
+            let Some(table) = order.catalogue.get(name) else { continue };
+            analyze(transaction, &written(table)).await?;
+            for key in order.catalogue.keys_of(name).filter(|key| !bulk.rebuilds(key)) {
+                check_parents(transaction, order, table, key).await?;
+            }
+            for key in order.catalogue.keys_to(name).filter(|key| !by_primary_key(table, key)) {
+                check_all(transaction, order, key).await?;
+            }
+            check_deferrable_uniques(transaction, table).await?;
+        }
+        for name in &self.gone {
+            let Some(table) = order.catalogue.get(name) else { continue };
+            analyze(transaction, &gone(table)).await?;
+            for key in order.catalogue.keys_to(name).filter(|key| !bulk.rebuilds(key)) {
+                if by_primary_key(table, key) {
+                    check_children(transaction, order, table, key).await?;
+                } else {
+                    check_all(transaction, order, key).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn written(table: &Table) -> String {
+    format!("pg_temp.written_{}", table.oid)
+}
+
+fn gone(table: &Table) -> String {
+    format!("pg_temp.gone_{}", table.oid)
+}
+
+async fn analyze(transaction: &Transaction<'_>, name: &str) -> Result<(), ReplicaError> {
+    transaction.batch_execute(&format!("analyze {name}")).await.map_err(|error| classify("check foreign keys", error))
+}
+
+/// Whether the foreign key points to exactly the table's primary key.
+fn by_primary_key(table: &Table, key: &ForeignKey) -> bool {
+    key.parent_columns.len() == table.key.len() && key.parent_columns.iter().all(|column| table.is_key(column))
+}
+
+fn pairs(left: &str, left_columns: &[String], right: &str, right_columns: &[String]) -> String {
+    left_columns
+        .iter()
+        .zip(right_columns)
+        .map(|(l, r)| format!("{left}.{} = {right}.{}", quote_identifier(l), quote_identifier(r)))
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
+
+fn not_null(alias: &str, columns: &[String]) -> String {
+    columns
+        .iter()
+        .map(|column| format!("{alias}.{} is not null", quote_identifier(column)))
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
+
+fn key_names(table: &Table) -> Vec<String> {
+    table.key_columns().map(|column| column.name.clone()).collect()
+}
+
+fn target(order: &ApplyOrder, name: &TableName) -> String {
+    order.catalogue.get(name).map_or_else(|| name.quoted(), Table::target)
+}
+
+async fn check_parents(
+    transaction: &Transaction<'_>,
+    order: &ApplyOrder,
+    table: &Table,
+    key: &ForeignKey,
+) -> Result<(), ReplicaError> {
+    let child = table.target();
+    let parent = target(order, &key.parent);
+    let keys = key_names(table);
+    let touched = pairs("c", &keys, "k", &keys);
+    let refers = pairs("p", &key.parent_columns, "c", &key.columns);
+    let order_by = key.parent_columns.iter().map(|column| format!("p.{}", quote_identifier(column))).collect::<Vec<_>>();
+    let lock = format!(
+        "select count(*) from (select 1 from {parent} p where exists (select from {child} c join {} k on {touched} where {refers})
+         order by {} for key share of p) locked",
+        written(table),
+        order_by.join(", ")
+    );
+    let orphans = format!(
+        "select exists (select from {child} c join {} k on {touched} where {} and not exists (select from {parent} p where {refers}))",
+        written(table),
+        not_null("c", &key.columns)
+    );
+    transaction.query_one(&lock, &[]).await.map_err(|error| classify("lock parents", error))?;
+    demand(transaction, &orphans, key, "a row refers to one that is not there").await
+}
+
+async fn check_children(
+    transaction: &Transaction<'_>,
+    order: &ApplyOrder,
+    table: &Table,
+    key: &ForeignKey,
+) -> Result<(), ReplicaError> {
+    let child = target(order, &key.child);
+    let orphans = format!(
+        "select exists (select from {child} c join {} g on {} where not exists (select from {} p where {}))",
+        gone(table),
+        pairs("c", &key.columns, "g", &key.parent_columns),
+        table.target(),
+        pairs("p", &key.parent_columns, "g", &key.parent_columns)
+    );
+    demand(transaction, &orphans, key, "a row to be deleted is still referred to").await
+}
+
+async fn check_all(transaction: &Transaction<'_>, order: &ApplyOrder, key: &ForeignKey) -> Result<(), ReplicaError> {
+    let orphans = format!(
+        "select exists (select from {} c where {} and not exists (select from {} p where {}))",
+        target(order, &key.child),
+        not_null("c", &key.columns),
+        target(order, &key.parent),
+        pairs("p", &key.parent_columns, "c", &key.columns)
+    );
+    demand(transaction, &orphans, key, "a row refers to one that is not there").await
+}
+
+async fn demand(
+    transaction: &Transaction<'_>,
+    orphans: &str,
+    key: &ForeignKey,
+    reason: &str,
+) -> Result<(), ReplicaError> {
+    let found: bool =
+        transaction.query_one(orphans, &[]).await.map_err(|error| classify("check foreign keys", error))?.get(0);
+    if !found {
+        return Ok(());
+    }
+    Err(ReplicaError::Failed(Box::new(Failure {
+        statement: None,
+        table: Some(key.child.clone()),
+        column: Some(key.columns.join(", ")),
+        constraint: Some(key.name.clone()),
+        state: "23503".into(),
+        reason: format!("{reason} (table {})", key.parent),
+    })))
+}
+
+/// Deferrable unique constraints are enforced by triggers, which are off as well.
+async fn check_deferrable_uniques(transaction: &Transaction<'_>, table: &Table) -> Result<(), ReplicaError> {
+    for columns in &table.deferrable_uniques {
+        let list = column_list(columns.iter().map(String::as_str));
+        let sql = format!(
+            "select exists (select from {} x where {} group by {list} having count(*) > 1)",
+            table.target(),
+            not_null("x", columns)
+        );
+        let clash: bool =
+            transaction.query_one(&sql, &[]).await.map_err(|error| classify("check unique values", error))?.get(0);
+        if clash {
+            return Err(ReplicaError::Failed(Box::new(Failure {
+                statement: None,
+                table: Some(table.name.clone()),
+                column: Some(columns.join(", ")),
+                constraint: None,
+                state: "23505".into(),
+                reason: "two rows have the same unique value".into(),
+            })));
+        }
+    }
+    Ok(())
+}

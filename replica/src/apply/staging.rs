@@ -1,0 +1,375 @@
+//! Staging tables, and the statements that merge them into their targets.
+
+use std::sync::Arc;
+
+use protocol::names::quote_identifier;
+use tokio_postgres::{SimpleQueryMessage, Transaction};
+
+use super::target::{Shape, ShapeKind};
+use super::{ApplyOrder, failure};
+use crate::ReplicaError;
+use crate::catalogue::{Table, column_list};
+use crate::error::classify;
+
+/// Rows of one shape, waiting to be merged.
+pub(super) struct Staging {
+    pub(super) shape: Arc<Shape>,
+    /// Whether rows have been copied in since the last merge.
+    pub(super) filled: bool,
+}
+
+impl Staging {
+    /// Creates the staging table; it goes with the transaction.
+    pub(super) async fn create(
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        shape: Arc<Shape>,
+    ) -> Result<Self, ReplicaError> {
+        let failed = |error| classify("create a staging table", error);
+        let staging = Self { shape, filled: false };
+        let columns: Vec<String> = match &staging.shape.kind {
+            ShapeKind::Insert | ShapeKind::InsertIgnore | ShapeKind::Upsert(_) => quoted(&staging.shape.columns),
+            ShapeKind::Delete => with("null::jsonb as was", quoted(&staging.shape.columns)),
+            ShapeKind::Update => with("null::jsonb as was, null::varbit as has", quoted(&staging.shape.columns)),
+            ShapeKind::GuardedUpdate => {
+                let mut columns = with(
+                    "null::jsonb as was, null::varbit as has, null::varbit as guarded",
+                    quoted(&staging.shape.columns),
+                );
+                columns.extend(
+                    staging.others().iter().enumerate().map(|(index, name)| format!("{} as guard_{index}", quote_identifier(name))),
+                );
+                columns
+            }
+        };
+        let name = staging.name();
+        let mut sql = format!(
+            "create temp table {name} on commit drop as select null::bigint as n, {} from {} with no data;",
+            columns.join(", "),
+            staging.shape.table.name.quoted()
+        );
+        if let Some(role) = &order.rights.role {
+            sql += &format!("grant select on {name} to {};", quote_identifier(role));
+        }
+        transaction.batch_execute(&sql).await.map_err(failed)?;
+        Ok(staging)
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("pg_temp.stage_{}", self.shape.id)
+    }
+
+    pub(super) fn copy_statement(&self) -> String {
+        format!("copy {} from stdin", self.name())
+    }
+
+    /// Columns of an update shape behind the key.
+    fn others(&self) -> &[String] {
+        &self.shape.columns[self.shape.table.key.len()..]
+    }
+
+    /// Merges the rows into the table and empties the staging table; returns how many rows really changed.
+    pub(super) async fn merge(&mut self, transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<i64, ReplicaError> {
+        let failed = |error| classify("merge rows", error);
+        let name = self.name();
+        transaction.batch_execute(&format!("analyze {name}; savepoint merge")).await.map_err(failed)?;
+        let rows = match self.try_merge(transaction, order, None).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                transaction.batch_execute("rollback to savepoint merge").await.map_err(failed)?;
+                match self.swap(transaction, order, &error).await? {
+                    Some(rows) => rows,
+                    None => {
+                        let statement = self.failing_statement(transaction, order).await?;
+                        return Err(failure::of_statement(error, &self.shape.table.name, statement));
+                    }
+                }
+            }
+        };
+        transaction.batch_execute(&format!("release savepoint merge; truncate {name}")).await.map_err(failed)?;
+        self.filled = false;
+        Ok(rows)
+    }
+
+    /// Unique values that move between rows of one script clash row by row, but not as a whole: all rows out, then in.
+    async fn swap(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        error: &tokio_postgres::Error,
+    ) -> Result<Option<i64>, ReplicaError> {
+        let whole = self.shape.table.written_columns().all(|column| self.shape.columns.contains(&column.name));
+        let clash = error.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION);
+        if !clash || !whole || !order.rights.quiet || !matches!(self.shape.kind, ShapeKind::Upsert(_)) {
+            return Ok(None);
+        }
+        let table = &self.shape.table;
+        let statements = vec![
+            format!("delete from {} t using {} s where {}", table.target(), self.last_rows(None), key_match(table)),
+            self.insert(&self.last_rows(None), ""),
+        ];
+        match run(transaction, order, &self.shape.table, &statements).await {
+            Ok(counts) => Ok(counts.last().copied()),
+            Err(_) => {
+                transaction
+                    .batch_execute("rollback to savepoint merge")
+                    .await
+                    .map_err(|error| classify("merge rows", error))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The first statement whose rows cannot be merged, found by halving.
+    async fn failing_statement(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+    ) -> Result<Option<u64>, ReplicaError> {
+        let failed = |error| classify("find the failing statement", error);
+        let rows = transaction
+            .query(&format!("select distinct n from {} order by n", self.name()), &[])
+            .await
+            .map_err(failed)?;
+        let numbers: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        let (mut good, mut bad) = (0, numbers.len());
+        // numbers[..good] merge, numbers[..bad] do not
+        while bad - good > 1 {
+            let middle = usize::midpoint(good, bad);
+            let merged = self.try_merge(transaction, order, Some(numbers[middle - 1])).await.is_ok();
+            transaction.batch_execute("rollback to savepoint merge").await.map_err(failed)?;
+            if merged {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        Ok(bad.checked_sub(1).and_then(|index| numbers.get(index)).map(|number| number.unsigned_abs()))
+    }
+
+    async fn try_merge(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        up_to: Option<i64>,
+    ) -> Result<i64, tokio_postgres::Error> {
+        let table = &self.shape.table;
+        match &self.shape.kind {
+            ShapeKind::Insert => {
+                let rows = format!("(select * from {} where {} order by ctid) s", self.name(), limit(up_to));
+                one(run(transaction, order, table, &[self.insert_from(&rows, "")]).await?)
+            }
+            ShapeKind::InsertIgnore => {
+                let rows = format!("(select * from {} where {} order by ctid) s", self.name(), limit(up_to));
+                one(run(transaction, order, table, &[self.insert_from(&rows, "on conflict do nothing")]).await?)
+            }
+            ShapeKind::Upsert(updates) => self.upsert(transaction, order, updates, up_to).await,
+            ShapeKind::Delete => {
+                let keys = column_list(self.shape.columns.iter().map(String::as_str));
+                let sql = format!(
+                    "delete from {} t using (select distinct {keys} from {} where {}) s where {}",
+                    table.target(),
+                    self.name(),
+                    limit(up_to),
+                    key_match(table)
+                );
+                one(run(transaction, order, table, &[sql]).await?)
+            }
+            ShapeKind::Update | ShapeKind::GuardedUpdate => self.update(transaction, order, up_to).await,
+        }
+    }
+
+    /// The last row of every key (a later row of a script replaces an earlier one).
+    fn last_rows(&self, up_to: Option<i64>) -> String {
+        let keys = column_list(self.shape.table.key_columns().map(|column| column.name.as_str()));
+        format!("(select distinct on ({keys}) * from {} where {} order by {keys}, ctid desc) s", self.name(), limit(up_to))
+    }
+
+    fn insert(&self, rows: &str, conflict: &str) -> String {
+        self.insert_from(rows, conflict)
+    }
+
+    fn insert_from(&self, rows: &str, conflict: &str) -> String {
+        let columns = column_list(self.shape.columns.iter().map(String::as_str));
+        let values: Vec<String> = quoted(&self.shape.columns).iter().map(|column| format!("s.{column}")).collect();
+        format!(
+            "insert into {} as t ({columns}) overriding system value select {} from {rows} {conflict}",
+            self.shape.table.name.quoted(),
+            values.join(", ")
+        )
+    }
+
+    async fn upsert(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        updates: &[String],
+        up_to: Option<i64>,
+    ) -> Result<i64, tokio_postgres::Error> {
+        let table = &self.shape.table;
+        let set: Vec<String> = updates
+            .iter()
+            .filter(|name| !table.is_key(name))
+            .filter(|name| table.column(name).is_some_and(|column| !column.always_identity && !column.generated))
+            .map(|name| quote_identifier(name))
+            .collect();
+        let rows = self.last_rows(up_to);
+        let tuple = |prefix: &str| set.iter().map(|name| format!("{prefix}{name}")).collect::<Vec<_>>().join(", ");
+        // *<> compares the stored bytes: it knows every type, and sees 1.0 and 1.00 as different
+        let differs = |theirs: &str| format!("row({}) *<> row({})", tuple("t."), tuple(theirs));
+        if table.key_deferrable {
+            let mut statements = Vec::new();
+            if !set.is_empty() {
+                let assignments: Vec<String> = set.iter().map(|name| format!("{name} = s.{name}")).collect();
+                statements.push(format!(
+                    "update {} t set {} from {rows} where {} and {}",
+                    table.target(),
+                    assignments.join(", "),
+                    key_match(table),
+                    differs("s.")
+                ));
+            }
+            let missing = format!("not exists (select from {} t where {})", table.target(), key_match(table));
+            statements.push(format!("{} where {missing}", self.insert_from(&rows, "")));
+            return Ok(run(transaction, order, table, &statements).await?.iter().sum());
+        }
+        let keys = column_list(table.key_columns().map(|column| column.name.as_str()));
+        let conflict = if set.is_empty() {
+            format!("on conflict ({keys}) do nothing")
+        } else {
+            let assignments: Vec<String> = set.iter().map(|name| format!("{name} = excluded.{name}")).collect();
+            format!("on conflict ({keys}) do update set {} where {}", assignments.join(", "), differs("excluded."))
+        };
+        one(run(transaction, order, table, &[self.insert_from(&rows, &conflict)]).await?)
+    }
+
+    async fn update(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        up_to: Option<i64>,
+    ) -> Result<i64, tokio_postgres::Error> {
+        let table = &self.shape.table;
+        let keys = column_list(table.key_columns().map(|column| column.name.as_str()));
+        // several updates of one row happen one after the other
+        let row = transaction
+            .query_one(
+                &format!(
+                    "select coalesce(max(c), 0), (select bit_or(has)::text from {0} where {1}) from (select count(*) as c from {0} where {1} group by {keys}) x",
+                    self.name(),
+                    limit(up_to)
+                ),
+                &[],
+            )
+            .await?;
+        let rounds: i64 = row.get(0);
+        let used = row.get::<_, Option<String>>(1).unwrap_or_default().into_bytes();
+        let mut assignments = Vec::new();
+        let mut new = Vec::new();
+        let mut old = Vec::new();
+        let mut guards = String::new();
+        for (index, name) in self.others().iter().enumerate() {
+            let quoted = quote_identifier(name);
+            if self.shape.kind == ShapeKind::GuardedUpdate {
+                guards += &format!(
+                    " and (get_bit(s.guarded, {index}) = 0 or not row(t.{quoted}) *<> row(s.guard_{index}))"
+                );
+            }
+            let settable = table.column(name).is_some_and(|column| !column.always_identity);
+            if used.get(index) == Some(&b'1') && settable {
+                let value = format!("case when get_bit(s.has, {index}) = 1 then s.{quoted} else t.{quoted} end");
+                assignments.push(format!("{quoted} = {value}"));
+                new.push(value);
+                old.push(format!("t.{quoted}"));
+            }
+        }
+        if assignments.is_empty() {
+            return Ok(0);
+        }
+        let mut changed = 0;
+        for round in 1..=rounds {
+            let rows = if rounds == 1 {
+                format!("(select * from {} where {}) s", self.name(), limit(up_to))
+            } else {
+                format!(
+                    "(select * from (select *, row_number() over (partition by {keys} order by ctid) as round from {} where {}) r where round = {round}) s",
+                    self.name(),
+                    limit(up_to)
+                )
+            };
+            let sql = format!(
+                "update {} t set {} from {rows} where {} and row({}) *<> row({}){guards}",
+                table.target(),
+                assignments.join(", "),
+                key_match(table),
+                new.join(", "),
+                old.join(", ")
+            );
+            changed += one(run(transaction, order, table, &[sql]).await?)?;
+        }
+        Ok(changed)
+    }
+}
+
+fn limit(up_to: Option<i64>) -> String {
+    up_to.map_or_else(|| "true".to_owned(), |number| format!("n <= {number}"))
+}
+
+fn quoted(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| quote_identifier(name)).collect()
+}
+
+fn with(first: &str, columns: Vec<String>) -> Vec<String> {
+    std::iter::once(first.to_owned()).chain(columns).collect()
+}
+
+fn key_match(table: &Table) -> String {
+    table
+        .key_columns()
+        .map(|column| format!("t.{0} = s.{0}", quote_identifier(&column.name)))
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
+
+fn one(counts: Vec<i64>) -> Result<i64, tokio_postgres::Error> {
+    Ok(counts.into_iter().sum())
+}
+
+/// Runs statements on a table as the apply role, in one round trip; returns the rows that each changed.
+async fn run(
+    transaction: &Transaction<'_>,
+    order: &ApplyOrder,
+    table: &Table,
+    statements: &[String],
+) -> Result<Vec<i64>, tokio_postgres::Error> {
+    let fires = order
+        .policy
+        .get(&table.name)
+        .is_some_and(|policy| policy.triggers == protocol::policy::Triggers::Fire);
+    // triggers of the application run with the rights they always have
+    let role = order.rights.role.as_ref().filter(|_| !fires);
+    let mut sql = String::new();
+    if fires && order.rights.quiet {
+        sql += "set local session_replication_role = origin; ";
+    }
+    if let Some(role) = role {
+        sql += &format!("set local role {}; ", quote_identifier(role));
+    }
+    let before = sql.matches(';').count();
+    sql += &statements.join("; ");
+    if role.is_some() {
+        sql += "; reset role";
+    }
+    if fires && order.rights.quiet {
+        sql += "; set local session_replication_role = replica";
+    }
+    let messages = transaction.simple_query(&sql).await?;
+    let counts: Vec<i64> = messages
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(rows) => Some(i64::try_from(*rows).unwrap_or(i64::MAX)),
+            _ => None,
+        })
+        .collect();
+    Ok(counts.into_iter().skip(before).take(statements.len()).collect())
+}

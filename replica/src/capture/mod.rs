@@ -1,0 +1,259 @@
+//! Capture: triggers that write the keys of changed rows into a change log per table.
+//!
+//! It happens in the database, so any program and any hand with psql is covered. `install` brings the triggers in line
+//! with what should be captured, and finds out whether they were tampered with since they were installed.
+
+mod triggers;
+
+use std::collections::BTreeMap;
+
+use protocol::names::TableName;
+use tokio_postgres::{GenericClient, Transaction};
+
+use crate::ReplicaError;
+use crate::catalogue::{Catalogue, Table};
+use crate::error::classify;
+
+/// What is captured of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// The keys of changed rows (tables that flow one way).
+    Keys,
+    /// Keys, the old values of changed columns, who and when (tables with direction `both`).
+    OldValues,
+}
+
+/// A table under capture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapturedTable {
+    /// Number that its log and functions carry.
+    pub number: i32,
+    /// The table.
+    pub name: TableName,
+    /// What is captured.
+    pub depth: Depth,
+}
+
+impl CapturedTable {
+    /// The table's change log.
+    pub fn log(&self) -> String {
+        format!("sync.log_{}", self.number)
+    }
+}
+
+/// What `install` found and did.
+#[derive(Debug, Clone, Default)]
+pub struct Coverage {
+    /// Tables whose triggers were made (again).
+    pub installed: Vec<TableName>,
+    /// Tables whose triggers had been there before and were missing, disabled or replaced: changes may have been missed.
+    pub gaps: Vec<TableName>,
+}
+
+/// Reads which tables are under capture.
+pub async fn captured(client: &impl GenericClient) -> Result<BTreeMap<TableName, CapturedTable>, ReplicaError> {
+    let rows = client
+        .query("select number, schema_name, table_name, old_values from sync.captured_table where active", &[])
+        .await
+        .map_err(|error| classify("read the captured tables", error))?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
+            let depth = if row.get(3) { Depth::OldValues } else { Depth::Keys };
+            (name.clone(), CapturedTable { number: row.get(0), name, depth })
+        })
+        .collect())
+}
+
+struct Installed {
+    number: i32,
+    relation: u32,
+    shape: String,
+    active: bool,
+    triggers: String,
+    present: String,
+}
+
+/// Brings triggers and logs in line with `wanted`, in the caller's transaction.
+///
+/// A table is touched only where something differs, so the usual call takes no lock on business tables.
+pub async fn install(
+    transaction: &Transaction<'_>,
+    catalogue: &Catalogue,
+    wanted: &BTreeMap<TableName, Depth>,
+) -> Result<Coverage, ReplicaError> {
+    let failed = |error| classify("install capture", error);
+    let mut coverage = Coverage::default();
+    let mut installed = BTreeMap::new();
+    for row in transaction.query(INSTALLED, &[]).await.map_err(failed)? {
+        let name = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+        let entry = Installed {
+            number: row.get(2),
+            relation: row.get(3),
+            shape: row.get(4),
+            active: row.get(5),
+            triggers: row.get(6),
+            present: row.get(7),
+        };
+        installed.insert(name, entry);
+    }
+    for (name, entry) in &installed {
+        if entry.active && !wanted.contains_key(name) {
+            if let Some(table) = catalogue.get(name) {
+                remove(transaction, table, entry.number).await?;
+            }
+            transaction
+                .execute("update sync.captured_table set active = false, triggers = '{}' where number = $1", &[&entry.number])
+                .await
+                .map_err(failed)?;
+        }
+    }
+    for (name, &depth) in wanted {
+        let Some(table) = catalogue.get(name) else { continue };
+        if table.key.is_empty() {
+            return Err(ReplicaError::Schema(format!(
+                "table {name} has no primary key: rows cannot be told apart; add one, or make the table \"local\" in the policy"
+            )));
+        }
+        let shape = triggers::shape(table, depth);
+        let number = match installed.get(name) {
+            Some(entry) if entry.shape == shape && entry.relation == table.oid && entry.active => {
+                if entry.triggers == entry.present {
+                    continue;
+                }
+                coverage.gaps.push(name.clone());
+                entry.number
+            }
+            Some(entry) if entry.shape == shape && entry.relation == table.oid => entry.number,
+            Some(entry) => {
+                // another key or other columns: the log of the old shape cannot say which rows changed
+                if entry.active {
+                    coverage.gaps.push(name.clone());
+                }
+                forget(transaction, entry.number).await?;
+                register(transaction, table, depth, &shape).await?
+            }
+            None => register(transaction, table, depth, &shape).await?,
+        };
+        create(transaction, table, depth, number).await?;
+        coverage.installed.push(name.clone());
+    }
+    Ok(coverage)
+}
+
+/// Takes the triggers of a table away (for a bulk load that must not be captured); [`install`] brings them back.
+pub async fn suspend(transaction: &Transaction<'_>, table: &Table, captured: &CapturedTable) -> Result<(), ReplicaError> {
+    remove(transaction, table, captured.number).await?;
+    transaction
+        .execute("update sync.captured_table set active = false, triggers = '{}' where number = $1", &[&captured.number])
+        .await
+        .map_err(|error| classify("suspend capture", error))?;
+    Ok(())
+}
+
+/// Empties the change logs of all tables.
+pub async fn empty_logs(transaction: &Transaction<'_>) -> Result<(), ReplicaError> {
+    let failed = |error| classify("empty the change logs", error);
+    let rows = transaction.query("select number from sync.captured_table", &[]).await.map_err(failed)?;
+    let logs: Vec<String> = rows.iter().map(|row| format!("sync.log_{}", row.get::<_, i32>(0))).collect();
+    if !logs.is_empty() {
+        transaction.batch_execute(&format!("truncate {}", logs.join(", "))).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn register(
+    transaction: &Transaction<'_>,
+    table: &Table,
+    depth: Depth,
+    shape: &str,
+) -> Result<i32, ReplicaError> {
+    let failed = |error| classify("register a captured table", error);
+    let style = if triggers::by_row(table) { "row" } else { "statement" };
+    let row = transaction
+        .query_one(
+            "insert into sync.captured_table(schema_name, table_name, relation, style, old_values, shape)
+             values ($1, $2, $3, $4, $5, $6) returning number",
+            &[&table.name.schema, &table.name.name, &table.oid, &style, &(depth == Depth::OldValues), &shape],
+        )
+        .await
+        .map_err(failed)?;
+    let number: i32 = row.get(0);
+    transaction.batch_execute(&triggers::log_table(table, depth, number)).await.map_err(failed)?;
+    Ok(number)
+}
+
+async fn forget(transaction: &Transaction<'_>, number: i32) -> Result<(), ReplicaError> {
+    transaction
+        .batch_execute(&format!(
+            "drop table if exists sync.log_{number};
+             drop function if exists sync.capture_{number}_keys() cascade;
+             drop function if exists sync.capture_{number}_row() cascade;
+             drop function if exists sync.capture_{number}_all() cascade;
+             delete from sync.captured_table where number = {number}"
+        ))
+        .await
+        .map_err(|error| classify("drop a change log", error))
+}
+
+async fn create(transaction: &Transaction<'_>, table: &Table, depth: Depth, number: i32) -> Result<(), ReplicaError> {
+    let failed = |error| classify("create capture triggers", error);
+    transaction.batch_execute(&triggers::definition(table, depth, number)).await.map_err(failed)?;
+    if table.partitioned {
+        // TRUNCATE of one partition fires only that partition's triggers, and they are not inherited
+        let partitions = transaction
+            .query("select relid::regclass::text from pg_partition_tree($1::oid::regclass) where level > 0", &[&table.oid])
+            .await
+            .map_err(failed)?;
+        for partition in partitions {
+            transaction
+                .batch_execute(&triggers::partition_truncate(&partition.get::<_, String>(0), number))
+                .await
+                .map_err(failed)?;
+        }
+    }
+    transaction
+        .execute(
+            "update sync.captured_table c set active = true, relation = $2, installed_at = clock_timestamp(),
+             triggers = coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled order by t.tgrelid, t.tgname)
+                from pg_trigger t where t.tgname like 'zz_sync_' || c.number || '_%'), '{}')
+             where c.number = $1",
+            &[&number, &table.oid],
+        )
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+async fn remove(transaction: &Transaction<'_>, table: &Table, number: i32) -> Result<(), ReplicaError> {
+    transaction
+        .batch_execute(&triggers::removal(table, number))
+        .await
+        .map_err(|error| classify("remove capture triggers", error))?;
+    if table.partitioned {
+        let failed = |error| classify("remove capture triggers", error);
+        let partitions = transaction
+            .query("select relid::regclass::text from pg_partition_tree($1::oid::regclass) where level > 0", &[&table.oid])
+            .await
+            .map_err(failed)?;
+        for partition in partitions {
+            let sql =
+                format!("drop trigger if exists zz_sync_{number}_truncate on {}", partition.get::<_, String>(0));
+            transaction.batch_execute(&sql).await.map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+const INSTALLED: &str = "
+select c.schema_name, c.table_name, c.number, c.relation, c.shape, c.active, c.triggers::text,
+       coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled order by t.tgrelid, t.tgname)
+                 from pg_trigger t where t.tgname like 'zz_sync_' || c.number || '_%'), '{}')::text
+from sync.captured_table c";
+
+/// Whether the triggers of every captured table are as they were installed.
+pub(crate) const COVERED: &str = "
+select coalesce(bool_and(c.triggers = coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled order by t.tgrelid, t.tgname)
+                 from pg_trigger t where t.tgname like 'zz_sync_' || c.number || '_%'), '{}')), true)
+from sync.captured_table c where c.active";

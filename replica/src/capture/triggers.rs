@@ -1,0 +1,266 @@
+//! The SQL of logs, trigger functions and triggers.
+//!
+//! The trigger functions are SECURITY DEFINER with a fixed search_path: whoever changes a row may log it, and nobody can
+//! slip another function or operator in. Names begin with `zz_sync_` so that they fire after the application's own.
+
+use protocol::names::quote_identifier;
+
+use super::Depth;
+use crate::catalogue::{Column, Table};
+
+/// Whether the table needs row-level triggers: statement-level ones with transition tables fire only on the table that
+/// the statement names, and new partitions do not get them.
+pub(super) fn by_row(table: &Table) -> bool {
+    table.partitioned || table.inherits
+}
+
+/// What the functions depend on; another shape needs another log.
+pub(super) fn shape(table: &Table, depth: Depth) -> String {
+    let keys: Vec<String> =
+        table.key_columns().map(|column| format!("{} {}", column.name, column.type_name)).collect();
+    match depth {
+        Depth::Keys => format!("keys({}) by {}", keys.join(", "), if by_row(table) { "row" } else { "statement" }),
+        Depth::OldValues => {
+            let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+            format!("old({}) key({}) by {}", columns.join(", "), keys.join(", "), if by_row(table) { "row" } else { "statement" })
+        }
+    }
+}
+
+/// The log. `Keys`: an entry holds the keys of a whole statement, a parallel array per key column.
+/// `OldValues`: an entry per row; `seq` orders the changes of one row (row locks serialise its writers).
+pub(super) fn log_table(table: &Table, depth: Depth, number: i32) -> String {
+    match depth {
+        Depth::Keys => {
+            let keys: String = table
+                .key_columns()
+                .enumerate()
+                .map(|(index, column)| format!(", k{} {}[] not null", index + 1, column.type_name))
+                .collect();
+            // EXTERNAL: large arrays of keys go out of line without paying for compression
+            let storage: String = table
+                .key_columns()
+                .enumerate()
+                .map(|(index, _)| format!("alter table sync.log_{number} alter column k{} set storage external;", index + 1))
+                .collect();
+            format!(
+                "create table sync.log_{number}(xid xid8 not null default pg_current_xact_id(), origin int{keys});
+                 create index on sync.log_{number}(xid); {storage}"
+            )
+        }
+        Depth::OldValues => {
+            let keys: String = table
+                .key_columns()
+                .enumerate()
+                .map(|(index, column)| format!(", k{} {} not null", index + 1, column.type_name))
+                .collect();
+            format!(
+                "create table sync.log_{number}(seq bigint generated always as identity,
+                     xid xid8 not null default pg_current_xact_id(), origin int, op \"char\" not null{keys}, old jsonb,
+                     changed_by text not null default session_user,
+                     application text not null default current_setting('application_name'),
+                     changed_at timestamptz not null default clock_timestamp());
+                 create index on sync.log_{number}(xid)"
+            )
+        }
+    }
+}
+
+/// Origin of an entry: set by the engine for its own statements; what triggers do on the side is local.
+const ORIGIN: &str =
+    "case when pg_trigger_depth() = 1 then nullif(current_setting('sync.origin', true), '')::int end";
+
+/// Text forms must not depend on the settings of the session that changes the row.
+const TEXT_SETTINGS: &str = "set DateStyle = 'ISO, YMD' set IntervalStyle = 'postgres' set TimeZone = 'UTC' \
+                             set extra_float_digits = 3 set bytea_output = 'hex' set lc_monetary = 'C'";
+
+fn names(count: usize) -> String {
+    (1..=count).map(|index| format!("k{index}")).collect::<Vec<_>>().join(", ")
+}
+
+fn keys_of(table: &Table, prefix: &str) -> String {
+    table.key_columns().map(|column| format!("{prefix}{}", quote_identifier(&column.name))).collect::<Vec<_>>().join(", ")
+}
+
+fn key_arrays(table: &Table, prefix: &str) -> String {
+    table
+        .key_columns()
+        .map(|column| format!("array_agg({prefix}{})", quote_identifier(&column.name)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn single_arrays(table: &Table, prefix: &str) -> String {
+    table
+        .key_columns()
+        .map(|column| format!("array[{prefix}{}]::{}[]", quote_identifier(&column.name), column.type_name))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// All values of a row as a JSON object of texts.
+fn image(columns: &[Column], prefix: &str) -> String {
+    let pairs: Vec<String> = columns
+        .iter()
+        .filter(|column| !column.generated)
+        .map(|column| format!("({}, {prefix}{}::text)", quote_literal(&column.name), quote_identifier(&column.name)))
+        .collect();
+    format!("(select jsonb_object_agg(c, v) from (values {}) as x(c, v))", pairs.join(", "))
+}
+
+fn quote_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn key_changed(table: &Table) -> String {
+    format!("row({}) *<> row({})", keys_of(table, "old."), keys_of(table, "new."))
+}
+
+/// Functions and triggers of a table; repeatable.
+pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
+    let header = "language plpgsql security definer set search_path = pg_catalog";
+    let keys = names(table.key.len());
+    let target = table.name.quoted();
+    let from = table.target();
+    let mut sql = removal(table, number);
+    match depth {
+        Depth::Keys => {
+            sql += &format!(
+                "create or replace function sync.capture_{number}_keys() returns trigger {header} as $sync$ begin
+                     insert into sync.log_{number}(origin, {keys}) select {ORIGIN}, {} from changed having count(*) > 0;
+                     return null; end $sync$;
+                 create or replace function sync.capture_{number}_row() returns trigger {header} as $sync$ begin
+                     if tg_op <> 'INSERT' and (tg_op = 'DELETE' or {}) then
+                         insert into sync.log_{number}(origin, {keys}) values ({ORIGIN}, {}); end if;
+                     if tg_op <> 'DELETE' and not (tg_level = 'ROW' and tg_nargs = 1) then
+                         insert into sync.log_{number}(origin, {keys}) values ({ORIGIN}, {}); end if;
+                     return null; end $sync$;
+                 create or replace function sync.capture_{number}_all() returns trigger {header} as $sync$ begin
+                     if tg_nargs = 0 then
+                         insert into sync.log_{number}(origin, {keys}) select {ORIGIN}, {} from {from} having count(*) > 0;
+                     else
+                         execute format('insert into sync.log_{number}(origin, {keys}) select {}, {} from %I.%I having count(*) > 0', tg_table_schema, tg_table_name);
+                     end if; return null; end $sync$;",
+                key_arrays(table, ""),
+                key_changed(table),
+                single_arrays(table, "old."),
+                single_arrays(table, "new."),
+                key_arrays(table, ""),
+                ORIGIN.replace('\'', "''"),
+                key_arrays(table, "").replace('\'', "''"),
+            );
+        }
+        Depth::OldValues => {
+            let changes: Vec<String> = table
+                .columns
+                .iter()
+                .filter(|column| !column.generated)
+                .map(|column| {
+                    let quoted = quote_identifier(&column.name);
+                    format!("({}, old.{quoted}::text, new.{quoted}::text)", quote_literal(&column.name))
+                })
+                .collect();
+            sql += &format!(
+                "create or replace function sync.capture_{number}_keys() returns trigger {header} {TEXT_SETTINGS} as $sync$ begin
+                     if tg_op = 'INSERT' then
+                         insert into sync.log_{number}(origin, op, {keys}) select {ORIGIN}, 'I', {} from changed;
+                     else
+                         insert into sync.log_{number}(origin, op, {keys}, old) select {ORIGIN}, 'D', {}, {} from changed;
+                     end if; return null; end $sync$;
+                 create or replace function sync.capture_{number}_row() returns trigger {header} {TEXT_SETTINGS} as $sync$ begin
+                     if tg_op = 'UPDATE' and not ({}) then
+                         insert into sync.log_{number}(origin, op, {keys}, old)
+                             select {ORIGIN}, 'U', {}, jsonb_object_agg(c, o) from (values {}) as x(c, o, n)
+                             where o is distinct from n having count(*) > 0;
+                         return null;
+                     end if;
+                     if tg_op <> 'INSERT' then
+                         insert into sync.log_{number}(origin, op, {keys}, old) values ({ORIGIN}, 'D', {}, {}); end if;
+                     if tg_op <> 'DELETE' then
+                         insert into sync.log_{number}(origin, op, {keys}) values ({ORIGIN}, 'I', {}); end if;
+                     return null; end $sync$;
+                 create or replace function sync.capture_{number}_all() returns trigger {header} {TEXT_SETTINGS} as $sync$ begin
+                     if tg_nargs = 0 then
+                         insert into sync.log_{number}(origin, op, {keys}, old) select {ORIGIN}, 'D', {}, {} from {from} as gone;
+                     else
+                         execute format('insert into sync.log_{number}(origin, op, {keys}, old) select {}, ''D'', {}, {} from %I.%I as gone', tg_table_schema, tg_table_name);
+                     end if; return null; end $sync$;",
+                keys_of(table, "changed."),
+                keys_of(table, "changed."),
+                image(&table.columns, "changed."),
+                key_changed(table),
+                keys_of(table, "new."),
+                changes.join(", "),
+                keys_of(table, "old."),
+                image(&table.columns, "old."),
+                keys_of(table, "new."),
+                keys_of(table, "gone."),
+                image(&table.columns, "gone."),
+                ORIGIN.replace('\'', "''"),
+                keys_of(table, "gone."),
+                image(&table.columns, "gone.").replace('\'', "''").replace('%', "%%"),
+            );
+        }
+    }
+    sql += &trigger_statements(table, depth, number, &target);
+    sql
+}
+
+fn trigger_statements(table: &Table, depth: Depth, number: i32, target: &str) -> String {
+    let mut made = Vec::new();
+    let mut sql = String::new();
+    let mut trigger = |suffix: &str, definition: String| {
+        made.push(format!("zz_sync_{number}_{suffix}"));
+        sql += &format!("create trigger zz_sync_{number}_{suffix} {definition};");
+    };
+    if by_row(table) {
+        trigger("row", format!("after insert or update or delete on {target} for each row execute function sync.capture_{number}_row()"));
+    } else {
+        let keys = format!("for each statement execute function sync.capture_{number}_keys()");
+        trigger("insert", format!("after insert on {target} referencing new table as changed {keys}"));
+        trigger("delete", format!("after delete on {target} referencing old table as changed {keys}"));
+        match depth {
+            Depth::Keys => {
+                trigger("update", format!("after update on {target} referencing new table as changed {keys}"));
+                // the new keys are in the statement's entry; the argument says that only the old key is to be logged
+                trigger(
+                    "rekey",
+                    format!(
+                        "after update on {target} for each row when ({}) execute function sync.capture_{number}_row('old')",
+                        key_changed(table)
+                    ),
+                );
+            }
+            Depth::OldValues => trigger(
+                "update",
+                format!(
+                    "after update on {target} for each row when (old.* *<> new.*) execute function sync.capture_{number}_row()"
+                ),
+            ),
+        }
+    }
+    trigger("truncate", format!("before truncate on {target} for each statement execute function sync.capture_{number}_all()"));
+    for name in made {
+        // fires under session_replication_role = replica too
+        sql += &format!("alter table {target} enable always trigger {name};");
+    }
+    sql
+}
+
+/// The TRUNCATE trigger of one partition (given as regclass text).
+pub(super) fn partition_truncate(partition: &str, number: i32) -> String {
+    format!(
+        "drop trigger if exists zz_sync_{number}_truncate on {partition};
+         create trigger zz_sync_{number}_truncate before truncate on {partition} for each statement
+             execute function sync.capture_{number}_all('partition');
+         alter table {partition} enable always trigger zz_sync_{number}_truncate;"
+    )
+}
+
+/// Takes the triggers away.
+pub(super) fn removal(table: &Table, number: i32) -> String {
+    ["row", "insert", "delete", "update", "rekey", "truncate"]
+        .iter()
+        .map(|suffix| format!("drop trigger if exists zz_sync_{number}_{suffix} on {};", table.name.quoted()))
+        .collect()
+}

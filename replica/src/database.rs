@@ -1,0 +1,205 @@
+//! Reaching the database: by URL, or a private cluster (`embedded:DIR`).
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tokio_postgres::{Client, NoTls};
+
+use crate::ReplicaError;
+use crate::embedded;
+
+/// Name of the database inside an embedded cluster.
+pub const EMBEDDED_DATABASE: &str = "main";
+
+/// Where the database is, as `--database` spells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// A PostgreSQL URL or key/value string.
+    Server(String),
+    /// A private cluster in that directory.
+    Embedded(PathBuf),
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = ReplicaError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(dir) = text.strip_prefix("embedded:") {
+            if dir.is_empty() {
+                return Err(ReplicaError::Invalid("embedded: needs a directory, as in embedded:/var/lib/shop".into()));
+            }
+            return Ok(Self::Embedded(PathBuf::from(dir)));
+        }
+        text.parse::<tokio_postgres::Config>().map_err(|error| {
+            ReplicaError::Invalid(format!("database URL: {error}; write postgresql://user@host/database or embedded:DIR"))
+        })?;
+        Ok(Self::Server(text.to_owned()))
+    }
+}
+
+/// A database one can connect to. Cloning it is cheap; the last clone of an embedded one lets its cluster go.
+#[derive(Clone)]
+pub struct Database {
+    config: tokio_postgres::Config,
+    cluster: Option<Arc<embedded::Cluster>>,
+}
+
+impl Database {
+    /// Prepares the database: starts the private cluster where one is meant, and proves that a connection works.
+    pub async fn open(url: &DatabaseUrl, bin_dir: Option<PathBuf>) -> Result<Self, ReplicaError> {
+        let database = match url {
+            DatabaseUrl::Server(text) => {
+                let config = text
+                    .parse::<tokio_postgres::Config>()
+                    .map_err(|error| ReplicaError::Invalid(format!("database URL: {error}")))?;
+                Self { config, cluster: None }
+            }
+            DatabaseUrl::Embedded(dir) => {
+                let options =
+                    embedded::Options { dir: dir.clone(), bin_dir, durable: true, settings: Vec::new() };
+                let unavailable = |error| ReplicaError::Unavailable(Box::new(error));
+                let cluster = embedded::Cluster::start(options).await.map_err(unavailable)?;
+                cluster.ensure_database(EMBEDDED_DATABASE).await.map_err(unavailable)?;
+                Self { config: cluster.config(EMBEDDED_DATABASE), cluster: Some(Arc::new(cluster)) }
+            }
+        };
+        database.connect("check").await?;
+        Ok(database)
+    }
+
+    /// A new connection with the settings every query of the product relies on.
+    pub async fn connect(&self, purpose: &str) -> Result<Client, ReplicaError> {
+        let mut config = self.config.clone();
+        config.application_name(format!("sync {purpose}"));
+        let (client, connection) =
+            config.connect(NoTls).await.map_err(|error| ReplicaError::Unavailable(Box::new(error)))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %error, "database connection ended");
+            }
+        });
+        client.batch_execute(SESSION_SETTINGS).await?;
+        Ok(client)
+    }
+
+    /// The private cluster behind it, if there is one.
+    pub fn cluster(&self) -> Option<&Arc<embedded::Cluster>> {
+        self.cluster.as_ref()
+    }
+
+    /// Lets a private cluster go in an orderly way; a server elsewhere is left alone.
+    pub async fn close(self) -> Result<(), ReplicaError> {
+        if let Some(cluster) = self.cluster.and_then(Arc::into_inner) {
+            cluster.stop().await.map_err(|error| ReplicaError::Unavailable(Box::new(error)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Text forms that do not depend on the server's configuration, a fixed search_path, durable commits.
+/// Whatever a peer will rely on must not be taken back by a crash, so `synchronous_commit` is on everywhere.
+const SESSION_SETTINGS: &str = "
+    set search_path = pg_catalog;
+    set client_encoding = 'UTF8';
+    set standard_conforming_strings = on;
+    set DateStyle = 'ISO, YMD';
+    set IntervalStyle = 'postgres';
+    set TimeZone = 'UTC';
+    set extra_float_digits = 3;
+    set bytea_output = 'hex';
+    set xmlbinary = 'base64';
+    set lc_monetary = 'C';
+    set lc_numeric = 'C';
+    set synchronous_commit = on;
+    set client_min_messages = warning;
+    set idle_in_transaction_session_timeout = 0;
+    set statement_timeout = 0;
+    set lock_timeout = 0;
+    set row_security = off;
+";
+
+/// Idle connections of a database, reused.
+pub struct Pool {
+    database: Database,
+    idle: std::sync::Mutex<Vec<Client>>,
+}
+
+/// Idle connections kept.
+const IDLE_MAX: usize = 4;
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(database: Database) -> Self {
+        Self { database, idle: std::sync::Mutex::new(Vec::new()) }
+    }
+
+    /// The database behind it.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// A connection that works, taken out of the pool or new.
+    pub async fn get(&self) -> Result<Pooled<'_>, ReplicaError> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+            match idle {
+                Some(client) if !client.is_closed() => return Ok(Pooled { pool: self, client: Some(client) }),
+                Some(_) => {}
+                None => {
+                    let client = self.database.connect("engine").await?;
+                    return Ok(Pooled { pool: self, client: Some(client) });
+                }
+            }
+        }
+    }
+
+    /// Closes the idle connections.
+    pub fn close_idle(&self) {
+        self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+    }
+}
+
+/// A connection out of a [`Pool`]; it goes back when it is dropped, unless it broke.
+pub struct Pooled<'a> {
+    pool: &'a Pool,
+    client: Option<Client>,
+}
+
+impl std::ops::Deref for Pooled<'_> {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        match &self.client {
+            Some(client) => client,
+            None => unreachable!("a pooled connection is taken out only when it is dropped"),
+        }
+    }
+}
+
+impl std::ops::DerefMut for Pooled<'_> {
+    fn deref_mut(&mut self) -> &mut Client {
+        match &mut self.client {
+            Some(client) => client,
+            None => unreachable!("a pooled connection is taken out only when it is dropped"),
+        }
+    }
+}
+
+impl Drop for Pooled<'_> {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take().filter(|client| !client.is_closed()) {
+            let mut idle = self.pool.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if idle.len() < IDLE_MAX {
+                idle.push(client);
+            }
+        }
+    }
+}
+
+impl Pool {
+    /// The database, the pool being done with.
+    pub fn into_database(self) -> Database {
+        self.database
+    }
+}

@@ -1,0 +1,144 @@
+//! Reading the rows of a window, or whole tables, into a frozen stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use protocol::names::TableName;
+use tokio_postgres::Transaction;
+
+use super::plan::{TablePlan, WindowCount};
+use super::script::{ScriptThread, Work, copy_columns};
+use crate::ReplicaError;
+use crate::catalogue::{Table, column_list};
+use crate::error::classify;
+use crate::spool::{FrozenStream, FrozenWriter};
+use crate::watermark::Snapshot;
+
+/// Bytes handed to the script thread at a time.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Share of a table above which reading it in key order is dearer than the planner's own way.
+const LARGE_SHARE: f32 = 0.2;
+
+/// What a stream is made with, besides its rows.
+pub struct Extraction {
+    /// The open stream.
+    pub writer: FrozenWriter,
+    /// The watermark line at its end.
+    pub watermark: Option<String>,
+    /// What to remember with it.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Writes the changes of a window: tables in the given order (parents first), deletes in reverse at the end.
+///
+/// `transaction` is the REPEATABLE READ one whose snapshot ends the window.
+pub async fn extract_changes(
+    transaction: &Transaction<'_>,
+    tables: Vec<TablePlan>,
+    counts: &[WindowCount],
+    since: &Snapshot,
+    peer: i32,
+    extraction: Extraction,
+) -> Result<FrozenStream, ReplicaError> {
+    let thread = ScriptThread::start(extraction.writer)?;
+    let mut outcome = Ok(());
+    for plan in tables {
+        let Some(count) = counts.iter().find(|count| count.table == plan.table.name) else { continue };
+        let sorted_lookups = plan.table.estimated_rows < 0.0
+            || (count.keys as f32) < LARGE_SHARE * plan.table.estimated_rows.max(1000.0);
+        let settings = if sorted_lookups { SORTED_LOOKUPS } else { PLANNERS_CHOICE };
+        outcome = async {
+            transaction.batch_execute(settings).await.map_err(|error| classify("prepare the diff", error))?;
+            let query = plan.query(since, peer);
+            if !thread.send(Work::Changes(Arc::new(plan))).await {
+                return Ok(());
+            }
+            stream(transaction, &format!("copy ({query}) to stdout"), &thread).await
+        }
+        .await;
+        if outcome.is_err() {
+            break;
+        }
+    }
+    close(thread, outcome, extraction.watermark, extraction.labels).await
+}
+
+/// Writes whole tables as COPY blocks, in the given order.
+pub async fn extract_copy(
+    transaction: &Transaction<'_>,
+    tables: Vec<Table>,
+    extraction: Extraction,
+) -> Result<FrozenStream, ReplicaError> {
+    let thread = ScriptThread::start(extraction.writer)?;
+    let mut outcome = Ok(());
+    for table in tables {
+        let columns = copy_columns(&table);
+        let columns = column_list(columns.iter().map(String::as_str));
+        let query = if table.partitioned || table.inherits {
+            format!("copy (select {columns} from {}) to stdout", table.target())
+        } else {
+            format!("copy {} ({columns}) to stdout", table.name.quoted())
+        };
+        if !thread.send(Work::Copy(Arc::new(table))).await {
+            break;
+        }
+        outcome = stream(transaction, &query, &thread).await;
+        if outcome.is_err() {
+            break;
+        }
+    }
+    close(thread, outcome, extraction.watermark, extraction.labels).await
+}
+
+async fn close(
+    thread: ScriptThread,
+    outcome: Result<(), ReplicaError>,
+    watermark: Option<String>,
+    labels: BTreeMap<String, String>,
+) -> Result<FrozenStream, ReplicaError> {
+    if outcome.is_ok() {
+        thread.send(Work::Finish(watermark.clone())).await;
+    }
+    let script = thread.join().await;
+    outcome?;
+    let Some(script) = script? else {
+        return Err(ReplicaError::Invalid("the script ended before it was finished".into()));
+    };
+    let tables: Vec<(TableName, u64)> = script.tables;
+    let finish = move || script.writer.finish(script.rows, tables, watermark, labels);
+    tokio::task::spawn_blocking(finish).await.map_err(|_| ReplicaError::Stopped)?
+}
+
+/// Streams COPY output to the thread in blocks of whole lines (the server sends one message per row).
+async fn stream(transaction: &Transaction<'_>, copy: &str, thread: &ScriptThread) -> Result<(), ReplicaError> {
+    let failed = |error| classify("read changed rows", error);
+    let rows = transaction.copy_out(copy).await.map_err(failed)?;
+    let mut rows = std::pin::pin!(rows);
+    let mut block: Vec<Bytes> = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.try_next().await.map_err(failed)? {
+        bytes += row.len();
+        block.push(row);
+        if bytes >= BLOCK_BYTES {
+            bytes = 0;
+            if !thread.send(Work::Data(std::mem::take(&mut block))).await {
+                // the thread has failed; its error shows when it is joined
+                return Ok(());
+            }
+        }
+    }
+    if !block.is_empty() {
+        thread.send(Work::Data(block)).await;
+    }
+    Ok(())
+}
+
+/// Leads the planner to one index look-up per sorted key; the default plan reads the whole table.
+const SORTED_LOOKUPS: &str = "set local enable_seqscan = off; set local enable_hashjoin = off;
+    set local enable_mergejoin = off; set local enable_hashagg = off; set local max_parallel_workers_per_gather = 0; set local jit = off";
+
+const PLANNERS_CHOICE: &str = "set local enable_seqscan = on; set local enable_hashjoin = on;
+    set local enable_mergejoin = on; set local enable_hashagg = on; set local max_parallel_workers_per_gather = 0; set local jit = off";

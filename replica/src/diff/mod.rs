@@ -1,0 +1,13 @@
+//! Diff: the rows that changed between two snapshots, as a frozen stream of SQL.
+//!
+//! One REPEATABLE READ transaction gives both the new snapshot and the rows, so the stream is a consistent cut. Its
+//! cost grows with the changes, not with the tables: keys out of the change log, sorted, then index look-ups.
+//! The database's COPY output is read asynchronously; a thread of its own turns it into SQL and compresses it.
+
+mod extract;
+mod lines;
+mod plan;
+mod script;
+
+pub use extract::{Extraction, extract_changes, extract_copy};
+pub use plan::{TablePlan, WindowCount, count_window};

@@ -1,0 +1,143 @@
+//! Which tables of a window have changes, and the queries that read them.
+
+use std::collections::BTreeMap;
+
+use protocol::dialect::{Shape, ShapeColumn};
+use protocol::names::{TableName, quote_identifier};
+use tokio_postgres::GenericClient;
+
+use crate::ReplicaError;
+use crate::capture::{CapturedTable, Depth};
+use crate::catalogue::Table;
+use crate::error::classify;
+use crate::watermark::Snapshot;
+
+/// A table that takes part in a diff.
+#[derive(Debug, Clone)]
+pub struct TablePlan {
+    /// The table.
+    pub table: Table,
+    /// Its capture.
+    pub captured: CapturedTable,
+    /// Whether deletes are sent.
+    pub deletes: bool,
+}
+
+/// Log entries of a table in a window: about how many keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowCount {
+    /// The table.
+    pub table: TableName,
+    /// Keys in the log (a row changed twice counts twice).
+    pub keys: i64,
+}
+
+/// Counts the log entries per table that `since` does not see and that did not come from `peer`; tables without any
+/// are left out. One round trip.
+pub async fn count_window<'a>(
+    client: &impl GenericClient,
+    tables: impl Iterator<Item = &'a CapturedTable>,
+    since: &Snapshot,
+    peer: i32,
+) -> Result<Vec<WindowCount>, ReplicaError> {
+    let mut by_number = BTreeMap::new();
+    let mut parts = Vec::new();
+    for captured in tables {
+        by_number.insert(captured.number, captured.name.clone());
+        let keys = match captured.depth {
+            Depth::Keys => "coalesce(sum(cardinality(k1)), 0)::bigint",
+            Depth::OldValues => "count(*)",
+        };
+        parts.push(format!("select {}, {keys} from {} where {}", captured.number, captured.log(), condition(since, peer)));
+    }
+    if parts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = client
+        .query(&parts.join(" union all "), &[])
+        .await
+        .map_err(|error| classify("count the changes", error))?;
+    let mut counts = Vec::new();
+    for row in rows {
+        let keys: i64 = row.get(1);
+        if keys > 0 && let Some(table) = by_number.get(&row.get::<_, i32>(0)) {
+            counts.push(WindowCount { table: table.clone(), keys });
+        }
+    }
+    Ok(counts)
+}
+
+fn condition(since: &Snapshot, peer: i32) -> String {
+    format!("{} and origin is distinct from {peer}", since.unseen())
+}
+
+impl TablePlan {
+    /// The rows' shape for the writer of the dialect.
+    pub(super) fn shape(&self) -> Shape {
+        shape_of(&self.table)
+    }
+
+    /// The query that yields, per changed key: for `Keys` logs `gone, key..., columns...`; for `OldValues` logs
+    /// `operation, gone, old, key..., columns...`. `gone` is t when the row is no longer there.
+    pub(super) fn query(&self, since: &Snapshot, peer: i32) -> String {
+        let numbers: Vec<String> = (1..=self.table.key.len()).map(|index| format!("k{index}")).collect();
+        let keys = numbers.join(", ");
+        let log = self.captured.log();
+        let window = condition(since, peer);
+        let columns: Vec<String> =
+            self.table.written_columns().map(|column| format!("b.{}", quote_identifier(&column.name))).collect();
+        let columns = columns.join(", ");
+        let on: Vec<String> = self
+            .table
+            .key_columns()
+            .zip(&numbers)
+            .map(|(column, number)| format!("b.{} = k.{number}", quote_identifier(&column.name)))
+            .collect();
+        let on = on.join(" and ");
+        let gone = self.table.key_columns().next().map_or_else(String::new, |column| {
+            format!("b.{} is null", quote_identifier(&column.name))
+        });
+        let k_keys: Vec<String> = numbers.iter().map(|number| format!("k.{number}")).collect();
+        let k_keys = k_keys.join(", ");
+        let target = self.table.target();
+        match self.captured.depth {
+            Depth::Keys => {
+                let unnested: Vec<String> =
+                    numbers.iter().map(|number| format!("unnest({number}) as {number}")).collect();
+                format!(
+                    "with k as materialized (select distinct {keys} from (select {} from {log} where {window}) u order by {keys})
+                     select {gone}, {k_keys}, {columns} from k left join {target} b on {on}",
+                    unnested.join(", ")
+                )
+            }
+            Depth::OldValues => format!(
+                // the first entry of a key in the window says what the row was at its start; of the old values of a
+                // column the first one counts (jsonb_object_agg keeps the last, hence the descending order)
+                "with e as materialized (select seq, op, old, {keys} from {log} where {window}),
+                      f as (select distinct on ({keys}) {keys}, op from e order by {keys}, seq),
+                      o as (select {keys}, jsonb_object_agg(j.key, j.value order by seq desc) as old
+                            from e, jsonb_each(old) j where old is not null group by {keys}),
+                      k as materialized (select {}, f.op, o.old from f left join o using ({keys}) order by {keys})
+                 select k.op, {gone}, k.old, {k_keys}, {columns} from k left join {target} b on {on}",
+                numbers.iter().map(|number| format!("f.{number}")).collect::<Vec<_>>().join(", ")
+            ),
+        }
+    }
+}
+
+/// A table's written columns as the dialect's writer wants them.
+pub(super) fn shape_of(table: &Table) -> Shape {
+    Shape {
+        table: table.name.clone(),
+        columns: table
+            .written_columns()
+            .map(|column| ShapeColumn {
+                name: column.name.clone(),
+                key: table.is_key(&column.name),
+                literal: column.literal,
+                always_identity: column.always_identity,
+            })
+            .collect(),
+        deferrable_key: table.key_deferrable,
+    }
+}

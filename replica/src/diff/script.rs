@@ -1,0 +1,256 @@
+//! The thread that turns COPY output into the SQL of a frozen stream.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use protocol::dialect::{ScriptWriter, Shape};
+use protocol::names::TableName;
+use tokio::sync::mpsc;
+
+use super::lines::{LineBuffer, split_fields, unescape};
+use super::plan::{TablePlan, shape_of};
+use crate::ReplicaError;
+use crate::capture::Depth;
+use crate::catalogue::Table;
+use crate::spool::{FrozenWriter, spool_error};
+
+/// What the thread is told.
+pub(super) enum Work {
+    /// Changes of a table follow.
+    Changes(Arc<TablePlan>),
+    /// A full copy of a table follows.
+    Copy(Arc<Table>),
+    /// Whole COPY lines, each with its newline.
+    Data(Vec<Bytes>),
+    /// Everything has been said: the watermark line, and the deletes before it.
+    Finish(Option<String>),
+}
+
+/// A finished script, its stream not yet closed.
+pub(super) struct Script {
+    pub(super) writer: FrozenWriter,
+    pub(super) tables: Vec<(TableName, u64)>,
+    pub(super) rows: u64,
+}
+
+/// The thread's handle: send [`Work`], then join.
+pub(super) struct ScriptThread {
+    sender: mpsc::Sender<Work>,
+    handle: JoinHandle<io::Result<Option<Script>>>,
+}
+
+impl ScriptThread {
+    /// Starts the thread over a stream of the spool.
+    pub(super) fn start(writer: FrozenWriter) -> Result<Self, ReplicaError> {
+        // a few blocks ahead, so that reading, converting and compressing overlap in bounded memory
+        let (sender, receiver) = mpsc::channel(8);
+        let handle = std::thread::Builder::new()
+            .name("script".into())
+            .spawn(move || run(writer, receiver))
+            .map_err(|source| spool_error("start a thread for", std::path::Path::new("the script"), source))?;
+        Ok(Self { sender, handle })
+    }
+
+    /// Hands over work; an error of the thread shows when it is joined.
+    pub(super) async fn send(&self, work: Work) -> bool {
+        self.sender.send(work).await.is_ok()
+    }
+
+    /// Waits for the thread; none when it was never told to finish.
+    pub(super) async fn join(self) -> Result<Option<Script>, ReplicaError> {
+        let Self { sender, handle } = self;
+        drop(sender);
+        let joined = tokio::task::spawn_blocking(move || handle.join()).await;
+        match joined {
+            Ok(Ok(result)) => {
+                result.map_err(|source| spool_error("write", std::path::Path::new("the spool"), source))
+            }
+            _ => Err(ReplicaError::Invalid("the script thread failed".into())),
+        }
+    }
+}
+
+enum Current {
+    Nothing,
+    Changes { plan: Arc<TablePlan>, shape: Shape, rows: u64, deleted: LineBuffer },
+    Copy { table: Arc<Table>, rows: u64 },
+}
+
+struct Run {
+    script: ScriptWriter<FrozenWriter>,
+    current: Current,
+    counts: Vec<(TableName, u64)>,
+    deletes: Vec<(Arc<TablePlan>, LineBuffer)>,
+}
+
+fn run(writer: FrozenWriter, mut receiver: mpsc::Receiver<Work>) -> io::Result<Option<Script>> {
+    let mut run = Run {
+        script: ScriptWriter::new(writer)?,
+        current: Current::Nothing,
+        counts: Vec::new(),
+        deletes: Vec::new(),
+    };
+    while let Some(work) = receiver.blocking_recv() {
+        match work {
+            Work::Changes(plan) => {
+                run.end_table()?;
+                let shape = plan.shape();
+                run.current = Current::Changes { plan, shape, rows: 0, deleted: LineBuffer::default() };
+            }
+            Work::Copy(table) => {
+                run.end_table()?;
+                let columns: Vec<&str> = table.written_columns().map(|column| column.name.as_str()).collect();
+                run.script.copy_block_begin(&table.name, &columns)?;
+                run.current = Current::Copy { table, rows: 0 };
+            }
+            Work::Data(lines) => {
+                for line in lines {
+                    run.line(&line)?;
+                }
+            }
+            Work::Finish(watermark) => return run.finish(watermark.as_deref()).map(Some),
+        }
+    }
+    Ok(None)
+}
+
+impl Run {
+    fn line(&mut self, line: &[u8]) -> io::Result<()> {
+        match &mut self.current {
+            Current::Nothing => Ok(()),
+            Current::Copy { rows, .. } => {
+                *rows += 1;
+                self.script.copy_block_rows(line)
+            }
+            Current::Changes { plan, shape, rows, deleted } => {
+                let line = line.strip_suffix(b"\n").unwrap_or(line);
+                let written = match plan.captured.depth {
+                    Depth::Keys => keys_line(&mut self.script, plan, shape, deleted, line)?,
+                    Depth::OldValues => old_values_line(&mut self.script, plan, shape, deleted, line)?,
+                };
+                *rows += u64::from(written);
+                Ok(())
+            }
+        }
+    }
+
+    fn end_table(&mut self) -> io::Result<()> {
+        match std::mem::replace(&mut self.current, Current::Nothing) {
+            Current::Nothing => {}
+            Current::Copy { table, rows } => {
+                self.script.copy_block_end()?;
+                self.counts.push((table.name.clone(), rows));
+            }
+            Current::Changes { plan, rows, deleted, .. } => {
+                if rows > 0 {
+                    self.counts.push((plan.table.name.clone(), rows));
+                }
+                if !deleted.is_empty() {
+                    self.deletes.push((plan, deleted));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, watermark: Option<&str>) -> io::Result<Script> {
+        self.end_table()?;
+        let Self { mut script, counts, deletes, .. } = self;
+        // children before their parents: the reverse of the order in which rows were written
+        for (plan, lines) in deletes.into_iter().rev() {
+            let shape = plan.shape();
+            let old_values = plan.captured.depth == Depth::OldValues;
+            lines.drain(|line| {
+                if !old_values {
+                    return script.delete(&shape, line);
+                }
+                let (key, image) = split_fields(line, plan.table.key.len());
+                if let Some(image) = unescape(image) {
+                    script.note("was", &String::from_utf8_lossy(&image))?;
+                }
+                script.delete(&shape, key)
+            })?;
+        }
+        let rows = script.rows_written();
+        let mut writer = script.finish(watermark)?;
+        writer.flush()?;
+        Ok(Script { writer, tables: counts, rows })
+    }
+}
+
+/// `gone, key..., columns...`
+fn keys_line(
+    script: &mut ScriptWriter<FrozenWriter>,
+    plan: &TablePlan,
+    shape: &Shape,
+    deleted: &mut LineBuffer,
+    line: &[u8],
+) -> io::Result<bool> {
+    let (gone, rest) = split_fields(line, 1);
+    let (key, row) = split_fields(rest, plan.table.key.len());
+    if gone == b"t" {
+        if plan.deletes {
+            deleted.push(key)?;
+        }
+        return Ok(plan.deletes);
+    }
+    script.upsert(shape, row)?;
+    Ok(true)
+}
+
+/// `operation, gone, old, key..., columns...`
+fn old_values_line(
+    script: &mut ScriptWriter<FrozenWriter>,
+    plan: &TablePlan,
+    shape: &Shape,
+    deleted: &mut LineBuffer,
+    line: &[u8],
+) -> io::Result<bool> {
+    let (operation, rest) = split_fields(line, 1);
+    let (gone, rest) = split_fields(rest, 1);
+    let (old, rest) = split_fields(rest, 1);
+    let (key, row) = split_fields(rest, plan.table.key.len());
+    if gone == b"t" {
+        // made and unmade inside the window: the receiver never saw it
+        if plan.deletes && operation != b"I" {
+            let mut entry = key.to_vec();
+            entry.push(b'\t');
+            entry.extend_from_slice(old);
+            deleted.push(&entry)?;
+            return Ok(true);
+        }
+        return Ok(false);
+    }
+    if operation != b"U" {
+        script.upsert(shape, row)?;
+        return Ok(true);
+    }
+    let old: serde_json::Map<String, serde_json::Value> =
+        unescape(old).and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let mut set = Vec::new();
+    let mut was = serde_json::Map::new();
+    for (index, (column, field)) in shape.columns.iter().zip(row.split(|&byte| byte == b'\t')).enumerate() {
+        let Some(before) = old.get(&column.name) else { continue };
+        if column.key {
+            continue;
+        }
+        let now = unescape(field);
+        // a column that has come back to its old value did not change
+        if before.as_str().map(str::as_bytes) != now.as_deref() {
+            set.push(index);
+            was.insert(column.name.clone(), before.clone());
+        }
+    }
+    if set.is_empty() {
+        return Ok(false);
+    }
+    script.update(shape, &set, row, Some(&serde_json::Value::Object(was).to_string()))?;
+    Ok(true)
+}
+
+/// Shape of a table for a full copy.
+pub(super) fn copy_columns(table: &Table) -> Vec<String> {
+    shape_of(table).columns.into_iter().map(|column| column.name).collect()
+}

@@ -1,0 +1,27 @@
+//! A PostgreSQL database that takes part in synchronisation, at the office or at a shop.
+//!
+//! The only crate of the product that holds SQL. [`shop::Shop`] is the database behind a shop agent,
+//! [`office::Office`] the one behind office-client; both are made of the same parts:
+//! [`catalogue`] (what the tables look like), [`capture`] (triggers and change log), [`watermark`]
+//! (timestamps that stand for snapshots), [`diff`] (changes into a frozen stream), [`apply`] (a frozen stream into
+//! the tables, in one transaction), [`ids`] (id ranges) and [`digest`] (fingerprints).
+
+pub mod apply;
+pub mod capture;
+pub mod catalogue;
+pub mod clean;
+pub mod database;
+pub mod diff;
+pub mod digest;
+pub mod embedded;
+pub mod error;
+pub mod ids;
+pub mod killpoint;
+pub mod migrate;
+pub mod node;
+pub mod office;
+pub mod shop;
+pub mod spool;
+pub mod watermark;
+
+pub use error::ReplicaError;

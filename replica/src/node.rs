@@ -1,0 +1,205 @@
+//! What a database is to the product: its role, its incarnation, its peers, the role that applies.
+
+use tokio_postgres::{Client, GenericClient};
+
+use crate::ReplicaError;
+use crate::catalogue::Catalogue;
+use crate::error::classify;
+use protocol::names::{TableName, quote_identifier};
+
+/// Role of a node; "office" is given by configuration, any node can take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Connects and decides.
+    Office,
+    /// Listens.
+    Shop,
+}
+
+impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Office => "office",
+            Self::Shop => "shop",
+        }
+    }
+}
+
+/// Identity of a database's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incarnation {
+    /// Its row in `sync.incarnation`.
+    pub number: i32,
+    /// A UUID.
+    pub id: String,
+    /// The three digits that issued watermarks carry.
+    pub tag: u16,
+}
+
+/// Writes down the role (and branch), gives the database an incarnation, and refuses a standby.
+pub async fn establish(client: &mut Client, role: Role, branch: Option<&str>) -> Result<Incarnation, ReplicaError> {
+    let failed = |error| classify("establish the node", error);
+    let standby: bool = client.query_one("select pg_is_in_recovery()", &[]).await.map_err(failed)?.get(0);
+    if standby {
+        return Err(ReplicaError::Invalid(
+            "this database is a hot standby: watermarks taken there would skip changes; connect to the primary".into(),
+        ));
+    }
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.execute("select pg_advisory_xact_lock($1)", &[&crate::migrate::LOCK]).await.map_err(failed)?;
+    transaction
+        .execute(
+            "insert into sync.node(role, branch) values ($1, $2)
+             on conflict (only_row) do update set role = excluded.role, branch = excluded.branch
+             where row(node.role, node.branch) is distinct from row(excluded.role, excluded.branch)",
+            &[&role.as_str(), &branch],
+        )
+        .await
+        .map_err(failed)?;
+    let current = transaction
+        .query_opt(
+            "select i.system_identifier = c.system_identifier from pg_control_system() c,
+             (select system_identifier from sync.incarnation order by number desc limit 1) i",
+            &[],
+        )
+        .await
+        .map_err(failed)?;
+    match current.map(|row| row.get::<_, bool>(0)) {
+        None => begin_incarnation(&transaction, "installed").await?,
+        Some(false) => begin_incarnation(&transaction, "the database is on another cluster than before").await?,
+        Some(true) => {}
+    }
+    let incarnation = incarnation(&transaction).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(incarnation)
+}
+
+/// Begins a new incarnation: watermarks issued before are of another history from now on.
+pub async fn begin_incarnation(client: &impl GenericClient, reason: &str) -> Result<(), ReplicaError> {
+    client
+        .execute(
+            // a tag no earlier incarnation of this database has, as long as there are free ones
+            "insert into sync.incarnation(tag, system_identifier, reason)
+             select t.tag, c.system_identifier, $1 from pg_control_system() c,
+             (select tag from generate_series(1, 999) tag
+              where tag not in (select tag from sync.incarnation order by number desc limit 900)
+              order by random() limit 1) t",
+            &[&reason],
+        )
+        .await
+        .map_err(|error| classify("begin an incarnation", error))?;
+    Ok(())
+}
+
+/// The incarnation in force.
+pub async fn incarnation(client: &impl GenericClient) -> Result<Incarnation, ReplicaError> {
+    let row = client
+        .query_one("select number, id::text, tag from sync.incarnation order by number desc limit 1", &[])
+        .await
+        .map_err(|error| classify("read the incarnation", error))?;
+    Ok(Incarnation { number: row.get(0), id: row.get(1), tag: row.get::<_, i16>(2).unsigned_abs() })
+}
+
+/// The number of a peer, made when it is new.
+pub async fn peer(client: &impl GenericClient, name: &str) -> Result<i32, ReplicaError> {
+    let failed = |error| classify("look up the peer", error);
+    if let Some(row) =
+        client.query_opt("select peer from sync.peer where name = $1", &[&name]).await.map_err(failed)?
+    {
+        return Ok(row.get(0));
+    }
+    let row = client
+        .query_one(
+            "insert into sync.peer(name) values ($1) on conflict (name) do update set name = excluded.name returning peer",
+            &[&name],
+        )
+        .await
+        .map_err(failed)?;
+    Ok(row.get(0))
+}
+
+/// How received rows are written.
+#[derive(Debug, Clone, Default)]
+pub struct ApplyRights {
+    /// Role to change to while writing rows, if the owner could make one.
+    pub role: Option<String>,
+    /// Whether `session_replication_role = replica` can be set: triggers stay quiet, the engine checks foreign keys.
+    pub quiet: bool,
+}
+
+/// Makes the apply role with the rights its tables need and no more, and finds out whether triggers can be kept quiet.
+pub async fn ensure_apply_rights(
+    client: &mut Client,
+    catalogue: &Catalogue,
+    tables: &[TableName],
+) -> Result<ApplyRights, ReplicaError> {
+    let failed = |error| classify("prepare the apply role", error);
+    let row = client
+        .query_one(
+            "select oid::int8, (select rolcreaterole or rolsuper from pg_roles where rolname = current_user)
+             from pg_database where datname = current_database()",
+            &[],
+        )
+        .await
+        .map_err(failed)?;
+    let (database, may_create): (i64, bool) = (row.get(0), row.get(1));
+    let quiet = {
+        let transaction = client.transaction().await.map_err(failed)?;
+        let set = transaction.batch_execute("set local session_replication_role = replica").await.is_ok();
+        transaction.rollback().await.map_err(failed)?;
+        set
+    };
+    if !may_create {
+        return Ok(ApplyRights { role: None, quiet });
+    }
+    // roles belong to the cluster, so the name carries the database
+    let role = format!("sync_apply_{database}");
+    let quoted = quote_identifier(&role);
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.execute("select pg_advisory_xact_lock($1)", &[&crate::migrate::LOCK]).await.map_err(failed)?;
+    let there = transaction.query_opt("select from pg_roles where rolname = $1", &[&role]).await.map_err(failed)?;
+    if there.is_none() {
+        transaction
+            .batch_execute(&format!("create role {quoted} nologin noinherit; grant {quoted} to current_user"))
+            .await
+            .map_err(failed)?;
+    }
+    let missing: Vec<String> = transaction
+        .query(
+            "select n.nspname::text from pg_namespace n where n.nspname = any($1) and not has_schema_privilege($2, n.oid, 'usage')",
+            &[&tables.iter().map(|table| table.schema.clone()).collect::<Vec<_>>(), &role],
+        )
+        .await
+        .map_err(failed)?
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    for schema in missing {
+        transaction
+            .batch_execute(&format!("grant usage on schema {} to {quoted}", quote_identifier(&schema)))
+            .await
+            .map_err(failed)?;
+    }
+    let oids: Vec<u32> = tables.iter().filter_map(|name| catalogue.get(name)).map(|table| table.oid).collect();
+    let missing: Vec<String> = transaction
+        .query(
+            "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+             where c.oid = any($1) and not (has_table_privilege($2, c.oid, 'select') and has_table_privilege($2, c.oid, 'insert')
+               and has_table_privilege($2, c.oid, 'update') and has_table_privilege($2, c.oid, 'delete'))",
+            &[&oids, &role],
+        )
+        .await
+        .map_err(failed)?
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    for table in missing {
+        transaction
+            .batch_execute(&format!("grant select, insert, update, delete on table {table} to {quoted}"))
+            .await
+            .map_err(failed)?;
+    }
+    transaction.execute("update sync.node set apply_role = $1 where apply_role is distinct from $1", &[&role]).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(ApplyRights { role: Some(role), quiet })
+}

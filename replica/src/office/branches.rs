@@ -1,0 +1,192 @@
+//! Branches and their BranchSynchronization records.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tokio_postgres::Row;
+
+use super::{Branch, Lease, NewBranch, Office};
+use crate::ReplicaError;
+use crate::error::classify;
+use crate::node;
+
+const COLUMNS: &str = "b.branch_id, b.branch, b.url, b.policy, b.\"timestamp\", b.user_name, b.password_file, s.low, s.high,
+    b.incarnation, b.cloned_at, b.pulled_at, b.pushed_at, b.settings::text, b.paused";
+const FROM: &str = "sync.branch_synchronization b
+    left join lateral (select low, high from sync.id_slot i where i.branch_id = b.branch_id order by slot desc limit 1) s on true";
+
+/// First key of the advisory locks that branches are held by; the branch id is the second.
+const LEASE_CLASS: i32 = 0x7379_6e63;
+
+impl Office {
+    /// Adds a branch.
+    pub async fn add_branch(&self, new: NewBranch) -> Result<Branch, ReplicaError> {
+        let failed = |error| classify("add the branch", error);
+        let valid = !new.name.is_empty()
+            && new.name.len() <= 64
+            && new.name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        if !valid {
+            return Err(ReplicaError::Invalid(format!(
+                "{:?} is no name for a branch: use up to 64 letters, digits, dashes, underscores and dots",
+                new.name
+            )));
+        }
+        self.policy(&new.policy).await?;
+        let mut client = self.inner.pool.get().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        let taken = transaction
+            .query_opt(
+                "select branch from sync.branch_synchronization where branch = $1 or branch_id = $2",
+                &[&new.name, &new.id],
+            )
+            .await
+            .map_err(failed)?;
+        if let Some(row) = taken {
+            return Err(ReplicaError::Invalid(format!(
+                "branch {:?} exists already; change it with 'office-client branch set'",
+                row.get::<_, String>(0)
+            )));
+        }
+        let peer = node::peer(&transaction, &format!("branch {}", new.name)).await?;
+        let settings = settings_text(&new.settings);
+        let password_file = new.password_file.as_ref().map(|path| path.display().to_string());
+        transaction
+            .execute(
+                "insert into sync.branch_synchronization(branch_id, branch, policy, peer, url, user_name, password_file, settings)
+                 values (coalesce($1, (select coalesce(max(branch_id), 0) + 1 from sync.branch_synchronization)), $2, $3, $4, $5, $6, $7, $8::text::jsonb)",
+                &[&new.id, &new.name, &new.policy, &peer, &new.url, &new.user, &password_file, &settings],
+            )
+            .await
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        drop(client);
+        self.branch(&new.name).await
+    }
+
+    /// All branches, by id.
+    pub async fn branches(&self) -> Result<Vec<Branch>, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        let rows = client
+            .query(&format!("select {COLUMNS} from {FROM} order by b.branch_id"), &[])
+            .await
+            .map_err(|error| classify("list the branches", error))?;
+        Ok(rows.iter().map(branch).collect())
+    }
+
+    /// A branch by name; the error says which there are.
+    pub async fn branch(&self, name: &str) -> Result<Branch, ReplicaError> {
+        let branches = self.branches().await?;
+        if let Some(found) = branches.iter().find(|branch| branch.name == name) {
+            return Ok(found.clone());
+        }
+        let names: Vec<&str> = branches.iter().map(|branch| branch.name.as_str()).take(20).collect();
+        Err(ReplicaError::Invalid(if names.is_empty() {
+            format!("there is no branch {name:?}; add it with 'office-client branch add {name} --url http://HOST:9000'")
+        } else {
+            format!("there is no branch {name:?}; there are: {}", names.join(", "))
+        }))
+    }
+
+    /// Stores changed settings (url, policy, user, password_file, settings, paused) of a branch.
+    pub async fn save_branch(&self, branch: &Branch) -> Result<(), ReplicaError> {
+        self.policy(&branch.policy).await?;
+        let client = self.inner.pool.get().await?;
+        let password_file = branch.password_file.as_ref().map(|path| path.display().to_string());
+        client
+            .execute(
+                "update sync.branch_synchronization
+                 set url = $2, policy = $3, user_name = $4, password_file = $5, settings = $6::text::jsonb, paused = $7
+                 where branch_id = $1",
+                &[
+                    &branch.id,
+                    &branch.url,
+                    &branch.policy,
+                    &branch.user,
+                    &password_file,
+                    &settings_text(&branch.settings),
+                    &branch.paused,
+                ],
+            )
+            .await
+            .map_err(|error| classify("change the branch", error))?;
+        Ok(())
+    }
+
+    /// Removes a branch and what is kept for it; its id range is never given out again.
+    pub async fn remove_branch(&self, name: &str) -> Result<(), ReplicaError> {
+        let branch = self.branch(name).await?;
+        let lease = self.lease(&branch).await?;
+        let client = self.inner.pool.get().await?;
+        let row = client
+            .query_opt(
+                "delete from sync.branch_synchronization where branch_id = $1 returning outgoing_stream",
+                &[&branch.id],
+            )
+            .await
+            .map_err(|error| classify("remove the branch", error))?;
+        drop(lease);
+        if let Some(stream) = row.and_then(|row| row.get::<_, Option<String>>(0)) {
+            self.inner.spool.remove(&stream)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the branch for one run; `Busy` (with who and since when) when somebody else has it.
+    pub async fn lease(&self, branch: &Branch) -> Result<Lease, ReplicaError> {
+        let failed = |error| classify("take the branch", error);
+        // the lock lives with its own connection: a holder that dies lets go
+        let connection = self.inner.pool.database().connect(&format!("lease of branch {}", branch.name)).await?;
+        let slot = i32::try_from(branch.id).unwrap_or(i32::MAX);
+        let taken: bool = connection
+            .query_one("select pg_try_advisory_lock($1, $2)", &[&LEASE_CLASS, &slot])
+            .await
+            .map_err(failed)?
+            .get(0);
+        if taken {
+            return Ok(Lease { _connection: connection });
+        }
+        let holder = connection
+            .query_opt(
+                "select a.pid, to_char(a.backend_start, 'HH24:MI:SS') from pg_locks l join pg_stat_activity a using (pid)
+                 where l.locktype = 'advisory' and l.classid = $1::int4::oid and l.objid = $2::int4::oid and l.granted
+                   and l.database = (select oid from pg_database where datname = current_database())",
+                &[&LEASE_CLASS, &slot],
+            )
+            .await
+            .map_err(failed)?;
+        let who = holder.map_or_else(String::new, |row| {
+            format!(" since {} UTC (database process {})", row.get::<_, String>(1), row.get::<_, i32>(0))
+        });
+        Err(ReplicaError::Busy(format!("branch {:?} is being synchronised by another run{who}", branch.name)))
+    }
+}
+
+fn settings_text(settings: &BTreeMap<String, String>) -> String {
+    let map: serde_json::Map<String, serde_json::Value> =
+        settings.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+    serde_json::Value::Object(map).to_string()
+}
+
+fn branch(row: &Row) -> Branch {
+    let settings: BTreeMap<String, String> = serde_json::from_str(row.get(13)).unwrap_or_default();
+    let id_range = match (row.get::<_, Option<i64>>(7), row.get::<_, Option<i64>>(8)) {
+        (Some(low), Some(high)) => Some((low, high)),
+        _ => None,
+    };
+    Branch {
+        id: row.get(0),
+        name: row.get(1),
+        url: row.get(2),
+        policy: row.get(3),
+        timestamp: row.get(4),
+        user: row.get(5),
+        password_file: row.get::<_, Option<String>>(6).map(PathBuf::from),
+        id_range,
+        incarnation: row.get(9),
+        cloned_at: row.get(10),
+        pulled_at: row.get(11),
+        pushed_at: row.get(12),
+        settings,
+        paused: row.get(14),
+    }
+}

@@ -1,0 +1,318 @@
+//! The database of the office, as office-client uses it.
+
+mod branches;
+mod compare;
+mod history;
+mod outgoing;
+mod policies;
+mod pull;
+mod slots;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use protocol::names::TableName;
+use protocol::policy::{Direction, Policy, ResolvedPolicy};
+
+use crate::ReplicaError;
+use crate::capture::{self, CapturedTable, Depth};
+use crate::catalogue::Catalogue;
+use crate::database::{Database, Pool};
+use crate::error::classify;
+use crate::migrate;
+use crate::node::{self, ApplyRights, Incarnation, Role};
+use crate::spool::{FrozenStream, Spool};
+use crate::watermark::Witness;
+
+/// How the office is opened.
+pub struct OfficeOptions {
+    /// Its database.
+    pub database: Database,
+    /// Directory for spools and the witness.
+    pub state_dir: PathBuf,
+    /// Width of an id range.
+    pub id_span: i64,
+}
+
+/// The database of the office. Cloning it is cheap: all clones are the same office.
+#[derive(Clone)]
+pub struct Office {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    id_span: i64,
+    state_dir: PathBuf,
+    spool: Spool,
+    witness: Witness,
+    state: tokio::sync::Mutex<Option<Arc<State>>>,
+}
+
+/// Tables, policies and identity of the office's database at one time.
+struct State {
+    fingerprint: i64,
+    policies_digest: String,
+    catalogue: Arc<Catalogue>,
+    policies: BTreeMap<String, Arc<ResolvedPolicy>>,
+    captured: Arc<BTreeMap<TableName, CapturedTable>>,
+    rights: ApplyRights,
+    incarnation: Incarnation,
+}
+
+/// A branch and its BranchSynchronization.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// Its number; decides nothing but its place in lists.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// Where its agent listens.
+    pub url: String,
+    /// Name of its policy.
+    pub policy: String,
+    /// Value to pass as `since` next time; none before the first clone.
+    pub timestamp: Option<String>,
+    /// User for HTTP Basic.
+    pub user: Option<String>,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
+    /// Id range `(low, high]`, once it has one.
+    pub id_range: Option<(i64, i64)>,
+    /// Incarnation of the shop's database, as last seen.
+    pub incarnation: Option<String>,
+    /// When it was cloned.
+    pub cloned_at: Option<SystemTime>,
+    /// When changes of the shop were last taken in.
+    pub pulled_at: Option<SystemTime>,
+    /// When changes of the office last reached the shop.
+    pub pushed_at: Option<SystemTime>,
+    /// Further settings (rate limit, window, link hooks, fingerprint), by name.
+    pub settings: std::collections::BTreeMap<String, String>,
+    /// Whether it is paused.
+    pub paused: bool,
+}
+
+/// A branch to be added.
+#[derive(Debug, Clone, Default)]
+pub struct NewBranch {
+    /// Its name: letters, digits, dashes, underscores, dots.
+    pub name: String,
+    /// Its number, or the next free one.
+    pub id: Option<i64>,
+    /// Where its agent listens.
+    pub url: String,
+    /// Name of its policy, already imported.
+    pub policy: String,
+    /// User for HTTP Basic.
+    pub user: Option<String>,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
+    /// Further settings, by name.
+    pub settings: std::collections::BTreeMap<String, String>,
+}
+
+/// A frozen push or clone that waits to be sent, or is being sent.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Idempotency key of its session at the shop.
+    pub key: String,
+    /// The stream.
+    pub stream: FrozenStream,
+    /// Whether an earlier run has started to send it.
+    pub resumed: bool,
+}
+
+/// One finished run of `clone` or `update`, for the history.
+#[derive(Debug, Clone)]
+pub struct RunRecord {
+    /// `clone`, `update`, `verify`...
+    pub kind: String,
+    /// `done`, `failed`, `refused`, `unreachable`, `interrupted`.
+    pub result: String,
+    /// Rows taken in.
+    pub pulled_rows: i64,
+    /// Rows sent.
+    pub pushed_rows: i64,
+    /// Bytes sent on the wire.
+    pub sent_bytes: i64,
+    /// Bytes received on the wire.
+    pub received_bytes: i64,
+    /// When it began.
+    pub started_at: SystemTime,
+    /// Duration in seconds.
+    pub seconds: f64,
+    /// Error text, without secrets or row values.
+    pub error: Option<String>,
+}
+
+/// What is waiting for a branch.
+#[derive(Debug, Clone, Default)]
+pub struct Backlog {
+    /// Log rows not yet sent to it (an estimate of rows).
+    pub rows: i64,
+}
+
+/// Holds a branch for one run: nobody else clones or updates it until it is dropped, in this or any other process.
+pub struct Lease {
+    _connection: tokio_postgres::Client,
+}
+
+
+impl Office {
+    /// Opens the database, without installing anything; fails when [`Office::init`] was never run on it.
+    pub async fn open(options: OfficeOptions) -> Result<Self, ReplicaError> {
+        let office = Self::with(options)?;
+        let mut client = office.inner.pool.get().await?;
+        match migrate::version(&client).await? {
+            0 => {
+                return Err(ReplicaError::Schema(
+                    "this database is not an office yet: run 'office-client init' first".into(),
+                ));
+            }
+            version if version != migrate::VERSION => migrate::migrate(&mut client).await?,
+            _ => {}
+        }
+        drop(client);
+        Ok(office)
+    }
+
+    /// Installs or migrates the product's schema; repeatable.
+    pub async fn init(options: OfficeOptions) -> Result<Self, ReplicaError> {
+        let office = Self::with(options)?;
+        let mut client = office.inner.pool.get().await?;
+        migrate::migrate(&mut client).await?;
+        node::establish(&mut client, Role::Office, None).await?;
+        drop(client);
+        office.state().await?;
+        Ok(office)
+    }
+
+    fn with(options: OfficeOptions) -> Result<Self, ReplicaError> {
+        let spool = Spool::open(options.state_dir.join("spool"))?;
+        let inner = Inner {
+            pool: Pool::new(options.database),
+            id_span: options.id_span,
+            witness: Witness::new(&options.state_dir),
+            state_dir: options.state_dir,
+            spool,
+            state: tokio::sync::Mutex::new(None),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Lets go of the database in an orderly way; a private cluster that nobody else uses stops.
+    pub async fn close(self) -> Result<(), ReplicaError> {
+        self.inner.pool.close_idle();
+        match Arc::into_inner(self.inner) {
+            Some(inner) => inner.pool.into_database().close().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The spool of frozen clones and pushes; received slices go to files below [`Office::receive_path`].
+    pub fn spool(&self) -> &Spool {
+        &self.inner.spool
+    }
+
+    /// The file in which the slices of a branch's diff are kept until it is whole.
+    pub fn receive_path(&self, branch: &Branch, diff_id: &str) -> PathBuf {
+        // the id comes from the peer: only what cannot leave the directory goes into the name
+        let id: String = diff_id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+        self.inner.state_dir.join("receive").join(format!("{}-{id}.part", branch.id))
+    }
+
+    /// Incarnation of the office's database, a UUID.
+    pub async fn incarnation(&self) -> Result<String, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        Ok(node::incarnation(&*client).await?.id)
+    }
+
+    /// Directory with the office's own files.
+    pub fn state_dir(&self) -> &Path {
+        &self.inner.state_dir
+    }
+
+    /// Tables, policies and identity as they are now; capture is brought in line when something has changed.
+    async fn state(&self) -> Result<Arc<State>, ReplicaError> {
+        let mut client = self.inner.pool.get().await?;
+        let mut current = self.inner.state.lock().await;
+        let sql = "select coalesce(string_agg(name || ':' || digest, ',' order by name), '') from sync.policy";
+        let failed = |error| classify("prepare the office", error);
+        let policies_digest: String = client.query_one(sql, &[]).await.map_err(failed)?.get(0);
+        if let Some(state) = &*current
+            && state.policies_digest == policies_digest
+            && state.fingerprint == Catalogue::fingerprint(&*client).await?
+            && client.query_one(capture::COVERED, &[]).await.map_err(failed)?.get::<_, bool>(0)
+        {
+            return Ok(state.clone());
+        }
+        *current = None;
+        let mut incarnation = node::establish(&mut client, Role::Office, None).await?;
+        if self.inner.witness.question(&*client, &mut incarnation).await? {
+            tracing::warn!(incarnation = %incarnation.id, "the office's database was restored from a backup");
+        }
+        let catalogue = Catalogue::discover(&*client).await?;
+        let names = catalogue.names();
+        let mut policies = BTreeMap::new();
+        let mut wanted: BTreeMap<TableName, Depth> = BTreeMap::new();
+        for row in client.query("select name, source from sync.policy", &[]).await.map_err(failed)? {
+            let (name, source): (String, String) = (row.get(0), row.get(1));
+            let policy = Policy::parse(&source)
+                .map_err(|error| ReplicaError::Schema(format!("stored policy {name:?}: {error}")))?;
+            let resolved = policy
+                .resolve(&names)
+                .map_err(|errors| ReplicaError::Schema(format!("policy {name:?} does not fit this database: {errors}")))?;
+            for (table, rules) in &resolved.tables {
+                match rules.direction {
+                    Direction::Both => {
+                        wanted.insert(table.clone(), Depth::OldValues);
+                    }
+                    Direction::FromSource => {
+                        wanted.entry(table.clone()).or_insert(Depth::Keys);
+                    }
+                    Direction::FromTarget | Direction::Initial | Direction::Local => {}
+                }
+            }
+            policies.insert(name, Arc::new(resolved));
+        }
+        let written: Vec<TableName> = policies
+            .values()
+            .flat_map(|policy| policy.tables.iter())
+            .filter(|(_, rules)| rules.direction.flows_to_office())
+            .map(|(name, _)| name.clone())
+            .collect();
+        let rights = node::ensure_apply_rights(&mut client, &catalogue, &written).await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        transaction.execute("select pg_advisory_xact_lock($1)", &[&migrate::LOCK]).await.map_err(failed)?;
+        transaction.batch_execute("set local lock_timeout = '5s'").await.map_err(failed)?;
+        let coverage = capture::install(&transaction, &catalogue, &wanted).await?;
+        for table in &coverage.gaps {
+            tracing::warn!(%table, "capture of this table was interrupted or changed: changes may have been missed, verify it");
+        }
+        transaction.commit().await.map_err(failed)?;
+        let state = Arc::new(State {
+            fingerprint: Catalogue::fingerprint(&*client).await?,
+            policies_digest,
+            catalogue: Arc::new(catalogue),
+            policies,
+            captured: Arc::new(capture::captured(&*client).await?),
+            rights,
+            incarnation,
+        });
+        *current = Some(state.clone());
+        Ok(state)
+    }
+
+    /// The resolved policy of a branch.
+    fn rules(state: &State, branch: &Branch) -> Result<Arc<ResolvedPolicy>, ReplicaError> {
+        state.policies.get(&branch.policy).cloned().ok_or_else(|| {
+            ReplicaError::Invalid(format!(
+                "branch {:?}: policy {:?} is not stored; import it with 'office-client policy import FILE'",
+                branch.name, branch.policy
+            ))
+        })
+    }
+}

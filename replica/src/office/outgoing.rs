@@ -1,0 +1,322 @@
+//! What goes to a branch: frozen clones and pushes, remembered until the shop has applied them.
+//!
+//! The record of an outgoing stream (its key at the shop, the snapshot it ends at) is committed before the first byte is
+//! sent, so whatever happens afterwards the outcome can be asked for by the key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::names::TableName;
+use protocol::policy::Deletes;
+use tokio_postgres::{IsolationLevel, Transaction};
+
+use super::{Backlog, Branch, Office, Outgoing, State};
+use crate::ReplicaError;
+use crate::catalogue::Table;
+use crate::diff::{Extraction, TablePlan, count_window, extract_changes, extract_copy};
+use crate::error::classify;
+use crate::killpoint;
+use crate::node;
+use crate::spool::FrozenStream;
+use crate::watermark::{Snapshot, current_snapshot};
+
+/// Compression of clones and pushes.
+const LEVEL: u32 = 2;
+
+/// What a branch's record says about its outgoing stream and the office's own watermark.
+struct Record {
+    peer: i32,
+    pushed: Option<(Snapshot, i32)>,
+    outgoing: Option<(String, String, String)>,
+}
+
+impl Office {
+    /// Freezes a full copy for a clone, or finds the one an interrupted clone left.
+    pub async fn freeze_clone(&self, branch: &Branch) -> Result<Outgoing, ReplicaError> {
+        let state = self.state().await?;
+        if let Some(outgoing) = self.pending(branch, "clone").await? {
+            return Ok(outgoing);
+        }
+        let rules = Self::rules(&state, branch)?;
+        let tables: BTreeSet<TableName> = rules
+            .tables
+            .iter()
+            .filter(|(_, rules)| rules.direction.cloned())
+            .map(|(name, _)| name.clone())
+            .collect();
+        let tables: Vec<Table> = state
+            .catalogue
+            .parents_first(&tables)
+            .iter()
+            .filter_map(|name| state.catalogue.get(name).cloned())
+            .collect();
+        let mut client = self.inner.pool.get().await?;
+        let transaction = frozen_transaction(&mut client).await?;
+        let snapshot = current_snapshot(&transaction).await?;
+        let id = format!("clone-{}-{:016x}", branch.id, rand::random::<u64>());
+        let extraction = Extraction {
+            writer: self.inner.spool.create(&id, LEVEL)?,
+            watermark: None,
+            labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
+        };
+        let stream = extract_copy(&transaction, tables, extraction).await?;
+        transaction.commit().await.map_err(|error| classify("freeze a clone", error))?;
+        self.remember(branch, "clone", stream, &snapshot).await
+    }
+
+    /// Freezes what the branch does not have yet, or finds the push an interrupted run left. None when there is nothing.
+    pub async fn freeze_push(&self, branch: &Branch) -> Result<Option<Outgoing>, ReplicaError> {
+        let state = self.state().await?;
+        if let Some(outgoing) = self.pending(branch, "push").await? {
+            return Ok(Some(outgoing));
+        }
+        let record = self.record(branch).await?;
+        let since = self.pushed(&state, branch, &record)?;
+        let mut client = self.inner.pool.get().await?;
+        let transaction = frozen_transaction(&mut client).await?;
+        let snapshot = current_snapshot(&transaction).await?;
+        let Some(stream) = self.extract(&transaction, &state, branch, &since, record.peer).await? else {
+            transaction.commit().await.map_err(|error| classify("freeze a push", error))?;
+            // nothing happened in between: the newer snapshot stands for the same, and saves the next scan
+            self.store_pushed(branch, &snapshot, &state).await?;
+            return Ok(None);
+        };
+        transaction.commit().await.map_err(|error| classify("freeze a push", error))?;
+        self.remember(branch, "push", stream, &snapshot).await.map(Some)
+    }
+
+    /// As [`Office::freeze_push`], but remembers nothing: what would be sent, for a dry run. The stream is removed again.
+    pub async fn preview_push(&self, branch: &Branch) -> Result<Option<FrozenStream>, ReplicaError> {
+        let state = self.state().await?;
+        let record = self.record(branch).await?;
+        let since = self.pushed(&state, branch, &record)?;
+        let mut client = self.inner.pool.get().await?;
+        let transaction = frozen_transaction(&mut client).await?;
+        let stream = self.extract(&transaction, &state, branch, &since, record.peer).await?;
+        if let Some(stream) = &stream {
+            self.inner.spool.remove(&stream.id)?;
+        }
+        Ok(stream)
+    }
+
+    /// Records a finished clone: BranchSynchronization with the shop's first watermark, the office's own watermark.
+    pub async fn record_clone(
+        &self,
+        branch: &Branch,
+        outgoing: &Outgoing,
+        timestamp: &str,
+        incarnation: Option<&str>,
+    ) -> Result<(), ReplicaError> {
+        let state = self.state().await?;
+        let client = self.inner.pool.get().await?;
+        killpoint::reach("office.record.before");
+        client
+            .execute(
+                "update sync.branch_synchronization
+                 set \"timestamp\" = $3, incarnation = $4, pushed_snapshot = outgoing_snapshot, pushed_incarnation = $5,
+                     cloned_at = clock_timestamp(), pulled_at = clock_timestamp(), pushed_at = clock_timestamp(),
+                     outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null, outgoing_started = false
+                 where branch_id = $1 and outgoing_key = $2",
+                &[&branch.id, &outgoing.key, &timestamp, &incarnation, &state.incarnation.number],
+            )
+            .await
+            .map_err(|error| classify("record the clone", error))?;
+        killpoint::reach("office.record.after");
+        self.inner.spool.remove(&outgoing.stream.id)
+    }
+
+    /// Records that the shop has applied a push.
+    pub async fn record_push(&self, branch: &Branch, outgoing: &Outgoing) -> Result<(), ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        killpoint::reach("office.record.before");
+        client
+            .execute(
+                "update sync.branch_synchronization
+                 set pushed_snapshot = outgoing_snapshot, pushed_at = clock_timestamp(),
+                     outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null, outgoing_started = false
+                 where branch_id = $1 and outgoing_key = $2",
+                &[&branch.id, &outgoing.key],
+            )
+            .await
+            .map_err(|error| classify("record the push", error))?;
+        killpoint::reach("office.record.after");
+        self.inner.spool.remove(&outgoing.stream.id)
+    }
+
+    /// Gives up an outgoing stream (the shop refused it): the next run freezes anew.
+    pub async fn drop_outgoing(&self, branch: &Branch, outgoing: &Outgoing) -> Result<(), ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        client
+            .execute(
+                "update sync.branch_synchronization
+                 set outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null, outgoing_started = false
+                 where branch_id = $1 and outgoing_key = $2",
+                &[&branch.id, &outgoing.key],
+            )
+            .await
+            .map_err(|error| classify("give up an outgoing stream", error))?;
+        self.inner.spool.remove(&outgoing.stream.id)
+    }
+
+    /// Rows waiting to go to the branch.
+    pub async fn backlog(&self, branch: &Branch) -> Result<Backlog, ReplicaError> {
+        let state = self.state().await?;
+        let record = self.record(branch).await?;
+        if record.pushed.is_none() {
+            return Ok(Backlog::default());
+        }
+        let since = self.pushed(&state, branch, &record)?;
+        let rules = Self::rules(&state, branch)?;
+        let client = self.inner.pool.get().await?;
+        let captured =
+            state.captured.values().filter(|table| rules.get(&table.name).is_some_and(|rules| rules.direction.flows_to_shop()));
+        let counts = count_window(&*client, captured, &since, record.peer).await?;
+        Ok(Backlog { rows: counts.iter().map(|count| count.keys).sum() })
+    }
+
+    async fn extract(
+        &self,
+        transaction: &Transaction<'_>,
+        state: &State,
+        branch: &Branch,
+        since: &Snapshot,
+        peer: i32,
+    ) -> Result<Option<FrozenStream>, ReplicaError> {
+        let rules = Self::rules(state, branch)?;
+        let flows = |name: &TableName| rules.get(name).is_some_and(|rules| rules.direction.flows_to_shop());
+        let captured = state.captured.values().filter(|table| flows(&table.name));
+        let counts = count_window(transaction, captured, since, peer).await?;
+        if counts.is_empty() {
+            return Ok(None);
+        }
+        let tables = counts.iter().map(|count| count.table.clone()).collect();
+        let plans: Vec<TablePlan> = state
+            .catalogue
+            .parents_first(&tables)
+            .into_iter()
+            .filter_map(|name| {
+                Some(TablePlan {
+                    table: state.catalogue.get(&name)?.clone(),
+                    captured: state.captured.get(&name)?.clone(),
+                    deletes: rules.get(&name)?.deletes == Deletes::Send,
+                })
+            })
+            .collect();
+        let id = format!("push-{}-{:016x}", branch.id, rand::random::<u64>());
+        let extraction = Extraction {
+            writer: self.inner.spool.create(&id, LEVEL)?,
+            watermark: None,
+            labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
+        };
+        let stream = extract_changes(transaction, plans, &counts, since, peer, extraction).await?;
+        if stream.rows == 0 {
+            self.inner.spool.remove(&stream.id)?;
+            return Ok(None);
+        }
+        Ok(Some(stream))
+    }
+
+    /// The office's own watermark of a branch; it counts only in the incarnation in which it was taken.
+    fn pushed(&self, state: &State, branch: &Branch, record: &Record) -> Result<Snapshot, ReplicaError> {
+        match &record.pushed {
+            Some((snapshot, incarnation)) if *incarnation == state.incarnation.number => Ok(snapshot.clone()),
+            Some(_) => Err(ReplicaError::Restored(format!(
+                "the office's database was restored since branch {:?} was last synchronised: verify it with --repair, or clone it again",
+                branch.name
+            ))),
+            None => Err(ReplicaError::Invalid(format!(
+                "branch {0:?} has not been cloned yet: run 'office-client clone {0}'",
+                branch.name
+            ))),
+        }
+    }
+
+    async fn record(&self, branch: &Branch) -> Result<Record, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        let row = client
+            .query_opt(
+                "select peer, pushed_snapshot::text, pushed_incarnation, outgoing_key, outgoing_kind, outgoing_stream
+                 from sync.branch_synchronization where branch_id = $1",
+                &[&branch.id],
+            )
+            .await
+            .map_err(|error| classify("read the branch", error))?;
+        let Some(row) = row else {
+            return Err(ReplicaError::Invalid(format!("branch {:?} is gone", branch.name)));
+        };
+        let pushed = match (row.get::<_, Option<String>>(1), row.get::<_, Option<i32>>(2)) {
+            (Some(snapshot), Some(incarnation)) => Some((Snapshot::parse(&snapshot)?, incarnation)),
+            _ => None,
+        };
+        let outgoing = match (row.get(3), row.get(4), row.get(5)) {
+            (Some(key), Some(kind), Some(stream)) => Some((key, kind, stream)),
+            _ => None,
+        };
+        Ok(Record { peer: row.get(0), pushed, outgoing })
+    }
+
+    /// The outgoing stream of that kind that an earlier run left, if its file is whole.
+    async fn pending(&self, branch: &Branch, kind: &str) -> Result<Option<Outgoing>, ReplicaError> {
+        let Some((key, found, stream)) = self.record(branch).await?.outgoing else { return Ok(None) };
+        if found != kind {
+            return Ok(None);
+        }
+        Ok(self.inner.spool.find(&stream)?.map(|stream| Outgoing { key, stream, resumed: true }))
+    }
+
+    async fn remember(
+        &self,
+        branch: &Branch,
+        kind: &str,
+        stream: FrozenStream,
+        snapshot: &Snapshot,
+    ) -> Result<Outgoing, ReplicaError> {
+        let key = format!("{:032x}", rand::random::<u128>());
+        let client = self.inner.pool.get().await?;
+        killpoint::reach("office.freeze.before-record");
+        let row = client
+            .query_one(
+                "update sync.branch_synchronization b
+                 set outgoing_key = $2, outgoing_kind = $3, outgoing_stream = $4, outgoing_snapshot = $5::text::pg_snapshot
+                 from (select outgoing_stream as old from sync.branch_synchronization where branch_id = $1) o
+                 where branch_id = $1 returning o.old",
+                &[&branch.id, &key, &kind, &stream.id, &snapshot.as_str()],
+            )
+            .await
+            .map_err(|error| classify("record an outgoing stream", error))?;
+        killpoint::reach("office.freeze.recorded");
+        if let Some(old) = row.get::<_, Option<String>>(0) {
+            self.inner.spool.remove(&old)?;
+        }
+        Ok(Outgoing { key, stream, resumed: false })
+    }
+
+    async fn store_pushed(&self, branch: &Branch, snapshot: &Snapshot, state: &State) -> Result<(), ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        client
+            .execute(
+                "update sync.branch_synchronization
+                 set pushed_snapshot = $2::text::pg_snapshot, pushed_incarnation = $3, pushed_at = clock_timestamp()
+                 where branch_id = $1",
+                &[&branch.id, &snapshot.as_str(), &state.incarnation.number],
+            )
+            .await
+            .map_err(|error| classify("store the office's watermark", error))?;
+        Ok(())
+    }
+
+    /// The peer number of a branch.
+    pub(super) async fn peer_of(&self, branch: &Branch) -> Result<i32, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        node::peer(&*client, &format!("branch {}", branch.name)).await
+    }
+}
+
+async fn frozen_transaction(client: &mut tokio_postgres::Client) -> Result<Transaction<'_>, ReplicaError> {
+    client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+        .map_err(|error| classify("freeze", error))
+}

@@ -1,0 +1,92 @@
+//! What comes from a branch: a diff, applied together with its watermark.
+
+use std::io::Read;
+
+use super::{Branch, Office};
+use crate::ReplicaError;
+use crate::apply::{self, Applied, ApplyOrder, Incoming};
+use crate::error::classify;
+use crate::killpoint;
+
+/// Most bytes that a diff may have when inflated.
+const INFLATED_BYTES_MAX: u64 = 1 << 40;
+
+impl Office {
+    /// Applies a pulled diff (compressed, as received) and stores its watermark in the same transaction: exactly once.
+    ///
+    /// Without `watermark`, the line at the end of the script gives it. It runs to its end even when the future is dropped.
+    pub async fn apply_pull(
+        &self,
+        branch: &Branch,
+        watermark: Option<&str>,
+        input: Box<dyn Read + Send>,
+    ) -> Result<Applied, ReplicaError> {
+        let office = self.clone();
+        let branch = branch.clone();
+        let watermark = watermark.map(str::to_owned);
+        let task = tokio::spawn(async move { office.apply_pulled(&branch, watermark, input).await });
+        task.await.map_err(|_| ReplicaError::Stopped)?
+    }
+
+    async fn apply_pulled(
+        &self,
+        branch: &Branch,
+        watermark: Option<String>,
+        input: Box<dyn Read + Send>,
+    ) -> Result<Applied, ReplicaError> {
+        let failed = |error| classify("apply a pull", error);
+        let state = self.state().await?;
+        let peer = self.peer_of(branch).await?;
+        let mut client = self.inner.pool.get().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        let stored: Option<String> = transaction
+            .query_one("select \"timestamp\" from sync.branch_synchronization where branch_id = $1 for update", &[&branch.id])
+            .await
+            .map_err(failed)?
+            .get(0);
+        if watermark.is_some() && stored == watermark {
+            return Ok(Applied { watermark, repeated: true, ..Applied::default() });
+        }
+        let order = ApplyOrder {
+            catalogue: state.catalogue.clone(),
+            policy: Self::rules(&state, branch)?,
+            captured: state.captured.clone(),
+            rights: state.rights.clone(),
+            origin: peer,
+            incoming: Incoming::FromShop,
+            bulk: false,
+            keep_sequences: true,
+            inflated_bytes_max: INFLATED_BYTES_MAX,
+        };
+        let applied = apply::apply(&transaction, &order, input).await?;
+        let Some(timestamp) = watermark.or_else(|| applied.watermark.clone()) else {
+            return Err(ReplicaError::Invalid(
+                "the diff has no '-- watermark:' line at its end, so the next one could not begin where it ended".into(),
+            ));
+        };
+        transaction
+            .execute(
+                "update sync.branch_synchronization set \"timestamp\" = $2, pulled_at = clock_timestamp() where branch_id = $1",
+                &[&branch.id, &timestamp],
+            )
+            .await
+            .map_err(failed)?;
+        killpoint::reach("office.pull.before-commit");
+        transaction.commit().await.map_err(failed)?;
+        killpoint::reach("office.pull.after-commit");
+        Ok(Applied { watermark: Some(timestamp), ..applied })
+    }
+
+    /// Stores a newer watermark of a shop where nothing had changed.
+    pub async fn advance_timestamp(&self, branch: &Branch, watermark: &str) -> Result<(), ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        client
+            .execute(
+                "update sync.branch_synchronization set \"timestamp\" = $2, pulled_at = clock_timestamp() where branch_id = $1",
+                &[&branch.id, &watermark],
+            )
+            .await
+            .map_err(|error| classify("store the shop's watermark", error))?;
+        Ok(())
+    }
+}

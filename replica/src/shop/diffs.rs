@@ -1,0 +1,138 @@
+//! Frozen diffs of a shop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use protocol::policy::Deletes;
+use protocol::watermark::{Since, Watermark};
+use tokio_postgres::IsolationLevel;
+
+use super::Shop;
+use super::state::State;
+use crate::ReplicaError;
+use crate::diff::{Extraction, TablePlan, count_window, extract_changes};
+use crate::error::classify;
+use crate::node;
+use crate::spool::FrozenStream;
+use crate::watermark::{self, Selected};
+
+/// Compression of diffs: the level at which zlib reaches gzip's usual ratio at several times its speed.
+pub(crate) const DIFF_LEVEL: u32 = 2;
+
+impl Shop {
+    /// The changes since a watermark that are not from that office, frozen. The same watermark gives the same stream
+    /// while it lives; a later one ends it. `rows` is 0, and `id` empty, when nothing changed.
+    pub async fn open_diff(&self, office: &str, since: Since) -> Result<FrozenStream, ReplicaError> {
+        let _turn = self.inner.freezing.lock().await;
+        let state = self.state().await?;
+        let client = self.inner.pool.get().await?;
+        let peer = node::peer(&*client, office).await?;
+        let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
+        if let Some(exact) = &selected.exact {
+            watermark::acknowledge(&*client, peer, exact).await?;
+            if let Some(stream) = self.living(office, exact)? {
+                return Ok(stream);
+            }
+        }
+        drop(client);
+        for stream in self.inner.spool.list()? {
+            if stream.labels.get("office").map(String::as_str) == Some(office) {
+                self.inner.spool.remove(&stream.id)?;
+            }
+        }
+        crate::killpoint::reach("shop.diff.selected");
+        self.freeze(&state, office, peer, selected).await
+    }
+
+    /// A frozen diff of that office by its id; none when it has expired.
+    pub async fn frozen_diff(&self, office: &str, id: &str) -> Result<Option<FrozenStream>, ReplicaError> {
+        let stream = self.inner.spool.find(id)?;
+        Ok(stream.filter(|stream| stream.labels.get("office").map(String::as_str) == Some(office)))
+    }
+
+    fn living(&self, office: &str, since: &Watermark) -> Result<Option<FrozenStream>, ReplicaError> {
+        let since = since.to_string();
+        Ok(self.inner.spool.list()?.into_iter().find(|stream| {
+            stream.labels.get("office").map(String::as_str) == Some(office)
+                && stream.labels.get("since") == Some(&since)
+        }))
+    }
+
+    async fn freeze(
+        &self,
+        state: &Arc<State>,
+        office: &str,
+        peer: i32,
+        selected: Selected,
+    ) -> Result<FrozenStream, ReplicaError> {
+        let failed = |error| classify("freeze a diff", error);
+        let mut client = self.inner.pool.get().await?;
+        let transaction = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await
+            .map_err(failed)?;
+        let snapshot = watermark::current_snapshot(&transaction).await?;
+        let counts = count_window(&transaction, state.captured.values(), &selected.snapshot, peer).await?;
+        let teller = self.inner.pool.get().await?;
+        if let (Some(exact), true) = (&selected.exact, counts.is_empty()) {
+            transaction.commit().await.map_err(failed)?;
+            watermark::repoint(&*teller, peer, exact, &snapshot).await?;
+            return Ok(empty(exact));
+        }
+        // durable before anybody is told; an unfinished diff leaves a watermark that nobody knows
+        let issued = watermark::issue(&teller, peer, &snapshot, &state.incarnation).await?;
+        self.inner.witness.remember(&state.incarnation, &snapshot, &issued)?;
+        crate::killpoint::reach("shop.diff.issued");
+        if counts.is_empty() {
+            transaction.commit().await.map_err(failed)?;
+            return Ok(empty(&issued));
+        }
+        let tables = counts.iter().map(|count| count.table.clone()).collect();
+        let plans: Vec<TablePlan> = state
+            .catalogue
+            .parents_first(&tables)
+            .into_iter()
+            .filter_map(|name| {
+                let deletes = state.policy.get(&name)?.deletes == Deletes::Send;
+                Some(TablePlan {
+                    table: state.catalogue.get(&name)?.clone(),
+                    captured: state.captured.get(&name)?.clone(),
+                    deletes,
+                })
+            })
+            .collect();
+        let mut labels = BTreeMap::from([("office".to_owned(), office.to_owned())]);
+        if let Some(exact) = &selected.exact {
+            labels.insert("since".to_owned(), exact.to_string());
+        }
+        let id = format!("diff-{:016x}", rand::random::<u64>());
+        let writer = self.inner.spool.create(&id, DIFF_LEVEL)?;
+        let extraction = Extraction { writer, watermark: Some(issued.to_string()), labels };
+        let stream = extract_changes(&transaction, plans, &counts, &selected.snapshot, peer, extraction).await?;
+        transaction.commit().await.map_err(failed)?;
+        crate::killpoint::reach("shop.diff.frozen");
+        if stream.rows == 0 {
+            // changes that cancelled each other out
+            self.inner.spool.remove(&stream.id)?;
+            return Ok(empty(&issued));
+        }
+        Ok(stream)
+    }
+}
+
+/// Nothing changed: a stream without bytes, whose watermark still counts.
+fn empty(watermark: &Watermark) -> FrozenStream {
+    FrozenStream {
+        id: String::new(),
+        bytes: 0,
+        rows: 0,
+        sha256: String::new(),
+        members: Vec::new(),
+        watermark: Some(watermark.to_string()),
+        tables: Vec::new(),
+        labels: BTreeMap::new(),
+    }
+}

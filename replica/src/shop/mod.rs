@@ -1,0 +1,356 @@
+//! The database of a shop, as its agent uses it.
+
+mod diffs;
+mod health;
+mod sessions;
+mod state;
+mod upkeep;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use protocol::methods::{SessionKind, TableDigest};
+use protocol::policy::Policy;
+
+use crate::ReplicaError;
+use crate::clean;
+use crate::database::{Database, Pool};
+use crate::error::classify;
+use crate::spool::Spool;
+use crate::watermark::Witness;
+use crate::{capture, digest, ids, node};
+use state::{State, StateCell};
+
+/// How a shop is opened.
+pub struct ShopOptions {
+    /// Its database.
+    pub database: Database,
+    /// Name of the branch.
+    pub branch: String,
+    /// Its policy.
+    pub policy: Policy,
+    /// SQL that creates the basic schema where tables are missing (`--schema`).
+    pub schema_sql: Option<String>,
+    /// Directory for spools and the witness.
+    pub state_dir: PathBuf,
+    /// Width of an id range.
+    pub id_span: i64,
+    /// By how much clocks may differ before a `since` that was never issued could skip changes.
+    pub skew: Duration,
+    /// How long changes are kept at least, even when they are acknowledged.
+    pub retention_min: Duration,
+}
+
+/// What a shop says about itself.
+#[derive(Debug, Clone)]
+pub struct ShopFacts {
+    /// Identity of the database's history, a UUID.
+    pub incarnation: String,
+    /// PostgreSQL's version, as in `15.18`.
+    pub database_version: String,
+    /// Fingerprint of the synchronised tables' layout.
+    pub schema_digest: String,
+    /// Digest of the policy in force.
+    pub policy_digest: String,
+    /// Id range `(low, high]`, once it is set.
+    pub id_range: Option<(i64, i64)>,
+    /// Last watermark issued to the office, if any.
+    pub last_watermark: Option<String>,
+    /// The database's clock.
+    pub clock: SystemTime,
+}
+
+/// What `clean` did.
+#[derive(Debug, Clone, Default)]
+pub struct CleanReport {
+    /// Tables emptied.
+    pub tables: usize,
+    /// Rows put aside.
+    pub rows_aside: i64,
+    /// Tables created by the basic schema.
+    pub created: usize,
+}
+
+/// A session to be opened.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// Office whose credential opens it.
+    pub office: String,
+    /// Idempotency key; the same key of the same office gives the same session.
+    pub key: Option<String>,
+    /// Kind; none for a session of the base methods.
+    pub kind: Option<SessionKind>,
+    /// Watermark the sender's view of the shop rests on.
+    pub base: Option<String>,
+    /// Failing rows wait instead of failing the session.
+    pub quarantine: bool,
+    /// Applied and rolled back.
+    pub dry_run: bool,
+    /// Address of the caller, for the audit record.
+    pub peer: String,
+}
+
+/// States of a session, as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionState {
+    /// Takes chunks.
+    Open,
+    /// Was applied.
+    Applied,
+    /// Ended with a fault.
+    Refused,
+    /// Dropped by its office.
+    Aborted,
+    /// Was idle too long.
+    Expired,
+}
+
+/// A session as the database remembers it.
+#[derive(Debug, Clone)]
+pub struct SessionRow {
+    /// Random number on the wire.
+    pub sid: i32,
+    /// Unique name of the session (the caller's key, or one made for it).
+    pub key: String,
+    /// Office that owns it.
+    pub office: String,
+    /// Kind; none for a session of the base methods.
+    pub kind: Option<SessionKind>,
+    /// Where it stands.
+    pub state: SessionState,
+    /// Failing rows wait instead of failing the session.
+    pub quarantine: bool,
+    /// Applied and rolled back.
+    pub dry_run: bool,
+    /// Rows applied, once it was applied.
+    pub rows: i64,
+    /// Rows waiting in quarantine because of it.
+    pub quarantined: i64,
+    /// Fault code and text it ended with.
+    pub fault: Option<(i32, String)>,
+    /// When it was opened.
+    pub opened_at: SystemTime,
+    /// When it ended.
+    pub ended_at: Option<SystemTime>,
+}
+
+/// The database of a shop. Cloning it is cheap: all clones are the same shop.
+#[derive(Clone)]
+pub struct Shop {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    branch: String,
+    policy: Policy,
+    schema_sql: Option<String>,
+    id_span: i64,
+    skew: Duration,
+    retention_min: Duration,
+    spool: Spool,
+    witness: Witness,
+    state: StateCell,
+    /// One apply at a time; a repeated finish waits here for the running one.
+    applying: tokio::sync::Mutex<()>,
+    /// One diff at a time, so that a repeated call finds the stream of the first.
+    freezing: tokio::sync::Mutex<()>,
+}
+
+impl Shop {
+    /// Opens the database: own schema migrated, tables discovered, policy resolved against them, capture installed.
+    pub async fn open(options: ShopOptions) -> Result<Self, ReplicaError> {
+        let spool = Spool::open(options.state_dir.join("spool"))?;
+        let inner = Inner {
+            pool: Pool::new(options.database),
+            branch: options.branch,
+            policy: options.policy,
+            schema_sql: options.schema_sql,
+            id_span: options.id_span,
+            skew: options.skew,
+            retention_min: options.retention_min,
+            spool,
+            witness: Witness::new(&options.state_dir),
+            state: StateCell::default(),
+            applying: tokio::sync::Mutex::new(()),
+            freezing: tokio::sync::Mutex::new(()),
+        };
+        let shop = Self { inner: Arc::new(inner) };
+        shop.state().await?;
+        Ok(shop)
+    }
+
+    /// The tables, the policy and the incarnation as they are now.
+    async fn state(&self) -> Result<Arc<State>, ReplicaError> {
+        let mut client = self.inner.pool.get().await?;
+        self.inner.state.current(&mut client, &self.inner.policy, &self.inner.branch, &self.inner.witness).await
+    }
+
+    /// The spool of frozen diffs.
+    pub fn spool(&self) -> &Spool {
+        &self.inner.spool
+    }
+
+    /// Lets go of the database in an orderly way; a private cluster that nobody else uses stops.
+    pub async fn close(self) -> Result<(), ReplicaError> {
+        self.inner.pool.close_idle();
+        match Arc::into_inner(self.inner) {
+            Some(inner) => inner.pool.into_database().close().await,
+            None => Ok(()),
+        }
+    }
+
+    /// What it says about itself.
+    pub async fn facts(&self, office: &str) -> Result<ShopFacts, ReplicaError> {
+        let state = self.state().await?;
+        let client = self.inner.pool.get().await?;
+        let row = client
+            .query_one(
+                "select current_setting('server_version'), n.id_low, n.id_high, clock_timestamp(),
+                        (select (extract(epoch from max(w.issued)) * 1000000)::bigint from sync.watermark w
+                         join sync.peer p using (peer) where p.name = $1 and w.incarnation = $2)
+                 from sync.node n",
+                &[&office, &state.incarnation.number],
+            )
+            .await
+            .map_err(|error| classify("describe the shop", error))?;
+        let id_range = match (row.get::<_, Option<i64>>(1), row.get::<_, Option<i64>>(2)) {
+            (Some(low), Some(high)) => Some((low, high)),
+            _ => None,
+        };
+        let last_watermark = row
+            .get::<_, Option<i64>>(4)
+            .map(|micros| protocol::watermark::Watermark::new(micros, Some(state.incarnation.tag)).to_string());
+        Ok(ShopFacts {
+            incarnation: state.incarnation.id.clone(),
+            database_version: row.get(0),
+            schema_digest: state.schema_digest(),
+            policy_digest: self.inner.policy.digest(),
+            id_range,
+            last_watermark,
+            clock: row.get(3),
+        })
+    }
+
+    /// Empties the synchronised tables and creates missing ones, in one transaction.
+    pub async fn clean(&self, office: &str, force: bool) -> Result<CleanReport, ReplicaError> {
+        let _turn = self.inner.applying.lock().await;
+        let _diff = self.inner.freezing.lock().await;
+        let state = self.state().await?;
+        let failed = |error| classify("clean", error);
+        let mut client = self.inner.pool.get().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        transaction.execute("select pg_advisory_xact_lock($1)", &[&crate::migrate::LOCK]).await.map_err(failed)?;
+        let waiting = clean::unacknowledged(&transaction, state.captured.values()).await?;
+        if waiting > 0 && !force {
+            return Err(ReplicaError::CleanRefused(format!(
+                "the shop holds {waiting} changes that no office has acknowledged; update it first, or force the clean and lose them"
+            )));
+        }
+        let mut report = clean::empty(&transaction, &state.catalogue, &state.policy).await?;
+        if state.policy.tables.is_empty() {
+            report.created = self.create_schema(&transaction).await?;
+        }
+        let fresh = State::discover(&transaction, &self.inner.policy, state.incarnation.clone()).await?;
+        capture::empty_logs(&transaction).await?;
+        capture::install(&transaction, &fresh.catalogue, &fresh.wanted).await?;
+        transaction
+            .batch_execute(
+                "delete from sync.watermark; delete from sync.total; delete from sync.quarantine;
+                 update sync.session set state = 'aborted', ended_at = clock_timestamp() where state = 'open';
+                 update sync.node set base_snapshot = pg_current_snapshot(), base_at = clock_timestamp(),
+                     pruned_below = '0', awaiting_clone = true",
+            )
+            .await
+            .map_err(failed)?;
+        node::peer(&transaction, office).await?;
+        transaction.commit().await.map_err(failed)?;
+        for stream in self.inner.spool.list()? {
+            self.inner.spool.remove(&stream.id)?;
+        }
+        self.inner.state.forget().await;
+        Ok(report)
+    }
+
+    /// Runs the basic schema in the clean's transaction; the tables of the policy must be there afterwards.
+    async fn create_schema(&self, transaction: &tokio_postgres::Transaction<'_>) -> Result<usize, ReplicaError> {
+        let Some(sql) = &self.inner.schema_sql else {
+            return Err(ReplicaError::Schema(
+                "none of the policy's tables exists here, and no basic schema is configured (--schema FILE)".into(),
+            ));
+        };
+        let failed = |error: tokio_postgres::Error| {
+            let reason = error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
+            ReplicaError::Schema(format!("the basic schema cannot be created: {reason}"))
+        };
+        transaction.batch_execute("set local search_path = public").await.map_err(failed)?;
+        transaction.batch_execute(sql).await.map_err(failed)?;
+        transaction.batch_execute("set local search_path = pg_catalog").await.map_err(failed)?;
+        Ok(crate::catalogue::Catalogue::discover(transaction).await?.tables.len())
+    }
+
+    /// Brings back what the last clean put aside.
+    pub async fn restore_before_clean(&self) -> Result<i64, ReplicaError> {
+        let _turn = self.inner.applying.lock().await;
+        let state = self.state().await?;
+        let failed = |error| classify("bring back what was put aside", error);
+        let mut client = self.inner.pool.get().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        let rows = clean::bring_back(&transaction, &state.catalogue).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(rows)
+    }
+
+    /// Forgets what the last clean put aside: the clone has been verified.
+    pub async fn forget_aside(&self) -> Result<(), ReplicaError> {
+        let failed = |error| classify("forget what was put aside", error);
+        let mut client = self.inner.pool.get().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        clean::forget_aside(&transaction).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    /// Starts the id sequences at `low`; the range ends at `high` or after the configured span.
+    pub async fn set_id_start(&self, low: i64, high: Option<i64>) -> Result<(), ReplicaError> {
+        let state = self.state().await?;
+        let high = match high {
+            Some(high) => high,
+            None => low
+                .checked_add(self.inner.id_span)
+                .ok_or_else(|| ReplicaError::IdRange(format!("a range that starts at {low} does not fit into bigint")))?,
+        };
+        let failed = |error| classify("set the id range", error);
+        let mut client = self.inner.pool.get().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        ids::set_range(&transaction, &state.catalogue, &state.policy, low, high).await?;
+        transaction.commit().await.map_err(failed)?;
+        self.inner.state.forget().await;
+        Ok(())
+    }
+
+    /// Counts and fingerprints of tables (all synchronised ones but initial when `tables` is empty), from one snapshot.
+    pub async fn digests(&self, tables: &[String]) -> Result<Vec<TableDigest>, ReplicaError> {
+        let state = self.state().await?;
+        let failed = |error| classify("fingerprint the tables", error);
+        let mut client = self.inner.pool.get().await?;
+        let transaction = client
+            .build_transaction()
+            .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await
+            .map_err(failed)?;
+        let wanted: Vec<_> = tables.iter().map(|text| digest::table_name(text)).collect();
+        let mut digests = Vec::new();
+        for (name, policy) in &state.policy.tables {
+            let moves = policy.direction.flows_to_shop() || policy.direction.flows_to_office();
+            let asked = if wanted.is_empty() { moves } else { wanted.contains(name) && policy.direction.synchronised() };
+            if let Some(table) = state.catalogue.get(name).filter(|_| asked) {
+                digests.push(digest::digest(&transaction, table, None).await?);
+            }
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(digests)
+    }
+}

@@ -1,0 +1,251 @@
+//! Sessions by which an office writes to the shop: opened, applied exactly once, remembered.
+
+use std::io::Read;
+
+use protocol::methods::SessionKind;
+use tokio_postgres::Row;
+
+use super::{NewSession, SessionRow, SessionState, Shop};
+use crate::ReplicaError;
+use crate::apply::{self, Applied, ApplyOrder, Incoming};
+use crate::error::classify;
+use crate::{capture, node};
+
+/// Sessions that one office may have open at a time.
+pub const OPEN_SESSIONS_MAX: i64 = 4;
+
+/// Most bytes that a session may have when inflated.
+const INFLATED_BYTES_MAX: u64 = 1 << 40;
+
+const COLUMNS: &str = "sid, key, office, kind, state, quarantine, dry_run, rows, quarantined, fault_code, fault, opened_at, ended_at";
+
+impl Shop {
+    /// Opens a session, or finds the one with the same key.
+    pub async fn open_session(&self, new: NewSession) -> Result<SessionRow, ReplicaError> {
+        let failed = |error| classify("open a session", error);
+        let client = self.inner.pool.get().await?;
+        if let Some(key) = &new.key {
+            let sql = format!("select {COLUMNS} from sync.session where office = $1 and key = $2");
+            if let Some(row) = client.query_opt(&sql, &[&new.office, key]).await.map_err(failed)? {
+                return Ok(session(&row));
+            }
+        }
+        let open: i64 = client
+            .query_one("select count(*) from sync.session where office = $1 and state = 'open'", &[&new.office])
+            .await
+            .map_err(failed)?
+            .get(0);
+        if open >= OPEN_SESSIONS_MAX {
+            return Err(ReplicaError::TooManySessions(format!(
+                "office {:?} has {open} sessions open: finish or abort one first",
+                new.office
+            )));
+        }
+        let key = new.key.clone().unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+        let kind = new.kind.map(kind_text);
+        loop {
+            // a random number of 31 bits, never 0
+            let sid = i32::try_from(rand::random_range(1..=0x7fff_ffff_u32)).unwrap_or(i32::MAX);
+            let sql = format!(
+                "insert into sync.session(sid, office, key, kind, base, quarantine, dry_run, peer)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing returning {COLUMNS}"
+            );
+            let row = client
+                .query_opt(
+                    &sql,
+                    &[&sid, &new.office, &key, &kind, &new.base, &new.quarantine, &new.dry_run, &new.peer],
+                )
+                .await
+                .map_err(failed)?;
+            if let Some(row) = row {
+                return Ok(session(&row));
+            }
+            // taken: the number by an old session, or the key by a call that ran at the same time
+            let sql = format!("select {COLUMNS} from sync.session where office = $1 and key = $2");
+            if let Some(row) = client.query_opt(&sql, &[&new.office, &key]).await.map_err(failed)? {
+                return Ok(session(&row));
+            }
+        }
+    }
+
+    /// A session by its number.
+    pub async fn session(&self, sid: i32) -> Result<Option<SessionRow>, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        let sql = format!("select {COLUMNS} from sync.session where sid = $1");
+        let row = client.query_opt(&sql, &[&sid]).await.map_err(|error| classify("look up a session", error))?;
+        Ok(row.as_ref().map(session))
+    }
+
+    /// Sessions that are open.
+    pub async fn open_sessions(&self) -> Result<Vec<SessionRow>, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        let sql = format!("select {COLUMNS} from sync.session where state = 'open' order by opened_at");
+        let rows = client.query(&sql, &[]).await.map_err(|error| classify("list sessions", error))?;
+        Ok(rows.iter().map(session).collect())
+    }
+
+    /// Ends a session without applying it; one that has ended already is left as it is.
+    pub async fn end_session(
+        &self,
+        sid: i32,
+        state: SessionState,
+        fault: Option<(i32, &str)>,
+    ) -> Result<(), ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        client
+            .execute(
+                "update sync.session set state = $2, fault_code = $3, fault = $4, ended_at = clock_timestamp()
+                 where sid = $1 and state = 'open'",
+                &[&sid, &state_text(state), &fault.map(|(code, _)| code), &fault.map(|(_, text)| text)],
+            )
+            .await
+            .map_err(|error| classify("end a session", error))?;
+        Ok(())
+    }
+
+    /// Applies a session in one transaction together with its record: exactly once, however often it is called.
+    ///
+    /// `input` yields the concatenated payloads of its chunks, as received. It runs to its end even when the future is
+    /// dropped; a call that comes meanwhile waits and gets the same result.
+    pub async fn apply_session(&self, sid: i32, input: Box<dyn Read + Send>) -> Result<Applied, ReplicaError> {
+        let shop = self.clone();
+        let task = tokio::spawn(async move { shop.apply_in_turn(sid, input).await });
+        task.await.map_err(|error| {
+            tracing::error!(error = %error, sid, "the apply ended abnormally");
+            ReplicaError::Stopped
+        })?
+    }
+
+    async fn apply_in_turn(&self, sid: i32, input: Box<dyn Read + Send>) -> Result<Applied, ReplicaError> {
+        let _turn = self.inner.applying.lock().await;
+        let Some(row) = self.session(sid).await? else {
+            return Err(ReplicaError::UnknownSession(format!("there is no session {sid}")));
+        };
+        match row.state {
+            SessionState::Open => {}
+            SessionState::Applied => {
+                return Ok(Applied { rows: row.rows, quarantined: row.quarantined, repeated: true, ..Applied::default() });
+            }
+            _ => return Err(ReplicaError::UnknownSession(format!("session {sid} has ended without being applied"))),
+        }
+        crate::killpoint::reach("shop.apply.started");
+        let applied = self.apply_open(&row, input).await;
+        if let Err(error) = &applied
+            && !error.is_passing()
+        {
+            let fault = (error.fault_code().code(), error.to_string());
+            self.end_session(sid, SessionState::Refused, Some((fault.0, &fault.1))).await?;
+        }
+        applied
+    }
+
+    async fn apply_open(&self, row: &SessionRow, input: Box<dyn Read + Send>) -> Result<Applied, ReplicaError> {
+        let failed = |error| classify("apply a session", error);
+        let state = self.state().await?;
+        let mut client = self.inner.pool.get().await?;
+        let peer = node::peer(&*client, &row.office).await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        // other processes on this database (a file import) take turns too
+        transaction.execute("select pg_advisory_xact_lock($1)", &[&APPLY_LOCK]).await.map_err(failed)?;
+        let facts =
+            transaction.query_one("select awaiting_clone, id_low is not null from sync.node", &[]).await.map_err(failed)?;
+        let awaiting: bool = facts.get(0);
+        let clone = row.kind == Some(SessionKind::Clone) || (row.kind.is_none() && awaiting);
+        let order = ApplyOrder {
+            catalogue: state.catalogue.clone(),
+            policy: state.policy.clone(),
+            captured: state.captured.clone(),
+            rights: state.rights.clone(),
+            origin: peer,
+            incoming: Incoming::FromOffice { initial: clone, history: row.kind == Some(SessionKind::Clone) },
+            bulk: clone,
+            keep_sequences: facts.get(1),
+            inflated_bytes_max: INFLATED_BYTES_MAX,
+        };
+        let applied = apply::apply(&transaction, &order, input).await?;
+        if clone {
+            capture::install(&transaction, &state.catalogue, &state.wanted).await?;
+        }
+        if row.dry_run {
+            transaction.rollback().await.map_err(failed)?;
+            self.end_session(row.sid, SessionState::Aborted, None).await?;
+            return Ok(applied);
+        }
+        let tables: serde_json::Map<String, serde_json::Value> =
+            applied.tables.iter().map(|(name, rows)| (name.to_string(), (*rows).into())).collect();
+        transaction
+            .execute(
+                "update sync.session set state = 'applied', rows = $2, quarantined = $3, tables = $4::text::jsonb, ended_at = clock_timestamp()
+                 where sid = $1 and state = 'open'",
+                &[&row.sid, &applied.rows, &applied.quarantined, &serde_json::Value::Object(tables).to_string()],
+            )
+            .await
+            .map_err(failed)?;
+        if clone {
+            transaction.batch_execute("update sync.node set awaiting_clone = false").await.map_err(failed)?;
+        }
+        self.note_freshness(&transaction, &state).await?;
+        crate::killpoint::reach("shop.apply.before-commit");
+        transaction.commit().await.map_err(failed)?;
+        crate::killpoint::reach("shop.apply.after-commit");
+        if clone {
+            self.inner.state.forget().await;
+        }
+        Ok(applied)
+    }
+}
+
+/// Advisory lock of the one apply at a time.
+const APPLY_LOCK: i64 = 0x7379_6e63_0001;
+
+fn kind_text(kind: SessionKind) -> &'static str {
+    match kind {
+        SessionKind::Clone => "clone",
+        SessionKind::Update => "update",
+        SessionKind::Table => "table",
+    }
+}
+
+fn state_text(state: SessionState) -> &'static str {
+    match state {
+        SessionState::Open => "open",
+        SessionState::Applied => "applied",
+        SessionState::Refused => "refused",
+        SessionState::Aborted => "aborted",
+        SessionState::Expired => "expired",
+    }
+}
+
+fn session(row: &Row) -> SessionRow {
+    let kind = match row.get::<_, Option<&str>>(3) {
+        Some("clone") => Some(SessionKind::Clone),
+        Some("update") => Some(SessionKind::Update),
+        Some("table") => Some(SessionKind::Table),
+        _ => None,
+    };
+    let state = match row.get::<_, &str>(4) {
+        "applied" => SessionState::Applied,
+        "refused" => SessionState::Refused,
+        "aborted" => SessionState::Aborted,
+        "expired" => SessionState::Expired,
+        _ => SessionState::Open,
+    };
+    let fault = match (row.get::<_, Option<i32>>(9), row.get::<_, Option<String>>(10)) {
+        (Some(code), text) => Some((code, text.unwrap_or_default())),
+        _ => None,
+    };
+    SessionRow {
+        sid: row.get(0),
+        key: row.get(1),
+        office: row.get(2),
+        kind,
+        state,
+        quarantine: row.get(5),
+        dry_run: row.get(6),
+        rows: row.get(7),
+        quarantined: row.get(8),
+        fault,
+        opened_at: row.get(11),
+        ended_at: row.get(12),
+    }
+}

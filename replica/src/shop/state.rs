@@ -1,0 +1,175 @@
+//! What a shop knows of its tables, refreshed when they change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use protocol::names::TableName;
+use protocol::policy::{Direction, Policy, ResolvedPolicy};
+use tokio::sync::Mutex;
+use tokio_postgres::{Client, GenericClient};
+
+use crate::ReplicaError;
+use crate::capture::{self, CapturedTable, Depth};
+use crate::catalogue::Catalogue;
+use crate::error::classify;
+use crate::migrate;
+use crate::node::{self, ApplyRights, Incarnation, Role};
+use crate::watermark::Witness;
+
+/// Tables, policy and identity of the shop's database at one time.
+pub(super) struct State {
+    fingerprint: i64,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) policy: Arc<ResolvedPolicy>,
+    pub(super) wanted: BTreeMap<TableName, Depth>,
+    pub(super) captured: Arc<BTreeMap<TableName, CapturedTable>>,
+    pub(super) rights: ApplyRights,
+    pub(super) incarnation: Incarnation,
+}
+
+impl State {
+    /// Reads tables and resolves the policy against them; capture and rights are as they are stored.
+    pub(super) async fn discover(
+        client: &impl GenericClient,
+        policy: &Policy,
+        incarnation: Incarnation,
+    ) -> Result<Self, ReplicaError> {
+        let fingerprint = Catalogue::fingerprint(client).await?;
+        let catalogue = Catalogue::discover(client).await?;
+        let names = catalogue.names();
+        let resolved = if names.is_empty() {
+            // before the first clean of an empty database
+            ResolvedPolicy { name: policy.name().to_owned(), tables: BTreeMap::new() }
+        } else {
+            policy.resolve(&names).map_err(|errors| ReplicaError::Schema(format!("policy {:?}: {errors}", policy.name())))?
+        };
+        let wanted = resolved
+            .tables
+            .iter()
+            .filter_map(|(name, table)| match table.direction {
+                Direction::FromTarget => Some((name.clone(), Depth::Keys)),
+                Direction::Both => Some((name.clone(), Depth::OldValues)),
+                Direction::FromSource | Direction::Initial | Direction::Local => None,
+            })
+            .collect();
+        let captured = capture::captured(client).await?;
+        Ok(Self {
+            fingerprint,
+            catalogue: Arc::new(catalogue),
+            policy: Arc::new(resolved),
+            wanted,
+            captured: Arc::new(captured),
+            rights: ApplyRights::default(),
+            incarnation,
+        })
+    }
+
+    /// Fingerprint of the synchronised tables' layout.
+    pub(super) fn schema_digest(&self) -> String {
+        let synchronised = self.policy.tables.iter().filter(|(_, table)| table.direction.synchronised());
+        self.catalogue.layout_digest(synchronised.map(|(name, _)| name))
+    }
+}
+
+/// The state last read.
+#[derive(Default)]
+pub(super) struct StateCell {
+    current: Mutex<Option<Arc<State>>>,
+}
+
+impl StateCell {
+    /// Forgets it: the next call reads anew.
+    pub(super) async fn forget(&self) {
+        *self.current.lock().await = None;
+    }
+
+    /// The state as it is now: read anew when a table has changed, capture brought in line.
+    pub(super) async fn current(
+        &self,
+        client: &mut Client,
+        policy: &Policy,
+        branch: &str,
+        witness: &Witness,
+    ) -> Result<Arc<State>, ReplicaError> {
+        let mut current = self.current.lock().await;
+        if let Some(state) = &*current
+            && state.fingerprint == Catalogue::fingerprint(client).await?
+            && covered(client).await?
+        {
+            return Ok(state.clone());
+        }
+        *current = None;
+        let state = Arc::new(read(client, policy, branch, witness).await?);
+        *current = Some(state.clone());
+        Ok(state)
+    }
+}
+
+/// Whether every capture trigger is as it was installed.
+async fn covered(client: &impl GenericClient) -> Result<bool, ReplicaError> {
+    let row = client.query_one(capture::COVERED, &[]).await.map_err(|error| classify("check capture", error))?;
+    Ok(row.get(0))
+}
+
+async fn read(
+    client: &mut Client,
+    policy: &Policy,
+    branch: &str,
+    witness: &Witness,
+) -> Result<State, ReplicaError> {
+    let failed = |error| classify("prepare the shop", error);
+    migrate::migrate(client).await?;
+    let mut incarnation = node::establish(client, Role::Shop, Some(branch)).await?;
+    if witness.question(&*client, &mut incarnation).await? {
+        tracing::warn!(incarnation = %incarnation.id, "this database was restored from a backup: watermarks issued before are void");
+    }
+    let mut state = State::discover(&*client, policy, incarnation).await?;
+    let written: Vec<TableName> = state
+        .policy
+        .tables
+        .iter()
+        .filter(|(_, table)| table.direction.synchronised())
+        .map(|(name, _)| name.clone())
+        .collect();
+    state.rights = node::ensure_apply_rights(client, &state.catalogue, &written).await?;
+    if !state.rights.quiet {
+        refuse_loud_triggers(&state)?;
+    }
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.execute("select pg_advisory_xact_lock($1)", &[&migrate::LOCK]).await.map_err(failed)?;
+    // a till in a long transaction must not make everybody wait behind us
+    transaction.batch_execute("set local lock_timeout = '5s'").await.map_err(failed)?;
+    let coverage = capture::install(&transaction, &state.catalogue, &state.wanted).await?;
+    for table in &coverage.gaps {
+        tracing::warn!(%table, "capture of this table was interrupted or changed: changes may have been missed, verify it");
+    }
+    transaction
+        .execute(
+            "update sync.node set base_snapshot = pg_current_snapshot(), base_at = clock_timestamp() where base_snapshot is null and $1",
+            &[&!state.wanted.is_empty()],
+        )
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    state.captured = Arc::new(capture::captured(&*client).await?);
+    // installing triggers changes the catalogue
+    state.fingerprint = Catalogue::fingerprint(&*client).await?;
+    Ok(state)
+}
+
+/// Without the right to keep triggers quiet, the application's triggers would fire on received rows a second time.
+pub(crate) fn refuse_loud_triggers(state: &State) -> Result<(), ReplicaError> {
+    for (name, policy) in &state.policy.tables {
+        let Some(table) = state.catalogue.get(name) else { continue };
+        let written = policy.direction.synchronised();
+        if written && policy.triggers == protocol::policy::Triggers::Quiet && !table.application_triggers.is_empty() {
+            return Err(ReplicaError::Invalid(format!(
+                "table {name} has triggers of the application ({}) and this role may not keep them quiet while received rows are written: \
+                 run once as a superuser 'grant set on parameter session_replication_role to ROLE' (PostgreSQL 15 and newer), \
+                 or write triggers = \"fire\" for the table in the policy",
+                table.application_triggers.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! Frozen streams: files of gzipped SQL, written once from one snapshot, read and sent by offset.
+//!
+//! A stream lives in the spool directory as `<id>.sql.gz` with its description in `<id>.json`; the description is
+//! written last (and renamed into place), so a stream without one was never finished and is swept away.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use protocol::chunk::ChunkWriter;
+use protocol::names::TableName;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+use crate::ReplicaError;
+
+/// Compressed size at which a gzip member ends; a chunk is one or more whole members, or any slice.
+pub const MEMBER_BYTES: usize = 64 * 1024;
+
+/// A finished stream in the spool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenStream {
+    /// Name of the stream in its spool: lower-case letters, digits and dashes.
+    pub id: String,
+    /// Compressed size in bytes.
+    pub bytes: u64,
+    /// Rows it writes or deletes.
+    pub rows: u64,
+    /// SHA-256 of the compressed bytes, in lower-case hexadecimal.
+    pub sha256: String,
+    /// End offsets of the gzip members, ascending; the last equals `bytes`.
+    pub members: Vec<u64>,
+    /// Watermark that its receiver stores once it is applied.
+    pub watermark: Option<String>,
+    /// Rows per table, in the order of the stream.
+    pub tables: Vec<(TableName, u64)>,
+    /// What the writer wants to remember with it (who it is for, from where it starts).
+    #[serde(default)]
+    pub labels: std::collections::BTreeMap<String, String>,
+}
+
+/// A directory of frozen streams.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    dir: PathBuf,
+}
+
+impl Spool {
+    /// Opens the directory, creating it where it is missing.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, ReplicaError> {
+        let dir = dir.into();
+        std::fs::create_dir_all(&dir).map_err(|source| spool_error("create the spool", &dir, source))?;
+        Ok(Self { dir })
+    }
+
+    /// Where the compressed bytes of a stream are.
+    pub fn data_path(&self, id: &str) -> PathBuf {
+        self.dir.join(format!("{id}.sql.gz"))
+    }
+
+    fn description_path(&self, id: &str) -> PathBuf {
+        self.dir.join(format!("{id}.json"))
+    }
+
+    /// The stream of that name, or none when it is missing, unfinished or not whole.
+    pub fn find(&self, id: &str) -> Result<Option<FrozenStream>, ReplicaError> {
+        if !is_stream_id(id) {
+            return Ok(None);
+        }
+        let path = self.description_path(id);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(spool_error("read", &path, source)),
+        };
+        let Ok(stream) = serde_json::from_str::<FrozenStream>(&text) else { return Ok(None) };
+        match std::fs::metadata(self.data_path(id)) {
+            Ok(data) if data.len() == stream.bytes => Ok(Some(stream)),
+            _ => Ok(None),
+        }
+    }
+
+    /// All finished streams.
+    pub fn list(&self) -> Result<Vec<FrozenStream>, ReplicaError> {
+        let mut streams = Vec::new();
+        let entries = std::fs::read_dir(&self.dir).map_err(|source| spool_error("list", &self.dir, source))?;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json")) {
+                streams.extend(self.find(id)?);
+            }
+        }
+        Ok(streams)
+    }
+
+    /// Removes a stream; one that is not there is no error.
+    pub fn remove(&self, id: &str) -> Result<(), ReplicaError> {
+        if !is_stream_id(id) {
+            return Ok(());
+        }
+        for path in [self.description_path(id), self.data_path(id)] {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(spool_error("remove", &path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a stream; it becomes visible when it is finished.
+    pub fn create(&self, id: &str, level: u32) -> Result<FrozenWriter, ReplicaError> {
+        let path = self.data_path(id);
+        let file = File::create(&path).map_err(|source| spool_error("create", &path, source))?;
+        let hashing = Hashing { inner: BufWriter::with_capacity(256 * 1024, file), hash: Sha256::new(), bytes: 0 };
+        Ok(FrozenWriter {
+            spool: self.clone(),
+            id: id.to_owned(),
+            chunks: ChunkWriter::new(hashing, MEMBER_BYTES, level),
+        })
+    }
+
+    /// Bytes of a stream from `offset`, at most `length` of them; fewer at its end, none past it.
+    pub async fn read(&self, stream: &FrozenStream, offset: u64, length: u64) -> Result<Vec<u8>, ReplicaError> {
+        let path = self.data_path(&stream.id);
+        let wanted = length.min(stream.bytes.saturating_sub(offset));
+        let mut bytes = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
+        let read = async {
+            let mut file = tokio::fs::File::open(&path).await?;
+            file.seek(std::io::SeekFrom::Start(offset)).await?;
+            file.read_exact(&mut bytes).await
+        };
+        read.await.map_err(|source| spool_error("read", &path, source))?;
+        Ok(bytes)
+    }
+}
+
+/// Whether a name can be one of a stream: nothing that could leave the spool directory.
+fn is_stream_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+pub(crate) fn spool_error(tried: &str, path: &Path, source: std::io::Error) -> ReplicaError {
+    ReplicaError::Spool { what: format!("cannot {tried} {}", path.display()), source }
+}
+
+/// Writes one stream.
+pub struct FrozenWriter {
+    spool: Spool,
+    id: String,
+    chunks: ChunkWriter<Hashing<BufWriter<File>>>,
+}
+
+impl Write for FrozenWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.chunks.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.chunks.flush()
+    }
+}
+
+impl FrozenWriter {
+    /// Ends the stream, makes it durable and gives it its description.
+    pub fn finish(
+        self,
+        rows: u64,
+        tables: Vec<(TableName, u64)>,
+        watermark: Option<String>,
+        labels: std::collections::BTreeMap<String, String>,
+    ) -> Result<FrozenStream, ReplicaError> {
+        let Self { spool, id, chunks } = self;
+        let path = spool.data_path(&id);
+        let description = spool.description_path(&id);
+        let write = || -> std::io::Result<FrozenStream> {
+            let (mut hashing, members) = chunks.finish()?;
+            hashing.inner.flush()?;
+            hashing.inner.get_ref().sync_data()?;
+            let stream = FrozenStream {
+                id: id.clone(),
+                bytes: hashing.bytes,
+                rows,
+                sha256: hex(&hashing.hash.finalize()),
+                members,
+                watermark,
+                tables,
+                labels,
+            };
+            let temporary = description.with_extension("json.new");
+            let mut file = File::create(&temporary)?;
+            file.write_all(&serde_json::to_vec_pretty(&stream)?)?;
+            file.sync_data()?;
+            std::fs::rename(&temporary, &description)?;
+            File::open(&spool.dir)?.sync_all()?;
+            Ok(stream)
+        };
+        write().map_err(|source| spool_error("write", &path, source))
+    }
+
+    /// Drops an unfinished stream.
+    pub fn discard(self) {
+        // nothing refers to an unfinished stream; a file left behind is swept by the next create of the same id
+        let _ = std::fs::remove_file(self.spool.data_path(&self.id));
+    }
+}
+
+struct Hashing<W> {
+    inner: W,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

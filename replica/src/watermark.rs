@@ -1,0 +1,295 @@
+//! Watermarks: timestamps that stand for stored snapshots.
+//!
+//! A timestamp is only a key. When one is issued, the snapshot it stands for is stored with it, durably, before anybody
+//! is told; a later look-up by exactly this timestamp selects exactly this snapshot. Clocks decide nothing else.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use protocol::watermark::{Since, Watermark};
+use serde::{Deserialize, Serialize};
+use tokio_postgres::{Client, GenericClient};
+
+use crate::ReplicaError;
+use crate::error::classify;
+use crate::node::{self, Incarnation};
+use crate::spool::spool_error;
+
+/// Peer number of watermarks issued for nobody in particular.
+pub const TICK: i32 = 0;
+
+/// A snapshot, as `pg_snapshot` prints it, taken apart so that it can go into a query as literals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    text: String,
+    xmin: u64,
+    xmax: u64,
+    in_progress: Vec<u64>,
+}
+
+impl Snapshot {
+    /// Parses `xmin:xmax:xip,xip`.
+    pub fn parse(text: &str) -> Result<Self, ReplicaError> {
+        let bad = || ReplicaError::Invalid(format!("{text:?} is no snapshot"));
+        let mut parts = text.splitn(3, ':');
+        let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
+        let (xmin, xmax) = (number().ok_or_else(bad)?, number().ok_or_else(bad)?);
+        let list = parts.next().ok_or_else(bad)?;
+        let in_progress = list
+            .split(',')
+            .filter(|part| !part.is_empty())
+            .map(|part| part.parse().map_err(|_| bad()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { text: text.to_owned(), xmin, xmax, in_progress })
+    }
+
+    /// As `pg_snapshot` prints it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Transactions below it had ended when the snapshot was taken.
+    pub fn xmin(&self) -> u64 {
+        self.xmin
+    }
+
+    /// First transaction id not yet given out when the snapshot was taken.
+    pub fn xmax(&self) -> u64 {
+        self.xmax
+    }
+
+    /// The condition on a log's `xid` that selects what this snapshot does not see, as literals: the planner then uses
+    /// the index on `xid` for what a sub-select would make it scan.
+    pub fn unseen(&self) -> String {
+        let list = self.in_progress.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        if list.is_empty() {
+            format!("xid >= '{}'::xid8", self.xmax)
+        } else {
+            format!("(xid >= '{}'::xid8 or xid = any('{{{list}}}'::xid8[]))", self.xmax)
+        }
+    }
+}
+
+/// The snapshot of the running transaction.
+pub async fn current_snapshot(client: &impl GenericClient) -> Result<Snapshot, ReplicaError> {
+    let row = client
+        .query_one("select pg_current_snapshot()::text", &[])
+        .await
+        .map_err(|error| classify("take a snapshot", error))?;
+    Snapshot::parse(row.get(0))
+}
+
+/// Issues a watermark for a snapshot that has been taken before; it is durable when this returns.
+///
+/// Strictly increasing over all peers, whatever the clock does.
+pub async fn issue(
+    client: &Client,
+    peer: i32,
+    snapshot: &Snapshot,
+    incarnation: &Incarnation,
+) -> Result<Watermark, ReplicaError> {
+    let row = client
+        .query_one(
+            // the lock makes two issues at once take turns, so that neither misses the other's maximum
+            "with turn as materialized (select pg_advisory_xact_lock(7952399)),
+                  next as (select greatest(clock_timestamp(), (select max(issued) + interval '1 microsecond' from sync.watermark)) as issued from turn)
+             insert into sync.watermark(peer, issued, snapshot, incarnation)
+             select $1, issued, $2::text::pg_snapshot, $3 from next
+             returning (extract(epoch from issued) * 1000000)::bigint",
+            &[&peer, &snapshot.as_str(), &incarnation.number],
+        )
+        .await
+        .map_err(|error| classify("issue a watermark", error))?;
+    Ok(Watermark::new(row.get(0), Some(incarnation.tag)))
+}
+
+/// Lets a watermark stand for a newer snapshot between which nothing changed.
+pub async fn repoint(
+    client: &impl GenericClient,
+    peer: i32,
+    watermark: &Watermark,
+    snapshot: &Snapshot,
+) -> Result<(), ReplicaError> {
+    client
+        .execute(
+            "update sync.watermark set snapshot = $3::text::pg_snapshot
+             where peer = $1 and issued = timestamptz 'epoch' + $2 * interval '1 microsecond'",
+            &[&peer, &(watermark.micros as f64), &snapshot.as_str()],
+        )
+        .await
+        .map_err(|error| classify("re-point a watermark", error))?;
+    Ok(())
+}
+
+/// What a `since` stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// Changes that this snapshot does not see are sent.
+    pub snapshot: Snapshot,
+    /// The watermark, when `since` named exactly one issued to this peer: it acknowledges.
+    pub exact: Option<Watermark>,
+}
+
+/// Finds the snapshot that `since` stands for. Never skips a change: what was not issued selects one safely before it.
+pub async fn select(
+    client: &impl GenericClient,
+    peer: i32,
+    since: Since,
+    skew: Duration,
+    incarnation: &Incarnation,
+) -> Result<Selected, ReplicaError> {
+    let failed = |error| classify("look up a watermark", error);
+    let row = client
+        .query_one("select base_snapshot::text, pruned_below::text from sync.node", &[])
+        .await
+        .map_err(failed)?;
+    let base: Option<String> = row.get(0);
+    let pruned_below: u64 = row.get::<_, String>(1).parse().unwrap_or(0);
+    let base = match base {
+        Some(text) => Snapshot::parse(&text)?,
+        None => {
+            return Err(ReplicaError::Schema("nothing is under capture yet: the shop needs a clone first".into()));
+        }
+    };
+    let selected = match since.watermark() {
+        None => Selected { snapshot: base, exact: None },
+        Some(watermark) => {
+            let found = client
+                .query_opt(
+                    "select snapshot::text, incarnation from sync.watermark
+                     where peer = $1 and issued = timestamptz 'epoch' + $2 * interval '1 microsecond'",
+                    &[&peer, &(watermark.micros as f64)],
+                )
+                .await
+                .map_err(failed)?;
+            match (found, watermark.tag) {
+                (Some(row), tag) if row.get::<_, i32>(1) == incarnation.number && tag.is_none_or(|tag| tag == incarnation.tag) => {
+                    let exact = Watermark::new(watermark.micros, Some(incarnation.tag));
+                    Selected { snapshot: Snapshot::parse(row.get(0))?, exact: tag.map(|_| exact) }
+                }
+                (_, Some(tag)) if tag != incarnation.tag => {
+                    return Err(ReplicaError::Restored(format!(
+                        "watermark {watermark} belongs to another incarnation of this database (it was restored or replaced): \
+                         verify with repair, or clone the shop again"
+                    )));
+                }
+                (_, Some(_)) => {
+                    return Err(ReplicaError::UnknownWatermark(format!(
+                        "watermark {watermark} was never issued to this office, or has been pruned: verify with repair, or clone the shop again"
+                    )));
+                }
+                (_, None) => {
+                    let limit = watermark.micros.saturating_sub(i64::try_from(skew.as_micros()).unwrap_or(i64::MAX));
+                    let row = client
+                        .query_opt(
+                            "select snapshot::text from sync.watermark
+                             where peer in ($1, 0) and incarnation = $3
+                               and issued <= timestamptz 'epoch' + $2 * interval '1 microsecond'
+                             order by issued desc limit 1",
+                            &[&peer, &(limit as f64), &incarnation.number],
+                        )
+                        .await
+                        .map_err(failed)?;
+                    let snapshot = row.map(|row| Snapshot::parse(row.get(0))).transpose()?.unwrap_or(base);
+                    Selected { snapshot, exact: None }
+                }
+            }
+        }
+    };
+    if selected.snapshot.xmin() < pruned_below {
+        return Err(ReplicaError::SinceTooOld(
+            "the changes since then are no longer kept: verify with repair, or clone the shop again".into(),
+        ));
+    }
+    Ok(selected)
+}
+
+/// Notes that the peer has durably stored everything up to this watermark.
+pub async fn acknowledge(client: &impl GenericClient, peer: i32, watermark: &Watermark) -> Result<(), ReplicaError> {
+    client
+        .execute(
+            "update sync.watermark set acknowledged_at = clock_timestamp()
+             where peer = $1 and issued = timestamptz 'epoch' + $2 * interval '1 microsecond' and acknowledged_at is null",
+            &[&peer, &(watermark.micros as f64)],
+        )
+        .await
+        .map_err(|error| classify("acknowledge a watermark", error))?;
+    Ok(())
+}
+
+/// A file beside the database that remembers how far it had come: a database that knows less was restored.
+#[derive(Debug, Clone)]
+pub struct Witness {
+    path: PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Testimony {
+    incarnation: String,
+    xmax: u64,
+    issued_micros: i64,
+}
+
+impl Witness {
+    /// The witness in that state directory.
+    pub fn new(state_dir: &Path) -> Self {
+        Self { path: state_dir.join("witness.json") }
+    }
+
+    /// Remembers an issued watermark.
+    pub fn remember(
+        &self,
+        incarnation: &Incarnation,
+        snapshot: &Snapshot,
+        watermark: &Watermark,
+    ) -> Result<(), ReplicaError> {
+        let testimony = Testimony {
+            incarnation: incarnation.id.clone(),
+            xmax: snapshot.xmax(),
+            issued_micros: watermark.micros,
+        };
+        let temporary = self.path.with_extension("new");
+        let write = || -> std::io::Result<()> {
+            std::fs::write(&temporary, serde_json::to_vec(&testimony)?)?;
+            std::fs::rename(&temporary, &self.path)
+        };
+        write().map_err(|source| spool_error("write", &self.path, source))
+    }
+
+    /// Begins a new incarnation when the database knows less than it had told its peers; says whether it did.
+    pub async fn question(&self, client: &impl GenericClient, incarnation: &mut Incarnation) -> Result<bool, ReplicaError> {
+        let Ok(text) = std::fs::read_to_string(&self.path) else { return Ok(false) };
+        let Ok(testimony) = serde_json::from_str::<Testimony>(&text) else { return Ok(false) };
+        if testimony.incarnation != incarnation.id {
+            return Ok(false);
+        }
+        let row = client
+            .query_one(
+                "select coalesce((extract(epoch from max(issued)) * 1000000)::bigint, 0), pg_snapshot_xmax(pg_current_snapshot())::text from sync.watermark",
+                &[],
+            )
+            .await
+            .map_err(|error| classify("question the witness", error))?;
+        let known: i64 = row.get(0);
+        let xmax: u64 = row.get::<_, String>(1).parse().unwrap_or(0);
+        if known >= testimony.issued_micros && xmax >= testimony.xmax {
+            return Ok(false);
+        }
+        node::begin_incarnation(client, "the database knows less than it had told: it was restored").await?;
+        *incarnation = node::incarnation(client).await?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_selects_what_it_does_not_see_by_literals() {
+        let snapshot = Snapshot::parse("10:20:12,15").unwrap();
+        assert_eq!(snapshot.unseen(), "(xid >= '20'::xid8 or xid = any('{12,15}'::xid8[]))");
+        assert_eq!(Snapshot::parse("10:10:").unwrap().unseen(), "xid >= '10'::xid8");
+        assert!(Snapshot::parse("10:x:").is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! What the agent needs of the shop's database; a trait, so that sessions and methods are tested without one.
+
+use std::future::Future;
+use std::io::Read;
+use std::path::PathBuf;
+
+use protocol::methods::TableDigest;
+use protocol::watermark::Since;
+use replica::ReplicaError;
+use replica::apply::Applied;
+use replica::shop::{CleanReport, NewSession, SessionRow, SessionState, Shop, ShopFacts};
+use replica::spool::FrozenStream;
+
+type Result<T> = std::result::Result<T, ReplicaError>;
+
+/// The database of a shop; see [`Shop`], whose methods these are.
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// See [`Shop::facts`].
+    fn facts(&self, office: &str) -> impl Future<Output = Result<ShopFacts>> + Send;
+    /// Where the bytes of a frozen diff are.
+    fn diff_path(&self, id: &str) -> PathBuf;
+    /// See [`Shop::clean`].
+    fn clean(&self, office: &str, force: bool) -> impl Future<Output = Result<CleanReport>> + Send;
+    /// See [`Shop::restore_before_clean`].
+    fn restore_before_clean(&self) -> impl Future<Output = Result<i64>> + Send;
+    /// See [`Shop::set_id_start`].
+    fn set_id_start(&self, low: i64, high: Option<i64>) -> impl Future<Output = Result<()>> + Send;
+    /// See [`Shop::open_diff`].
+    fn open_diff(&self, office: &str, since: Since) -> impl Future<Output = Result<FrozenStream>> + Send;
+    /// See [`Shop::frozen_diff`].
+    fn frozen_diff(&self, office: &str, id: &str) -> impl Future<Output = Result<Option<FrozenStream>>> + Send;
+    /// See [`Shop::open_session`].
+    fn open_session(&self, new: NewSession) -> impl Future<Output = Result<SessionRow>> + Send;
+    /// See [`Shop::session`].
+    fn session(&self, sid: i32) -> impl Future<Output = Result<Option<SessionRow>>> + Send;
+    /// See [`Shop::open_sessions`].
+    fn open_sessions(&self) -> impl Future<Output = Result<Vec<SessionRow>>> + Send;
+    /// See [`Shop::end_session`].
+    fn end_session(
+        &self,
+        sid: i32,
+        state: SessionState,
+        fault: Option<(i32, &str)>,
+    ) -> impl Future<Output = Result<()>> + Send;
+    /// See [`Shop::apply_session`].
+    fn apply_session(&self, sid: i32, input: Box<dyn Read + Send>) -> impl Future<Output = Result<Applied>> + Send;
+    /// See [`Shop::digests`].
+    fn digests(&self, tables: &[String]) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
+    /// See [`Shop::tick`].
+    fn tick(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+impl Backend for Shop {
+    async fn facts(&self, office: &str) -> Result<ShopFacts> {
+        Self::facts(self, office).await
+    }
+
+    fn diff_path(&self, id: &str) -> PathBuf {
+        self.spool().data_path(id)
+    }
+
+    async fn clean(&self, office: &str, force: bool) -> Result<CleanReport> {
+        Self::clean(self, office, force).await
+    }
+
+    async fn restore_before_clean(&self) -> Result<i64> {
+        Self::restore_before_clean(self).await
+    }
+
+    async fn set_id_start(&self, low: i64, high: Option<i64>) -> Result<()> {
+        Self::set_id_start(self, low, high).await
+    }
+
+    async fn open_diff(&self, office: &str, since: Since) -> Result<FrozenStream> {
+        Self::open_diff(self, office, since).await
+    }
+
+    async fn frozen_diff(&self, office: &str, id: &str) -> Result<Option<FrozenStream>> {
+        Self::frozen_diff(self, office, id).await
+    }
+
+    async fn open_session(&self, new: NewSession) -> Result<SessionRow> {
+        Self::open_session(self, new).await
+    }
+
+    async fn session(&self, sid: i32) -> Result<Option<SessionRow>> {
+        Self::session(self, sid).await
+    }
+
+    async fn open_sessions(&self) -> Result<Vec<SessionRow>> {
+        Self::open_sessions(self).await
+    }
+
+    async fn end_session(&self, sid: i32, state: SessionState, fault: Option<(i32, &str)>) -> Result<()> {
+        Self::end_session(self, sid, state, fault).await
+    }
+
+    async fn apply_session(&self, sid: i32, input: Box<dyn Read + Send>) -> Result<Applied> {
+        Self::apply_session(self, sid, input).await
+    }
+
+    async fn digests(&self, tables: &[String]) -> Result<Vec<TableDigest>> {
+        Self::digests(self, tables).await
+    }
+
+    async fn tick(&self) -> Result<()> {
+        Self::tick(self).await
+    }
+}

@@ -1,0 +1,181 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Examples first: most people who ask for help want to see one.
+const EXAMPLES: &str = "\
+Examples:
+  shop-agent run --branch lisbon --no-auth           try it out: private database, loopback only
+  shop-agent user add centre --password-file pw      let the office in
+  shop-agent check                                   is everything as it should be?
+  shop-agent status                                  who is sending what, and since when
+  shop-agent call http://127.0.0.1:9000/RPC2 diff i:0";
+
+/// The service at each shop: listens for calls of the office and carries them out on the shop's database.
+#[derive(Debug, Parser)]
+#[command(name = "shop-agent", version, before_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Form of the log on stderr
+    #[arg(long, global = true, value_enum, env = "SHOP_AGENT_LOG", default_value = "plain")]
+    pub(crate) log: LogForm,
+    /// What is logged, as in `info` or `debug,hyper=warn`
+    #[arg(long, global = true, env = "SHOP_AGENT_LOG_LEVEL", default_value = "info")]
+    pub(crate) log_level: String,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogForm {
+    /// Lines for people.
+    Plain,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve until SIGTERM or SIGINT
+    Run(NodeArgs),
+    /// Check configuration, database, rights, policy and disk: a line each; exit code 0 or 1
+    Check(NodeArgs),
+    /// Show sessions, watermarks and id range of the running agent
+    Status {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Manage the credentials of offices
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Bring back what the last clean put aside
+    RestoreBeforeClean(NodeArgs),
+    /// Make one XML-RPC call by hand
+    Call(CallArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
+}
+
+/// Where the agent keeps its files.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct PlaceArgs {
+    /// Configuration file [default: /etc/shop-agent/shop-agent.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "SHOP_AGENT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory for sessions, spools and credentials
+    #[arg(long, value_name = "DIR", env = "SHOP_AGENT_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// How the agent is set up.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct NodeArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// Name of the branch
+    #[arg(long, value_name = "NAME", env = "SHOP_AGENT_BRANCH")]
+    pub(crate) branch: Option<String>,
+    /// PostgreSQL URL, or embedded:DIR for a private cluster [default: embedded:STATE_DIR/database]
+    #[arg(long, value_name = "URL", env = "SHOP_AGENT_DATABASE", hide_env_values = true)]
+    pub(crate) database: Option<String>,
+    /// Directory of PostgreSQL's programs, for embedded databases
+    #[arg(long, value_name = "DIR", env = "SHOP_AGENT_PG_BINDIR")]
+    pub(crate) pg_bindir: Option<PathBuf>,
+    /// Policy: a file, or the name of a preset [default: shop]
+    #[arg(long, value_name = "FILE|NAME", env = "SHOP_AGENT_POLICY")]
+    pub(crate) policy: Option<String>,
+    /// SQL that creates the basic schema where tables are missing
+    #[arg(long, value_name = "FILE", env = "SHOP_AGENT_SCHEMA")]
+    pub(crate) schema: Option<PathBuf>,
+    /// Address to listen on; port 0 picks one [default: 127.0.0.1:9000]
+    #[arg(long, value_name = "ADDR:PORT", env = "SHOP_AGENT_LISTEN")]
+    pub(crate) listen: Option<String>,
+    /// Let everybody in; only on loopback
+    #[arg(long, env = "SHOP_AGENT_NO_AUTH", value_parser = FalseyValueParser::new())]
+    pub(crate) no_auth: bool,
+    /// Serve plain HTTP on an address that is not loopback
+    #[arg(long, env = "SHOP_AGENT_INSECURE_HTTP", value_parser = FalseyValueParser::new())]
+    pub(crate) insecure_http: bool,
+    /// Certificate chain, PEM (not built yet)
+    #[arg(long, value_name = "FILE", env = "SHOP_AGENT_TLS_CERT", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key, PEM (not built yet)
+    #[arg(long, value_name = "FILE", env = "SHOP_AGENT_TLS_KEY", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Make a certificate and show its fingerprint (not built yet)
+    #[arg(long, env = "SHOP_AGENT_TLS_SELF_SIGNED", conflicts_with = "tls_cert", value_parser = FalseyValueParser::new())]
+    pub(crate) tls_self_signed: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add a credential, or give it a new password
+    Add {
+        /// Name at the login
+        name: String,
+        /// Office it speaks for; several credentials may name one
+        #[arg(long, default_value = crate::server::authentication::DEFAULT_OFFICE)]
+        office: String,
+        /// File whose first line is the password; else it is asked for
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// Its client cannot take nil: answer with an empty string instead
+        #[arg(long)]
+        no_nil: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Remove a credential
+    Remove {
+        /// Name at the login
+        name: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// List credentials: name and office
+    List {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+/// One call by hand.
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    /// Where to, as in http://127.0.0.1:9000/RPC2
+    pub(crate) url: String,
+    /// Method
+    pub(crate) method: String,
+    /// Parameters: i:5, d:1.5, b:true, s:text, t:2006-01-02T03:04:05Z, b64:@FILE, nil:, json:{...}; others are strings
+    pub(crate) args: Vec<String>,
+    /// User
+    #[arg(long, env = "SHOP_AGENT_USER")]
+    pub(crate) user: Option<String>,
+    /// File whose first line is the password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Write a base64 answer to this file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,70 @@
+//! `shop-agent check`: a line for each thing that must be right.
+
+use std::process::ExitCode;
+
+use super::{CommandError, open};
+use crate::cli::NodeArgs;
+use crate::rpc::chain;
+use crate::server::users::{Users, users_path};
+use crate::settings::Settings;
+
+pub(super) async fn check(args: NodeArgs) -> Result<ExitCode, CommandError> {
+    let mut report = Report { is_good: true };
+    let settings = match Settings::resolve(args) {
+        Ok(settings) => settings,
+        Err(error) => {
+            report.line("configuration", Err(chain(error.as_ref())));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    report.line("configuration", Ok(format!("branch {}, policy {}", settings.branch, settings.policy.name())));
+    report.line("state directory", state_dir(&settings));
+    report.line("credentials", credentials(&settings));
+    match open::database(&settings).await {
+        Err(error) => report.line("database", Err(chain(&error))),
+        Ok(database) => {
+            match open::shop(&settings, database.clone()).await {
+                Err(error) => report.line("database", Err(chain(&error))),
+                Ok(shop) => match shop.check().await {
+                    Err(error) => report.line("database", Err(chain(&error))),
+                    Ok(lines) => lines.into_iter().for_each(|(what, result)| report.line(&what, result)),
+                },
+            }
+            database.close().await?;
+        }
+    }
+    Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Report {
+    is_good: bool,
+}
+
+impl Report {
+    fn line(&mut self, what: &str, result: Result<String, String>) {
+        match result {
+            Ok(text) => println!("ok    {what}: {text}"),
+            Err(text) => {
+                self.is_good = false;
+                println!("WRONG {what}: {text}");
+            }
+        }
+    }
+}
+
+fn state_dir(settings: &Settings) -> Result<String, String> {
+    let dir = settings.state_dir.display();
+    crate::service::make_dir(&settings.state_dir).map_err(|error| error.to_string())?;
+    let probe = settings.state_dir.join(".check");
+    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(|e| format!("{dir}: {e}"))?;
+    Ok(dir.to_string())
+}
+
+fn credentials(settings: &Settings) -> Result<String, String> {
+    let users = Users::load(&users_path(&settings.state_dir)).map_err(|error| chain(&error))?.users.len();
+    match (settings.no_auth, users) {
+        (true, _) => Ok("off, everybody on this machine is let in".to_owned()),
+        (false, 0) => Err("there are no users; run: shop-agent user add NAME".to_owned()),
+        (false, users) => Ok(format!("{users} users")),
+    }
+}

@@ -1,0 +1,48 @@
+//! The commands, one file each.
+
+mod call;
+mod check;
+mod completions;
+mod man;
+mod open;
+mod password;
+mod restore_before_clean;
+mod run;
+mod status;
+mod user;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+
+/// What went wrong, for the last line on stderr.
+pub(crate) type CommandError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Carries out the command.
+pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
+    crate::logging::start(cli.log, &cli.log_level);
+    match cli.command {
+        Command::Run(args) => on_runtime(run::run(args)),
+        Command::Check(args) => on_runtime(check::check(args)),
+        Command::Status { place, json } => status::status(&place, json),
+        Command::User(command) => user::user(command),
+        Command::RestoreBeforeClean(args) => on_runtime(restore_before_clean::restore(args)),
+        Command::Call(args) => on_runtime(call::call(args)),
+        Command::Completions { shell } => completions::print(shell),
+        Command::Man => man::print(),
+    }
+}
+
+fn on_runtime(
+    work: impl Future<Output = Result<ExitCode, CommandError>>,
+) -> Result<ExitCode, CommandError> {
+    // few threads: each costs stack, and the work is the database's
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(96)
+        .thread_stack_size(1 << 20)
+        .enable_all()
+        .build()?;
+    runtime.block_on(work)
+}

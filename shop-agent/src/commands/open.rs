@@ -1,0 +1,57 @@
+//! Opening the shop's database, for the commands that need it.
+
+use std::time::Duration;
+
+use replica::ReplicaError;
+use replica::database::Database;
+use replica::shop::{Shop, ShopOptions};
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::Settings;
+
+/// How long a database may take to come up, as after a reboot.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Opens the database, as it is now.
+pub(super) async fn database(settings: &Settings) -> Result<Database, ReplicaError> {
+    Database::open(&settings.database, settings.pg_bindir.clone()).await
+}
+
+/// Opens the database; waits a while for one that is not there yet.
+pub(super) async fn database_patiently(
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> Result<Database, ReplicaError> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let error = match database(settings).await {
+            Err(error @ ReplicaError::Unavailable(_)) => error,
+            other => return other,
+        };
+        // a private cluster is started by this very process: waiting does not help
+        let is_private = matches!(settings.database, replica::database::DatabaseUrl::Embedded(_));
+        if is_private || tokio::time::Instant::now() >= deadline {
+            return Err(error);
+        }
+        tracing::warn!(error = crate::rpc::chain(&error), "waiting for the database");
+        tokio::select! {
+            () = stop.cancelled() => return Err(ReplicaError::Stopped),
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+        }
+    }
+}
+
+/// Opens the shop in it.
+pub(super) async fn shop(settings: &Settings, database: Database) -> Result<Shop, ReplicaError> {
+    Shop::open(ShopOptions {
+        database,
+        branch: settings.branch.clone(),
+        policy: settings.policy.clone(),
+        schema_sql: settings.schema_sql.clone(),
+        state_dir: settings.state_dir.clone(),
+        id_span: settings.id_span,
+        skew: settings.skew,
+        retention_min: settings.retention_min,
+    })
+    .await
+}

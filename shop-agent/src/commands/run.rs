@@ -1,0 +1,122 @@
+//! `shop-agent run`: serves until it is told to stop.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use replica::shop::Shop;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{CommandError, open};
+use crate::cli::NodeArgs;
+use crate::rpc::{Agent, AgentOptions, chain};
+use crate::server::accept::serve;
+use crate::server::authentication::{Authentication, DEFAULT_OFFICE};
+use crate::server::http::Service;
+use crate::server::users::{Users, users_path};
+use crate::service::{StateDir, notify, stop_on_signals};
+use crate::settings::Settings;
+use crate::control;
+
+/// How often regular work is done.
+const TICK: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
+    let settings = Settings::resolve(args)?;
+    let state = StateDir::take(&settings.state_dir)?;
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+
+    let authentication = authentication(&settings)?;
+    let database = open::database_patiently(&settings, &stop).await?;
+    let shop = open::shop(&settings, database.clone()).await?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", settings.listen))?;
+    let address = listener.local_addr()?;
+
+    let tasks = TaskTracker::new();
+    let options = AgentOptions {
+        branch: settings.branch.clone(),
+        policy: settings.policy.name().to_owned(),
+        sessions_dir: state.sessions(),
+        sessions: settings.sessions,
+        chunk_bytes_max: settings.server.chunk_bytes_max,
+        force_clean: settings.force_clean,
+    };
+    let agent = Arc::new(Agent::new(Arc::new(shop), options, tasks.clone()));
+    let service = Service::new(
+        Arc::clone(&agent),
+        authentication,
+        settings.server.clone(),
+        settings.hosts.clone(),
+        state.incoming(),
+        tasks.clone(),
+    );
+    let regular = tokio::spawn(regular_work(Arc::clone(&agent), stop.clone()));
+    let control = tokio::spawn({
+        let (agent, stop, dir) = (Arc::clone(&agent), stop.clone(), settings.state_dir.clone());
+        async move { control::serve(&dir, agent, || offices(&dir), stop).await }
+    });
+
+    tracing::info!(branch = settings.branch, policy = settings.policy.name(), "ready");
+    eprintln!("listening on http://{address}");
+    notify("READY=1");
+    serve(listener, Arc::new(service), stop).await;
+
+    notify("STOPPING=1");
+    tasks.close();
+    if tokio::time::timeout(settings.server.stop_deadline, tasks.wait()).await.is_err() {
+        tracing::warn!("work was still running at the deadline; the database rolls it back");
+    }
+    let _ = tokio::time::timeout(settings.server.stop_deadline, async { tokio::join!(regular, control) }).await;
+    drop(agent);
+    if let Err(error) = database.close().await {
+        tracing::warn!(error = chain(&error), "the database was not let go in an orderly way");
+    }
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn authentication(settings: &Settings) -> Result<Authentication, CommandError> {
+    if settings.no_auth {
+        tracing::warn!("no authentication: everybody on this machine is let in");
+        return Ok(Authentication::Off);
+    }
+    if Users::load(&users_path(&settings.state_dir))?.users.is_empty() {
+        tracing::warn!("there are no users yet: nobody is let in before shop-agent user add NAME");
+    }
+    Ok(Authentication::basic(&settings.state_dir)?)
+}
+
+/// Offices that have a credential.
+fn offices(state_dir: &std::path::Path) -> Vec<String> {
+    let users = Users::load(&users_path(state_dir)).unwrap_or_default();
+    let mut offices: Vec<String> = users.users.into_iter().map(|user| user.office).collect();
+    if offices.is_empty() {
+        offices.push(DEFAULT_OFFICE.to_owned());
+    }
+    offices.sort();
+    offices.dedup();
+    offices
+}
+
+async fn regular_work(agent: Arc<Agent<Shop>>, stop: CancellationToken) {
+    use crate::backend::Backend;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = Backend::tick(agent.backend()).await {
+            tracing::warn!(error = chain(&error), "regular work failed; it is tried again in a minute");
+        }
+        if let Err(fault) = agent.sessions().sweep().await {
+            tracing::warn!(code = fault.code, "sessions were not swept: {}", fault.message);
+        }
+    }
+}

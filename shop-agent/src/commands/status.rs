@@ -1,0 +1,60 @@
+//! `shop-agent status`: asks the running agent.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use super::CommandError;
+use crate::cli::PlaceArgs;
+use crate::control::{Question, ask};
+use crate::settings::state_dir;
+
+pub(super) fn status(place: &PlaceArgs, json: bool) -> Result<ExitCode, CommandError> {
+    let dir = state_dir(place)?;
+    let Some(status) = ask(&dir, Question::Status)? else {
+        return Err(format!("no agent runs on {}", dir.display()).into());
+    };
+    let failed = status.get("error").is_some();
+    if json {
+        println!("{status}");
+    } else {
+        print(&status);
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn print(status: &Value) {
+    let text = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    for (name, label) in [
+        ("branch", "branch"),
+        ("policy", "policy"),
+        ("error", "error"),
+        ("incarnation", "incarnation"),
+        ("database_version", "PostgreSQL"),
+        ("id_low", "ids above"),
+        ("id_high", "ids up to"),
+    ] {
+        if let Some(value) = status.get(name) {
+            println!("{label:<12} {}", text(value));
+        }
+    }
+    for (office, watermark) in status.get("watermarks").and_then(Value::as_object).into_iter().flatten() {
+        println!("{:<12} {office} has seen {}", "watermark", text(watermark));
+    }
+    for session in status.get("sessions").and_then(Value::as_array).into_iter().flatten() {
+        let member = |name: &str| session.get(name).map(text).unwrap_or_default();
+        println!(
+            "{:<12} {} {}, {} chunks, {} bytes, {} s old",
+            "session",
+            member("sid"),
+            member("state"),
+            member("next_seq"),
+            member("bytes"),
+            member("age_s")
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! `shop-agent user`: the credentials of offices. A running agent takes changes up by itself.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::CommandError;
+use super::password::password;
+use crate::cli::UserCommand;
+use crate::server::users::{User, Users, hash_password, users_path};
+use crate::service::make_dir;
+use crate::settings::state_dir;
+
+pub(super) fn user(command: UserCommand) -> Result<ExitCode, CommandError> {
+    match command {
+        UserCommand::Add { name, office, password_file, no_nil, place } => {
+            let dir = state_dir(&place)?;
+            add(&dir, name, office, password_file.as_deref(), no_nil)
+        }
+        UserCommand::Remove { name, place } => remove(&state_dir(&place)?, &name),
+        UserCommand::List { place } => {
+            for user in Users::load(&users_path(&state_dir(&place)?))?.users {
+                println!("{}\t{}", user.name, user.office);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn add(
+    dir: &Path,
+    name: String,
+    office: String,
+    password_file: Option<&Path>,
+    no_nil: bool,
+) -> Result<ExitCode, CommandError> {
+    if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) || office.trim().is_empty() {
+        return Err("a name has at least one character and no colon, and an office has a name".into());
+    }
+    let hash = hash_password(&password(password_file)?).map_err(|error| format!("cannot hash the password: {error}"))?;
+    make_dir(dir)?;
+    let path = users_path(dir);
+    let mut users = Users::load(&path)?;
+    eprintln!("{name} speaks for office {office}");
+    users.put(User { name, office, hash, no_nil });
+    users.save(&path)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn remove(dir: &Path, name: &str) -> Result<ExitCode, CommandError> {
+    let path = users_path(dir);
+    let mut users = Users::load(&path)?;
+    let before = users.users.len();
+    users.users.retain(|user| user.name != name);
+    if users.users.len() == before {
+        return Err(format!("there is no user {name:?}").into());
+    }
+    users.save(&path)?;
+    Ok(ExitCode::SUCCESS)
+}

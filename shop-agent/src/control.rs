@@ -1,0 +1,119 @@
+//! The socket through which commands on the same machine talk to the running agent: `STATE_DIR/control.sock`, one line
+//! with a command, one line of JSON back. Its directory is closed to other users.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::Backend;
+use crate::rpc::Agent;
+
+/// What a command may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Question {
+    /// Where everything stands.
+    Status,
+    /// Bring back what the last clean put aside.
+    RestoreBeforeClean,
+}
+
+fn socket_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("control.sock")
+}
+
+/// Asks the running agent; none when there is none.
+pub(crate) fn ask(state_dir: &Path, question: Question) -> io::Result<Option<serde_json::Value>> {
+    let mut stream = match std::os::unix::net::UnixStream::connect(socket_path(state_dir)) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let line = serde_json::to_string(&question)?;
+    writeln!(stream, "{line}")?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    Ok(Some(serde_json::from_str(&answer)?))
+}
+
+/// Answers until `stop`. `offices` names those whose watermarks are shown.
+pub(crate) async fn serve<B: Backend>(
+    state_dir: &Path,
+    agent: Arc<Agent<B>>,
+    offices: impl Fn() -> Vec<String>,
+    stop: CancellationToken,
+) {
+    let path = socket_path(state_dir);
+    let _ = std::fs::remove_file(&path); // the lock of the state directory says that nobody else has it
+    let listener = match UnixListener::bind(&path) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "no control socket: status will not work");
+            return;
+        }
+    };
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else { continue };
+        let (agent, offices) = (Arc::clone(&agent), offices());
+        tokio::spawn(async move {
+            let (reader, mut writer) = stream.into_split();
+            let mut line = String::new();
+            let reading = tokio::io::BufReader::new(reader.take(1000)).read_line(&mut line).await;
+            let answer = match (reading, serde_json::from_str(&line)) {
+                (Ok(_), Ok(question)) => answer(&agent, question, offices).await,
+                _ => serde_json::json!({ "error": "unknown question" }),
+            };
+            let _ = writer.write_all(format!("{answer}\n").as_bytes()).await;
+        });
+    }
+    let _ = std::fs::remove_file(&path);
+}
+
+async fn answer<B: Backend>(agent: &Agent<B>, question: Question, offices: Vec<String>) -> serde_json::Value {
+    match question {
+        Question::RestoreBeforeClean => match agent.backend().restore_before_clean().await {
+            Ok(rows) => serde_json::json!({ "rows": rows }),
+            Err(error) => serde_json::json!({ "error": error.to_string() }),
+        },
+        Question::Status => status(agent, offices).await,
+    }
+}
+
+async fn status<B: Backend>(agent: &Agent<B>, offices: Vec<String>) -> serde_json::Value {
+    let mut watermarks = serde_json::Map::new();
+    let mut facts = None;
+    for office in offices {
+        match agent.backend().facts(&office).await {
+            Ok(found) => {
+                watermarks.insert(office, found.last_watermark.clone().into());
+                facts = Some(found);
+            }
+            Err(error) => return serde_json::json!({ "branch": agent.branch(), "error": error.to_string() }),
+        }
+    }
+    let sessions = match agent.sessions().list().await {
+        Ok(sessions) => sessions,
+        Err(fault) => return serde_json::json!({ "branch": agent.branch(), "error": fault.message }),
+    };
+    serde_json::json!({
+        "branch": agent.branch(),
+        "policy": agent.policy(),
+        "incarnation": facts.as_ref().map(|facts| facts.incarnation.clone()),
+        "database_version": facts.as_ref().map(|facts| facts.database_version.clone()),
+        "id_low": facts.as_ref().and_then(|facts| facts.id_range).map(|range| range.0),
+        "id_high": facts.as_ref().and_then(|facts| facts.id_range).map(|range| range.1),
+        "watermarks": watermarks,
+        "sessions": sessions,
+    })
+}

@@ -1,0 +1,30 @@
+//! `shop-agent`: the service at each shop. Listens for XML-RPC calls of the office and carries them out on the shop's
+//! database.
+
+mod backend;
+mod cli;
+mod commands;
+mod config;
+mod control;
+mod logging;
+mod rpc;
+mod server;
+mod service;
+mod session;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::carry_out(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("shop-agent: {}", rpc::chain(error.as_ref()));
+            let is_usage = error.is::<settings::SettingsError>() || error.is::<config::ConfigError>();
+            ExitCode::from(if is_usage { 2 } else { 1 })
+        }
+    }
+}

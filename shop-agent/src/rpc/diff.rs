@@ -1,0 +1,34 @@
+//! `diff(since)`: the changes since a watermark, whole.
+
+use protocol::fault::Fault;
+use protocol::xmlrpc::Value;
+use replica::killpoint;
+use replica::spool::FrozenStream;
+
+use super::dispatch::Agent;
+use super::fault::of_replica;
+use super::parameters::Parameters;
+use crate::backend::Backend;
+use crate::server::{Caller, Reply, Slice};
+
+impl<B: Backend> Agent<B> {
+    pub(super) async fn diff(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
+        let mut params = Parameters::new("diff", params, 1, 1)?;
+        let stream = self.freeze(caller, &mut params).await?;
+        if stream.rows == 0 {
+            return Ok(Reply::Value(Value::Nil));
+        }
+        let path = self.backend.diff_path(&stream.id);
+        Ok(Reply::Slice(Slice { path, offset: 0, length: stream.bytes }))
+    }
+
+    /// The changes since the watermark that comes next in the parameters, frozen.
+    pub(super) async fn freeze(&self, caller: &Caller, params: &mut Parameters) -> Result<FrozenStream, Fault> {
+        let since = params.since()?;
+        killpoint::reach("diff.before");
+        let stream = self.backend.open_diff(&caller.office, since).await.map_err(|error| of_replica(&error))?;
+        killpoint::reach("diff.frozen");
+        tracing::info!(office = caller.office, rows = stream.rows, bytes = stream.bytes, "diff frozen");
+        Ok(stream)
+    }
+}

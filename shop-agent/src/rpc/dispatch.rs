@@ -1,0 +1,142 @@
+//! From a method's name to its work.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::fault::{Fault, FaultCode};
+use protocol::methods::introspect;
+use protocol::xmlrpc::{MethodCall, Value};
+use tokio_util::task::TaskTracker;
+
+use crate::backend::Backend;
+use crate::server::{Caller, Dispatch, Reply, Request};
+use crate::session::payload::SpooledBlob;
+use crate::session::store::{SessionLimits, SessionStore};
+
+/// What the agent is made of, beside its database.
+#[derive(Debug, Clone)]
+pub(crate) struct AgentOptions {
+    /// Name of the branch.
+    pub(crate) branch: String,
+    /// Name of the policy.
+    pub(crate) policy: String,
+    /// Directory of the chunk logs.
+    pub(crate) sessions_dir: PathBuf,
+    /// Bounds of sessions.
+    pub(crate) sessions: SessionLimits,
+    /// Largest chunk, in bytes before base64.
+    pub(crate) chunk_bytes_max: u64,
+    /// `clean` goes on although changes would be lost.
+    pub(crate) force_clean: bool,
+}
+
+/// The agent: all methods over one database.
+pub(crate) struct Agent<B> {
+    pub(super) backend: Arc<B>,
+    pub(super) sessions: Arc<SessionStore<B>>,
+    pub(super) options: AgentOptions,
+}
+
+impl<B: Backend> Agent<B> {
+    /// Methods over `backend`; applies that go on without their caller are counted by `tasks`.
+    pub(crate) fn new(backend: Arc<B>, options: AgentOptions, tasks: TaskTracker) -> Self {
+        let sessions = SessionStore::new(&options.sessions_dir, Arc::clone(&backend), options.sessions, tasks);
+        Self { backend, sessions: Arc::new(sessions), options }
+    }
+
+    /// The sessions.
+    pub(crate) fn sessions(&self) -> &Arc<SessionStore<B>> {
+        &self.sessions
+    }
+
+    /// Name of the branch.
+    pub(crate) fn branch(&self) -> &str {
+        &self.options.branch
+    }
+
+    /// Name of the policy.
+    pub(crate) fn policy(&self) -> &str {
+        &self.options.policy
+    }
+
+    /// The database.
+    pub(crate) fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Carries out one call that is no multicall.
+    pub(super) async fn one(&self, caller: &Caller, call: MethodCall, blobs: &mut Blobs) -> Result<Reply, Fault> {
+        if let Some(answer) = introspect(&call) {
+            return answer.map(Reply::Value);
+        }
+        let MethodCall { method, params } = call;
+        match method.as_str() {
+            "clean" => self.clean(caller, params).await,
+            "sql_prepare" => self.sql_prepare(caller, params).await,
+            "sql_create" | "sql_insert" => self.sql_create(caller, &method, params, blobs).await,
+            "sql_finish" => self.sql_finish(caller, params).await,
+            "sql_status" => self.sql_status(caller, params).await,
+            "sql_abort" => self.sql_abort(caller, params).await,
+            "setidstart" => self.setidstart(params).await,
+            "bump_sequences" => self.bump_sequences(params).await,
+            "diff" => self.diff(caller, params).await,
+            "sync.diff_open" => self.diff_open(caller, params).await,
+            "sync.diff_read" => self.diff_read(caller, params).await,
+            "sync.hello" => self.hello(caller, params).await,
+            "sync.digest" => self.digest(params).await,
+            "get_station_name" => self.get_station_name(params),
+            "set_station_by_name" => self.set_station_by_name(params),
+            "changes" => Err(not_supported("changes", "call diff instead")),
+            "quit" => Err(not_supported("quit", "stop the service at the shop")),
+            _ => Err(Fault::new(FaultCode::UnknownMethod, "there is no such method; see system.listMethods")),
+        }
+    }
+}
+
+fn not_supported(method: &str, instead: &str) -> Fault {
+    Fault::new(FaultCode::Application, format!("{method} is not enabled at this shop; {instead}"))
+}
+
+impl<B: Backend> Dispatch for Agent<B> {
+    async fn call(self: Arc<Self>, caller: Caller, request: Request) -> Result<Reply, Fault> {
+        let started = std::time::Instant::now();
+        let method = known_name(&request.call.method);
+        let mut blobs = Blobs(request.blobs);
+        let result = match request.call {
+            MethodCall { method, params } if method == "system.multicall" => {
+                self.multicall(&caller, params, &mut blobs).await
+            }
+            call => self.one(&caller, call, &mut blobs).await,
+        };
+        let elapsed = Duration::from_millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        match &result {
+            Ok(_) => tracing::info!(method, office = caller.office, peer = %caller.peer, ?elapsed, "call"),
+            Err(fault) => {
+                tracing::info!(method, office = caller.office, peer = %caller.peer, ?elapsed, fault = fault.code, "call");
+            }
+        }
+        result.map(|reply| match reply {
+            Reply::Value(mut value) if caller.no_nil => {
+                value.replace_nil(&Value::String(String::new()));
+                Reply::Value(value)
+            }
+            reply => reply,
+        })
+    }
+}
+
+/// The name of a method as it may be logged: one of ours, or nothing the caller chose.
+fn known_name(method: &str) -> &'static str {
+    protocol::methods::find(method).map_or("unknown", |method| method.name)
+}
+
+/// The blobs of a request that are on disk.
+pub(super) struct Blobs(Vec<Option<SpooledBlob>>);
+
+impl Blobs {
+    /// Takes one out.
+    pub(super) fn take(&mut self, index: usize) -> Option<SpooledBlob> {
+        self.0.get_mut(index).and_then(Option::take)
+    }
+}

@@ -1,0 +1,55 @@
+//! `sync.hello(struct)`: what both ends must agree on before data moves. The office decides; this end only tells.
+
+use protocol::fault::{Fault, FaultCode};
+use protocol::methods::{CAPABILITIES, HelloReply, HelloRequest};
+use protocol::xmlrpc::Value;
+
+use super::dispatch::Agent;
+use super::fault::of_replica;
+use super::parameters::Parameters;
+use super::sql_status::spelled;
+use crate::backend::Backend;
+use crate::server::{Caller, Reply};
+
+/// Version of the protocol that this agent speaks.
+const PROTOCOL: i32 = 1;
+
+impl<B: Backend> Agent<B> {
+    pub(super) async fn hello(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
+        let request: HelloRequest = Parameters::new("sync.hello", params, 1, 1)?.options("struct")?;
+        if request.protocol < 0 {
+            return Err(Fault::new(FaultCode::WrongParameters, "sync.hello: protocol is the version the caller speaks"));
+        }
+        let facts = self.backend.facts(&caller.office).await.map_err(|error| of_replica(&error))?;
+        let clock = jiff::Timestamp::try_from(facts.clock).map(|clock| clock.to_string()).unwrap_or_default();
+        tracing::info!(
+            office = caller.office,
+            version = printable(&request.version),
+            policy = printable(&request.policy),
+            same_policy = request.policy_digest == facts.policy_digest,
+            "hello"
+        );
+        let (id_low, id_high) = facts.id_range.unzip();
+        spelled(&HelloReply {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            branch: self.options.branch.clone(),
+            incarnation: facts.incarnation,
+            policy: self.options.policy.clone(),
+            policy_digest: facts.policy_digest,
+            clock,
+            schema_digest: facts.schema_digest,
+            database_version: facts.database_version,
+            id_low,
+            id_high,
+            last_watermark: facts.last_watermark,
+            capabilities: CAPABILITIES.iter().map(|(name, _, _)| (*name).to_owned()).collect(),
+            chunk_bytes_max: i64::try_from(self.options.chunk_bytes_max).unwrap_or(i64::MAX),
+        })
+    }
+}
+
+/// A name that the caller chose, as it may be logged.
+fn printable(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(40).collect()
+}

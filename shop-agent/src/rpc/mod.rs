@@ -1,0 +1,27 @@
+//! The methods: each takes its parameters apart, does its work, and answers or gives a fault.
+
+mod clean;
+mod diff;
+mod diff_open;
+mod diff_read;
+mod digest;
+mod dispatch;
+pub(crate) mod fault;
+mod hello;
+mod legacy;
+mod multicall;
+mod parameters;
+mod setidstart;
+mod sql_abort;
+mod sql_create;
+mod sql_finish;
+mod sql_prepare;
+mod sql_status;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use fault::chain;
+pub(crate) use dispatch::{Agent, AgentOptions};

@@ -1,0 +1,110 @@
+//! The service's life: signals, the word to systemd, the state directory.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The directories of the state, made where they are missing, and held by this process alone.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Takes the directory; another agent on the same one is an error.
+    pub(crate) fn take(root: &Path) -> io::Result<Self> {
+        for dir in [root.to_owned(), root.join("sessions"), root.join("incoming")] {
+            make_dir(&dir)?;
+        }
+        let lock = File::options().create(true).truncate(false).write(true).open(root.join("agent.lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("another agent runs on {}; stop it first", root.display());
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(Self { root: root.to_owned(), _lock: lock })
+    }
+
+    /// Chunk logs.
+    pub(crate) fn sessions(&self) -> PathBuf {
+        self.root.join("sessions")
+    }
+
+    /// Blobs of requests that are still arriving; nameless, so nothing stays behind.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+}
+
+/// Makes a directory for this user alone, with what is above it.
+pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot make the directory {}: {error}", dir.display()))
+    })
+}
+
+/// Asks to stop at the first SIGTERM or SIGINT; ends the process at the second.
+pub(crate) fn stop_on_signals(stop: CancellationToken) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        for is_first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if is_first {
+                tracing::info!("stopping");
+                stop.cancel();
+            } else {
+                tracing::warn!("stopped at once");
+                std::process::exit(130);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Tells systemd something, if it listens (`READY=1`, `STOPPING=1`).
+pub(crate) fn notify(state: &str) {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let send = || -> io::Result<()> {
+        let address = match path.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            _ => SocketAddr::from_pathname(&path)?,
+        };
+        UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
+        Ok(())
+    };
+    if let Err(error) = send() {
+        tracing::debug!(%error, "systemd does not listen");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_has_one_agent() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let root = dir.path().join("deep/state");
+        let first = StateDir::take(&root)?;
+        assert!(first.sessions().is_dir());
+        assert_eq!(StateDir::take(&root).map(|_| ()).map_err(|e| e.kind()), Err(io::ErrorKind::WouldBlock));
+        drop(first);
+        StateDir::take(&root).map(|_| ())
+    }
+}

@@ -1,0 +1,6 @@
+//! Sessions: what the office sends, kept safe until it is applied.
+
+pub(crate) mod chunks;
+pub(crate) mod payload;
+pub(crate) mod store;
+pub(crate) mod text;

@@ -1,0 +1,412 @@
+//! An office, shops, and their agents, ready to synchronise.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fixtures::generate::{Size, office_data};
+use tempfile::TempDir;
+
+use crate::cluster::{self, Cluster};
+use crate::compare;
+use crate::database::Database;
+use crate::process::{self, Finished, Process, binary};
+
+/// What a [`World`] is made of.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Names of the branches; the first has id 1 and so on, as in the fixtures' data.
+    pub branches: Vec<String>,
+    /// SQL of the application's schema, of the office now and of the shops when they are cleaned.
+    pub schema: String,
+    /// Policy file.
+    pub policy: String,
+    /// Data of the office at the start: a script as `pg_dump` writes it.
+    pub data: String,
+    /// Whether the shops have the schema from the start; without it `clean` has to make it.
+    pub shops_have_schema: bool,
+}
+
+impl Default for Plan {
+    /// The retail fixtures with the data of a corner shop and the branches `north` and `south`.
+    fn default() -> Self {
+        let mut data = Vec::new();
+        office_data(Size::corner_shop(), 1, &mut data).expect("writing to memory");
+        Self {
+            branches: vec!["north".into(), "south".into()],
+            schema: fixtures::SCHEMA.into(),
+            policy: fixtures::POLICY.into(),
+            data: String::from_utf8(data).expect("the fixtures are UTF-8"),
+            shops_have_schema: true,
+        }
+    }
+}
+
+impl Plan {
+    /// The retail fixtures with these branches.
+    pub fn with_branches(branches: &[&str]) -> Self {
+        Self {
+            branches: branches.iter().map(|name| (*name).to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// A schema, a policy and data of one's own, with one branch, `north`. Small, for what the retail schema has not.
+    pub fn of(schema: &str, policy: &str, data: &str) -> Self {
+        Self {
+            branches: vec!["north".into()],
+            schema: schema.into(),
+            policy: policy.into(),
+            data: data.into(),
+            shops_have_schema: true,
+        }
+    }
+}
+
+/// An office and its shops, with running agents. Everything ends and goes when it is dropped.
+#[derive(Debug)]
+pub struct World {
+    /// The office's database.
+    pub office: Database,
+    /// The shops, in the order of the plan.
+    pub shops: Vec<Shop>,
+    files: Files,
+}
+
+/// One shop.
+#[derive(Debug)]
+pub struct Shop {
+    /// Name of the branch.
+    pub name: String,
+    /// Id of the branch.
+    pub id: u32,
+    /// The shop's database.
+    pub database: Database,
+    agent: Option<Process>,
+    url: String,
+    files: Files,
+    state_dir: PathBuf,
+}
+
+/// Where policy, schema and state lie.
+#[derive(Debug, Clone)]
+struct Files {
+    dir: std::sync::Arc<TempDir>,
+}
+
+impl Files {
+    fn new(plan: &Plan) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("sync-world-")
+            .tempdir()
+            .expect("a temporary directory");
+        let files = Self {
+            dir: std::sync::Arc::new(dir),
+        };
+        for (path, text) in [
+            (files.policy(), &plan.policy),
+            (files.schema(), &plan.schema),
+        ] {
+            fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+        files
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn policy(&self) -> PathBuf {
+        self.at("policy.toml")
+    }
+
+    fn schema(&self) -> PathBuf {
+        self.at("schema.sql")
+    }
+}
+
+impl World {
+    /// Databases in the cluster that all tests of this process share, loaded, and agents running; nothing is known to the
+    /// office yet, see [`World::enrol`].
+    ///
+    /// # Panics
+    /// If anything of it does not start.
+    pub fn new(plan: &Plan) -> Self {
+        Self::in_cluster(cluster::shared(), plan)
+    }
+
+    /// The same in a cluster of one's own, which may be killed.
+    ///
+    /// # Panics
+    /// If anything of it does not start.
+    pub fn in_cluster(cluster: &Cluster, plan: &Plan) -> Self {
+        let files = Files::new(plan);
+        let empty = cluster.database("schema");
+        empty.load(&plan.schema);
+        let office = cluster.copy_of("office", &empty);
+        office.load(&plan.data);
+        let shops = plan.branches.iter().zip(1..).map(|(name, id)| {
+            let database = if plan.shops_have_schema {
+                cluster.copy_of(name, &empty)
+            } else {
+                cluster.database(name)
+            };
+            let mut shop = Shop {
+                name: name.clone(),
+                id,
+                database,
+                agent: None,
+                url: String::new(),
+                files: files.clone(),
+                state_dir: files.at(&format!("{name}-state")),
+            };
+            shop.start();
+            shop
+        });
+        Self {
+            shops: shops.collect(),
+            office,
+            files,
+        }
+    }
+
+    /// The world most tests want: the retail fixtures, agents running, branches known to the office, nothing cloned yet.
+    ///
+    /// # Panics
+    /// If anything of it does not work.
+    pub fn retail(branches: &[&str]) -> Self {
+        let world = Self::new(&Plan::with_branches(branches));
+        world.enrol();
+        world
+    }
+
+    /// Prepares the office's database and tells it of all branches.
+    ///
+    /// # Panics
+    /// If a command fails.
+    pub fn enrol(&self) {
+        self.office(&["init"]).succeeded();
+        for shop in &self.shops {
+            self.office(&[
+                "branch",
+                "add",
+                &shop.name,
+                "--url",
+                shop.url(),
+                "--id",
+                &shop.id.to_string(),
+            ])
+            .succeeded();
+        }
+    }
+
+    /// Clones every shop.
+    ///
+    /// # Panics
+    /// If a clone fails.
+    pub fn clone_all(&self) {
+        for shop in &self.shops {
+            self.office(&["clone", &shop.name]).succeeded();
+        }
+    }
+
+    /// Runs `office-client` to its end with these arguments, database, state directory and policy being given.
+    pub fn office(&self, args: &[&str]) -> Finished {
+        process::run(&mut self.office_command(args))
+    }
+
+    /// Starts `office-client`, to be watched or killed while it works.
+    pub fn start_office(&self, args: &[&str]) -> Process {
+        Process::spawn(&mut self.office_command(args))
+    }
+
+    /// The same not yet started, for a test that adds to it.
+    pub fn office_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary("office-client"));
+        quiet(&mut command, self.files.dir.path());
+        command
+            .args(["--database", self.office.url(), "--state-dir"])
+            .arg(self.office_state_dir())
+            .arg("--policy")
+            .arg(self.policy_file())
+            .args(args);
+        command
+    }
+
+    /// A shop by its name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn shop(&self, name: &str) -> &Shop {
+        self.shops
+            .iter()
+            .find(|shop| shop.name == name)
+            .unwrap_or_else(|| panic!("no shop {name}"))
+    }
+
+    /// The same, to start and stop its agent.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn shop_mut(&mut self, name: &str) -> &mut Shop {
+        self.shops
+            .iter_mut()
+            .find(|shop| shop.name == name)
+            .unwrap_or_else(|| panic!("no shop {name}"))
+    }
+
+    /// Asserts that these tables hold the same rows at the office and at every shop.
+    ///
+    /// # Panics
+    /// If they do not, with the differences.
+    pub fn assert_agree(&self, tables: &[&str]) {
+        for shop in &self.shops {
+            compare::assert_equal(
+                ("office", &self.office),
+                (&shop.name, &shop.database),
+                tables,
+            );
+        }
+    }
+
+    /// State directory of the office.
+    pub fn office_state_dir(&self) -> PathBuf {
+        self.files.at("office-state")
+    }
+
+    /// The policy file, which a test may rewrite.
+    pub fn policy_file(&self) -> PathBuf {
+        self.files.policy()
+    }
+
+    /// A directory for files of the test itself.
+    pub fn dir(&self) -> &Path {
+        self.files.dir.path()
+    }
+}
+
+impl Shop {
+    /// URL of the agent. It stays the same when the agent is started again.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// State directory of the agent.
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// The running agent.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn agent(&mut self) -> &mut Process {
+        self.agent
+            .as_mut()
+            .unwrap_or_else(|| panic!("the agent of {} was stopped", self.name))
+    }
+
+    /// Starts the agent, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_with(&mut self, args: &[&str]) {
+        let listen = self
+            .url
+            .strip_prefix("http://")
+            .unwrap_or("127.0.0.1:0")
+            .to_owned();
+        let mut command = self.command("run");
+        command.args(["--listen", &listen, "--no-auth"]).args(args);
+        let mut agent = Process::spawn(&mut command);
+        self.url = agent.url();
+        self.agent = Some(agent);
+    }
+
+    /// Runs `shop-agent` to its end with this subcommand on the shop's database and state, for instance `status`.
+    pub fn run(&self, subcommand: &str, args: &[&str]) -> Finished {
+        process::run(self.command(subcommand).args(args))
+    }
+
+    /// Ends the agent at once, as a power failure would.
+    pub fn kill_agent(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            agent.kill();
+        }
+    }
+
+    /// Asks the agent to end, and waits until it has.
+    ///
+    /// # Panics
+    /// If it ends with anything but success.
+    pub fn stop_agent(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            let status = agent.terminate();
+            assert!(
+                status.success(),
+                "the agent of {} ended with {status}\n{}",
+                self.name,
+                agent.stderr()
+            );
+        }
+    }
+
+    fn command(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(binary("shop-agent"));
+        quiet(&mut command, self.files.dir.path());
+        command
+            .args([
+                subcommand,
+                "--branch",
+                &self.name,
+                "--database",
+                self.database.url(),
+                "--state-dir",
+            ])
+            .arg(&self.state_dir)
+            .arg("--policy")
+            .arg(self.files.policy())
+            .arg("--schema")
+            .arg(self.files.schema());
+        command
+    }
+}
+
+/// Keeps settings of the machine away from a program: its own variables, configuration files of the user.
+fn quiet(command: &mut Command, home: &Path) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["SHOP_AGENT_", "OFFICE_CLIENT_", "PG"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+            && text != "PG_BINDIR"
+        {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .env("HOME", home)
+        .env("XDG_CONFIG_HOME", home.join("config"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fixtures_can_be_loaded() {
+        let plan = Plan::default();
+        let database = cluster::shared().database("harness");
+        database.load(&plan.schema);
+        database.load(&plan.data);
+        assert_eq!(database.int("select count(*) from branch"), 3);
+    }
+}

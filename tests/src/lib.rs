@@ -1,0 +1,23 @@
+//! Harness of the tests that need more than one piece: real databases, real programs.
+//!
+//! Everything here blocks and panics with a readable reason when it cannot do what it says: a test that cannot be set up
+//! has failed. It may be called from plain `#[test]` functions and, since it has its own runtime, from async ones.
+//!
+//! - [`cluster`]: a throwaway PostgreSQL cluster per test process, fresh databases in it ([`database`])
+//! - [`process`]: the product's own programs, started, watched, killed
+//! - [`kit`]: an office, shops, and their agents, ready to synchronise
+//! - [`compare`]: whether two databases hold the same rows, and where not
+//! - [`psql`], [`python`]: other people's programs
+//! - [`not_run`]: saying that a test does not run, and why
+//! - [`wait_for`]: waiting for a condition instead of for a time
+
+pub mod cluster;
+pub mod compare;
+pub mod database;
+pub mod kit;
+pub mod not_run;
+pub mod process;
+pub mod psql;
+pub mod python;
+pub mod runtime;
+pub mod wait_for;
