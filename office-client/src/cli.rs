@@ -21,57 +21,57 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 some branches fa
 #[derive(Debug, Parser)]
 #[command(name = "office-client", version, before_help = EXAMPLES, after_help = EXIT_CODES, propagate_version = true)]
 #[command(disable_help_subcommand = true, max_term_width = 110)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Options of every command.
     #[command(flatten)]
-    pub global: Global,
+    pub(crate) global: Global,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
-pub struct Global {
+pub(crate) struct Global {
     /// Configuration file [default: ~/.config/office-client/office-client.toml or /etc/office-client/office-client.toml]
     #[arg(long, global = true, value_name = "FILE", env = "OFFICE_CLIENT_CONFIG")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// The office's database: a PostgreSQL URL, or embedded:DIR [default: embedded:STATE_DIR/database]
     #[arg(long, global = true, value_name = "URL", env = "OFFICE_CLIENT_DATABASE", hide_env_values = true)]
-    pub database: Option<String>,
+    pub(crate) database: Option<String>,
     /// Directory with PostgreSQL's server binaries, for an embedded database
     #[arg(long, global = true, value_name = "DIR", env = "OFFICE_CLIENT_PG_BINDIR")]
-    pub pg_bindir: Option<PathBuf>,
+    pub(crate) pg_bindir: Option<PathBuf>,
     /// Policy of new branches: a file, or a name [default: shop]
     #[arg(long, global = true, value_name = "FILE|NAME", env = "OFFICE_CLIENT_POLICY")]
-    pub policy: Option<String>,
+    pub(crate) policy: Option<String>,
     /// Directory for spools and received data [default: ~/.local/state/office-client; as root /var/lib/office-client]
     #[arg(long, global = true, value_name = "DIR", env = "OFFICE_CLIENT_STATE_DIR")]
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
     /// How long a failing line is tried again without progress [default: 2m; first contact 10s]
     #[arg(long, global = true, value_name = "DURATION", env = "OFFICE_CLIENT_RETRY_FOR")]
-    pub retry_for: Option<String>,
+    pub(crate) retry_for: Option<String>,
     /// How long a connection may stay silent [default: 60s]
     #[arg(long, global = true, value_name = "DURATION", env = "OFFICE_CLIENT_TIMEOUT")]
-    pub timeout: Option<String>,
+    pub(crate) timeout: Option<String>,
     /// Print JSON, one object per line (docs/JSON.md)
     #[arg(long, global = true)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// Say nothing on success; errors still go to stderr
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "verbose")]
-    pub quiet: u8,
+    pub(crate) quiet: u8,
     /// Say more on stderr; twice: every chunk
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    pub(crate) verbose: u8,
     /// Filled in by `update --jobs`.
     #[arg(skip)]
-    pub jobs: Option<usize>,
+    pub(crate) jobs: Option<usize>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Installs capture and the sync schema into the office's database; repeatable
     Init,
     /// Adds, lists and changes branches
@@ -102,7 +102,7 @@ pub enum Command {
 
 /// `branch ...`
 #[derive(Debug, Subcommand)]
-pub enum BranchCommand {
+pub(crate) enum BranchCommand {
     /// Adds a branch
     Add(BranchAdd),
     /// All branches
@@ -121,149 +121,149 @@ pub enum BranchCommand {
 
 /// A branch's name.
 #[derive(Debug, Args)]
-pub struct BranchName {
+pub(crate) struct BranchName {
     /// Name of the branch
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// `branch remove`
 #[derive(Debug, Args)]
-pub struct BranchRemove {
+pub(crate) struct BranchRemove {
     /// Name of the branch
-    pub name: String,
+    pub(crate) name: String,
     /// Do not ask
     #[arg(long)]
-    pub yes: bool,
+    pub(crate) yes: bool,
 }
 
 /// `branch add`
 #[derive(Debug, Args)]
-pub struct BranchAdd {
+pub(crate) struct BranchAdd {
     /// Name of the branch: letters, digits, dashes, underscores, dots
-    pub name: String,
+    pub(crate) name: String,
     /// Number of the branch [default: the next free one]
     #[arg(long)]
-    pub id: Option<i64>,
+    pub(crate) id: Option<i64>,
     /// Where its agent listens, as in http://10.0.17.2:9000
     #[arg(long, value_name = "URL")]
-    pub url: String,
+    pub(crate) url: String,
     #[command(flatten)]
     settings: BranchSettings,
 }
 
 impl BranchAdd {
     /// The settings given.
-    pub fn settings(&self) -> &BranchSettings {
+    pub(crate) fn settings(&self) -> &BranchSettings {
         &self.settings
     }
 }
 
 /// `branch set`
 #[derive(Debug, Args)]
-pub struct BranchSet {
+pub(crate) struct BranchSet {
     /// Name of the branch
-    pub name: String,
+    pub(crate) name: String,
     /// Where its agent listens
     #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
+    pub(crate) url: Option<String>,
     #[command(flatten)]
     settings: BranchSettings,
 }
 
 impl BranchSet {
     /// The settings given.
-    pub fn settings(&self) -> &BranchSettings {
+    pub(crate) fn settings(&self) -> &BranchSettings {
         &self.settings
     }
 }
 
 /// Settings of a branch that `add` and `set` share. An empty value takes a setting away.
 #[derive(Debug, Default, Args)]
-pub struct BranchSettings {
+pub(crate) struct BranchSettings {
     /// User for HTTP Basic
     #[arg(long, value_name = "USER")]
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// File with the password, readable by its owner only
     #[arg(long, value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
     /// Bytes per second that a run may use, as in 3KiB/s
     #[arg(long, value_name = "RATE")]
-    pub rate_limit: Option<String>,
+    pub(crate) rate_limit: Option<String>,
     /// Time of day, local, in which the branch may be called, as in 22:00-06:00
     #[arg(long, value_name = "FROM-TO")]
-    pub window: Option<String>,
+    pub(crate) window: Option<String>,
     /// Command that brings the line up before a run
     #[arg(long, value_name = "CMD")]
-    pub link_up: Option<String>,
+    pub(crate) link_up: Option<String>,
     /// Command that takes the line down after a run, also after a failed one
     #[arg(long, value_name = "CMD")]
-    pub link_down: Option<String>,
+    pub(crate) link_down: Option<String>,
 }
 
 /// `clone`
 #[derive(Debug, Args)]
-pub struct CloneArgs {
+pub(crate) struct CloneArgs {
     /// Name of the branch
-    pub name: String,
+    pub(crate) name: String,
     /// Say what would be sent; changes nothing on either side
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Clean even where the shop holds changes that no office has acknowledged: they are put aside, not merged
     #[arg(long)]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// `update`
 #[derive(Debug, Args)]
-pub struct UpdateArgs {
+pub(crate) struct UpdateArgs {
     /// Names of branches
     #[arg(required_unless_present = "all", conflicts_with = "all")]
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Every branch that is not paused
     #[arg(long)]
-    pub all: bool,
+    pub(crate) all: bool,
     /// Branches updated at one time [default: 4]
     #[arg(long, value_name = "N", env = "OFFICE_CLIENT_JOBS")]
-    pub jobs: Option<usize>,
+    pub(crate) jobs: Option<usize>,
     /// Say what would be pulled and pushed; changes nothing on either side
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Also outside the branch's time window, and when it is paused
     #[arg(long)]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// `status`
 #[derive(Debug, Args)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// Names of branches [default: all]
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
 }
 
 /// `history`
 #[derive(Debug, Args)]
-pub struct HistoryArgs {
+pub(crate) struct HistoryArgs {
     /// Name of a branch [default: all]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Most lines
     #[arg(long, short = 'n', value_name = "N", default_value_t = crate::limits::HISTORY_LINES_DEFAULT)]
-    pub limit: i64,
+    pub(crate) limit: i64,
 }
 
 /// `verify`
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// Names of branches
     #[arg(required_unless_present = "all", conflicts_with = "all")]
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Every branch that has been cloned
     #[arg(long)]
-    pub all: bool,
+    pub(crate) all: bool,
 }
 
 /// `policy ...`
 #[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
+pub(crate) enum PolicyCommand {
     /// Stores a policy file (or a preset) under its name in the office's database
     Import {
         /// A file, or the name of a preset
@@ -296,34 +296,34 @@ Examples:
 
 /// `call`
 #[derive(Debug, Args)]
-pub struct CallArgs {
+pub(crate) struct CallArgs {
     /// Where the server listens
-    pub url: String,
+    pub(crate) url: String,
     /// The method
-    pub method: String,
+    pub(crate) method: String,
     /// Its arguments
     #[arg(allow_hyphen_values = true)]
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// User for HTTP Basic
     #[arg(long, value_name = "USER")]
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// File with the password, readable by its owner only
     #[arg(long, value_name = "FILE", requires = "user")]
-    pub password_file: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 /// `completions`
 #[derive(Debug, Args)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
-    pub shell: Shell,
+    pub(crate) shell: Shell,
 }
 
 /// Shells with completions.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Shell {
+#[allow(missing_docs, clippy::enum_variant_names, reason = "the names of the shells are what they are")]
+pub(crate) enum Shell {
     Bash,
     Elvish,
     Fish,

@@ -9,29 +9,29 @@ use crate::error::CommandError;
 /// What the file may say. Command line and environment override it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct FileConfig {
+pub(crate) struct FileConfig {
     /// `database`: PostgreSQL URL, or `embedded:DIR`.
-    pub database: Option<String>,
+    pub(crate) database: Option<String>,
     /// `pg-bindir`: directory with the server's binaries, for an embedded database.
-    pub pg_bindir: Option<PathBuf>,
+    pub(crate) pg_bindir: Option<PathBuf>,
     /// `policy`: the policy that a new branch gets, a file or a name.
-    pub policy: Option<String>,
+    pub(crate) policy: Option<String>,
     /// `state-dir`: spools, received diffs, the witness.
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
     /// `jobs`: branches updated at one time.
-    pub jobs: Option<usize>,
+    pub(crate) jobs: Option<usize>,
     /// `retry-for`: how long a failing line is tried again without progress, as in `2m`.
-    pub retry_for: Option<String>,
+    pub(crate) retry_for: Option<String>,
     /// `timeout`: how long a connection may stay silent, as in `60s`.
-    pub timeout: Option<String>,
+    pub(crate) timeout: Option<String>,
     /// `id-span`: width of a branch's id range.
-    pub id_span: Option<i64>,
+    pub(crate) id_span: Option<i64>,
 }
 
 const KEYS: &[&str] = &["database", "pg-bindir", "policy", "state-dir", "jobs", "retry-for", "timeout", "id-span"];
 
 /// Reads the file that was named, or the first default one that exists; nothing when there is none.
-pub fn load(named: Option<&Path>) -> Result<FileConfig, CommandError> {
+pub(crate) fn load(named: Option<&Path>) -> Result<FileConfig, CommandError> {
     let path = match named {
         Some(path) => path.to_owned(),
         None => match default_paths().into_iter().find(|path| path.exists()) {
@@ -39,8 +39,9 @@ pub fn load(named: Option<&Path>) -> Result<FileConfig, CommandError> {
             None => return Ok(FileConfig::default()),
         },
     };
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| CommandError::usage(format!("the configuration {} cannot be read: {error}", path.display())))?;
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        CommandError::usage(format!("the configuration {} cannot be read: {error}", path.display()))
+    })?;
     parse(&text, &path.display().to_string())
 }
 
@@ -67,7 +68,7 @@ fn parse(text: &str, name: &str) -> Result<FileConfig, CommandError> {
 }
 
 /// The candidate that was probably meant, if one is near enough.
-pub fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|candidate| (strsim::normalized_damerau_levenshtein(written, candidate), candidate))
         .filter(|(likeness, _)| *likeness >= 0.5)

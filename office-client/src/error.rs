@@ -9,7 +9,7 @@ use crate::link::LinkError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
-pub enum CommandError {
+pub(crate) enum CommandError {
     /// The command line or the configuration cannot work.
     #[error("{message}")]
     Usage {
@@ -57,17 +57,17 @@ impl std::fmt::Display for Plain<'_> {
 
 impl CommandError {
     /// Wrong usage or configuration.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: None }
     }
 
     /// A failure without a hint.
-    pub fn failed(message: impl Into<String>) -> Self {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::Failed { message: message.into(), hint: None }
     }
 
     /// Adds what to do, where the error has room for it.
-    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, text: impl Into<String>) -> Self {
         if let Self::Usage { hint, .. } | Self::Failed { hint, .. } = &mut self {
             *hint = Some(text.into());
         }
@@ -75,7 +75,7 @@ impl CommandError {
     }
 
     /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Usage { hint, .. } | Self::Failed { hint, .. } => hint.clone(),
             Self::Replica(error) => replica_hint(error),
@@ -86,7 +86,7 @@ impl CommandError {
     }
 
     /// The error and its causes in one line.
-    pub fn chain(&self) -> String {
+    pub(crate) fn chain(&self) -> String {
         match self {
             // these two write their own first cause out already
             Self::Replica(error) => format!("the office's database: {}", chain(error)),
@@ -109,7 +109,7 @@ impl From<LinkError> for CommandError {
 }
 
 /// What to do about an error of the office's database.
-pub fn replica_hint(error: &ReplicaError) -> Option<String> {
+pub(crate) fn replica_hint(error: &ReplicaError) -> Option<String> {
     Some(match error {
         ReplicaError::Unavailable(_) => {
             "check `--database`, and that the server runs; a private cluster is `embedded:DIR`".to_owned()
@@ -120,7 +120,7 @@ pub fn replica_hint(error: &ReplicaError) -> Option<String> {
 }
 
 /// An error and its causes in one line; a cause that its error repeats already is left out.
-pub fn chain(error: &dyn StdError) -> String {
+pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -11,22 +11,22 @@ use crate::error::CommandError;
 use crate::link::LinkError;
 
 /// Done.
-pub const DONE: u8 = 0;
+pub(crate) const DONE: u8 = 0;
 /// Failed.
-pub const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 /// Wrong usage or configuration.
-pub const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 /// Some of several branches failed.
-pub const SOME_FAILED: u8 = 3;
+pub(crate) const SOME_FAILED: u8 = 3;
 /// Refused to protect data.
-pub const PROTECTED: u8 = 4;
+pub(crate) const PROTECTED: u8 = 4;
 /// Unreachable, or the link was lost: retry later.
-pub const UNREACHABLE: u8 = 5;
+pub(crate) const UNREACHABLE: u8 = 5;
 /// Interrupted, cleanly.
-pub const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// The exit code of a finished command.
-pub fn code(result: &Result<Outcome, CommandError>) -> ExitCode {
+pub(crate) fn code(result: &Result<Outcome, CommandError>) -> ExitCode {
     ExitCode::from(number(result))
 }
 
@@ -46,7 +46,7 @@ fn number(result: &Result<Outcome, CommandError>) -> u8 {
 }
 
 /// The exit code for a run of one branch.
-pub fn of_drive(error: &DriveError) -> u8 {
+pub(crate) fn of_drive(error: &DriveError) -> u8 {
     match error {
         DriveError::Interrupted => INTERRUPTED,
         DriveError::Link(error) => of_link(error),

@@ -3,64 +3,64 @@
 use std::time::Duration;
 
 /// First chunk or slice of a run, in bytes: small, for nobody knows the line yet.
-pub const CHUNK_BYTES_START: u64 = 64 * 1024;
+pub(crate) const CHUNK_BYTES_START: u64 = 64 * 1024;
 
 /// Smallest chunk or slice, in bytes: below it the envelope costs more than a drop.
-pub const CHUNK_BYTES_MIN: u64 = 2 * 1024;
+pub(crate) const CHUNK_BYTES_MIN: u64 = 2 * 1024;
 
 /// Largest chunk or slice, in bytes; a few copies of one are held in memory for each branch that runs.
-pub const CHUNK_BYTES_MAX: u64 = 1024 * 1024;
+pub(crate) const CHUNK_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How long one chunk should take on the line: what a drop may cost.
-pub const CHUNK_DURATION_WANTED: Duration = Duration::from_secs(5);
+pub(crate) const CHUNK_DURATION_WANTED: Duration = Duration::from_secs(5);
 
 /// How long a connection may take to open.
-pub const CONNECT_DURATION_MAX: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_DURATION_MAX: Duration = Duration::from_secs(10);
 
 /// How long a connection may stay silent while a quick answer is awaited, unless configured.
-pub const SILENCE_DURATION_MAX: Duration = Duration::from_secs(60);
+pub(crate) const SILENCE_DURATION_MAX: Duration = Duration::from_secs(60);
 
 /// How long it may stay silent while the peer works on something long (clean, a diff, an apply).
-pub const WORK_DURATION_MAX: Duration = Duration::from_secs(600);
+pub(crate) const WORK_DURATION_MAX: Duration = Duration::from_secs(600);
 
 /// How long a failing line is tried again without any progress, unless configured.
-pub const RETRY_DURATION_MAX: Duration = Duration::from_secs(120);
+pub(crate) const RETRY_DURATION_MAX: Duration = Duration::from_secs(120);
 
 /// How long the first contact of a run is tried: a shop that is closed should be known soon.
-pub const FIRST_CONTACT_DURATION_MAX: Duration = Duration::from_secs(10);
+pub(crate) const FIRST_CONTACT_DURATION_MAX: Duration = Duration::from_secs(10);
 
 /// How long a shop that says `busy` is asked again.
-pub const BUSY_DURATION_MAX: Duration = Duration::from_secs(600);
+pub(crate) const BUSY_DURATION_MAX: Duration = Duration::from_secs(600);
 
 /// First pause between two tries.
-pub const PAUSE_MIN: Duration = Duration::from_millis(250);
+pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(250);
 
 /// Longest pause between two tries.
-pub const PAUSE_MAX: Duration = Duration::from_secs(15);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// A reply up to this size is read in memory; a longer one goes through a file.
-pub const REPLY_MEMORY_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const REPLY_MEMORY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Largest reply that is taken at all, in bytes on the wire and after decompression.
-pub const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+pub(crate) const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 
 /// Largest password file, in bytes.
-pub const PASSWORD_BYTES_MAX: u64 = 4096;
+pub(crate) const PASSWORD_BYTES_MAX: u64 = 4096;
 
 /// Most branches that are updated at one time.
-pub const JOBS_MAX: usize = 64;
+pub(crate) const JOBS_MAX: usize = 64;
 
 /// Branches that are updated at one time, unless configured.
-pub const JOBS_DEFAULT: usize = 4;
+pub(crate) const JOBS_DEFAULT: usize = 4;
 
 /// Width of a branch's id range, unless configured (DESIGN.md section 7).
-pub const ID_SPAN_DEFAULT: i64 = 1_000_000_000_000;
+pub(crate) const ID_SPAN_DEFAULT: i64 = 1_000_000_000_000;
 
 /// Longest watermark that is taken from a peer, in characters.
-pub const WATERMARK_CHARS_MAX: usize = 64;
+pub(crate) const WATERMARK_CHARS_MAX: usize = 64;
 
 /// Longest name of a frozen diff that is taken from a peer; it becomes part of a file name.
-pub const DIFF_ID_CHARS_MAX: usize = 100;
+pub(crate) const DIFF_ID_CHARS_MAX: usize = 100;
 
 /// Lines of history that are shown, unless asked for more.
-pub const HISTORY_LINES_DEFAULT: i64 = 20;
+pub(crate) const HISTORY_LINES_DEFAULT: i64 = 20;

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 
 /// Runs the command until it ends or is told to stop at once.
 async fn run(cli: Cli, printer: &Printer) -> Result<commands::Outcome, CommandError> {
-    let stop = Stop::install(printer.clone());
+    let stop = Stop::install(*printer);
     tokio::select! {
         result = commands::run(cli, printer, &stop) => result,
         () = stop.at_once() => Err(CommandError::Interrupted),

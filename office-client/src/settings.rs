@@ -12,32 +12,32 @@ use crate::{limits, units};
 
 /// The validated settings.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The office's database.
-    pub database: DatabaseUrl,
+    pub(crate) database: DatabaseUrl,
     /// Directory with the server's binaries, for an embedded database.
-    pub pg_bindir: Option<PathBuf>,
+    pub(crate) pg_bindir: Option<PathBuf>,
     /// The policy that a new branch gets, a file or a name.
-    pub policy: String,
+    pub(crate) policy: String,
     /// Whether it was named on the command line or in the environment.
-    pub policy_given: bool,
+    pub(crate) policy_given: bool,
     /// Spools, received diffs, the witness.
-    pub state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// Branches updated at one time, 1 to [`limits::JOBS_MAX`].
-    pub jobs: usize,
+    pub(crate) jobs: usize,
     /// How long a failing line is tried again without progress.
-    pub retry_for: Duration,
+    pub(crate) retry_for: Duration,
     /// Whether `retry_for` was asked for, so that it counts for the first contact too.
-    pub retry_for_given: bool,
+    pub(crate) retry_for_given: bool,
     /// How long a connection may stay silent.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Width of a branch's id range.
-    pub id_span: i64,
+    pub(crate) id_span: i64,
 }
 
 impl Settings {
     /// Reads the file and merges it with what was typed.
-    pub fn load(global: &Global) -> Result<Self, CommandError> {
+    pub(crate) fn load(global: &Global) -> Result<Self, CommandError> {
         Self::merge(global, config::load(global.config.as_deref())?)
     }
 
@@ -89,7 +89,7 @@ fn default_state_dir() -> PathBuf {
 }
 
 /// Where the user's configuration lives, if the user has a home.
-pub fn config_home() -> Option<PathBuf> {
+pub(crate) fn config_home() -> Option<PathBuf> {
     variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home().map(|home| home.join(".config")))
 }
 

@@ -9,7 +9,7 @@ use crate::output::Printer;
 
 /// Tells whoever asks whether to stop. Clones share one state.
 #[derive(Debug, Clone, Default)]
-pub struct Stop {
+pub(crate) struct Stop {
     soon: CancellationToken,
     now: CancellationToken,
     /// Whether something runs that stops by itself when asked; otherwise the first signal ends the program.
@@ -18,7 +18,7 @@ pub struct Stop {
 
 impl Stop {
     /// Listens for signals from now on. Must be called inside the runtime.
-    pub fn install(printer: Printer) -> Self {
+    pub(crate) fn install(printer: Printer) -> Self {
         let stop = Self::default();
         let told = stop.clone();
         tokio::spawn(async move {
@@ -32,22 +32,22 @@ impl Stop {
     }
 
     /// Says that the caller watches [`Stop::requested`] and ends cleanly by itself.
-    pub fn expect_graceful(&self) {
+    pub(crate) fn expect_graceful(&self) {
         self.graceful.store(true, Ordering::Relaxed);
     }
 
     /// Whether to stop at the next good place.
-    pub fn requested(&self) -> bool {
+    pub(crate) fn requested(&self) -> bool {
         self.soon.is_cancelled()
     }
 
     /// Waits until [`Stop::requested`].
-    pub async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         self.soon.cancelled().await;
     }
 
     /// Waits until the program must end at once.
-    pub async fn at_once(&self) {
+    pub(crate) async fn at_once(&self) {
         self.now.cancelled().await;
     }
 
@@ -65,7 +65,7 @@ impl Stop {
 
     /// As if the first signal had come.
     #[cfg(test)]
-    pub fn request(&self) {
+    pub(crate) fn request(&self) {
         self.soon.cancel();
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads `30s`, `5m`, `1h`, `2d`; a number alone means seconds.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let factor = match unit {
         "" | "s" => 1.0,
@@ -18,7 +18,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a rate in bytes per second: `3KiB/s`, `24k`, `1MB/s`, `5000`.
-pub fn parse_rate(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text.trim().trim_end_matches("/s"));
     let factor = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1.0,
@@ -43,7 +43,7 @@ fn split(text: &str) -> (&str, &str) {
 }
 
 /// A number of bytes for people, as in `12.3 KiB`.
-pub fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = count as f64;
     let mut unit = 0;
@@ -55,7 +55,7 @@ pub fn bytes(count: u64) -> String {
 }
 
 /// An age in words, as in `3 minutes`.
-pub fn age(seconds: u64) -> String {
+pub(crate) fn age(seconds: u64) -> String {
     let (count, unit) = match seconds {
         0..=1 => return "a moment".to_owned(),
         2..=119 => (seconds, "seconds"),
@@ -67,7 +67,7 @@ pub fn age(seconds: u64) -> String {
 }
 
 /// A count with its noun, as in `1 row` and `2 rows`.
-pub fn count(number: i64, noun: &str) -> String {
+pub(crate) fn count(number: i64, noun: &str) -> String {
     if number == 1 {
         return format!("1 {noun}");
     }

@@ -202,7 +202,9 @@ impl FromStr for Since {
 #[non_exhaustive]
 pub enum WatermarkError {
     /// The text is no time in any accepted spelling.
-    #[error("`{text}` is no timestamp; write it like 2006-09-22T14:03:11.042317Z, or epoch seconds, or 0 for everything")]
+    #[error(
+        "`{text}` is no timestamp; write it like 2006-09-22T14:03:11.042317Z, or epoch seconds, or 0 for everything"
+    )]
     Syntax {
         /// What was written.
         text: String,

@@ -13,12 +13,8 @@ use crate::database::Database;
 use crate::runtime;
 
 /// Settings of every throwaway cluster.
-const SETTINGS: [(&str, &str); 4] = [
-    ("max_connections", "200"),
-    ("shared_buffers", "64MB"),
-    ("jit", "off"),
-    ("log_checkpoints", "off"),
-];
+const SETTINGS: [(&str, &str); 4] =
+    [("max_connections", "200"), ("shared_buffers", "64MB"), ("jit", "off"), ("log_checkpoints", "off")];
 
 /// A cluster that goes, with its files, when it is dropped.
 #[derive(Debug)]
@@ -47,10 +43,7 @@ pub fn shared() -> &'static Cluster {
         let cluster = Cluster::start(false);
         // SAFETY: `remove` is a plain function without arguments that does not unwind
         let registered = unsafe { libc::atexit(remove) };
-        assert_eq!(
-            registered, 0,
-            "the end of the process cannot be listened to"
-        );
+        assert_eq!(registered, 0, "the end of the process cannot be listened to");
         cluster
     })
 }
@@ -67,15 +60,9 @@ impl Cluster {
             dir: place.cluster_dir(),
             bin_dir: Some(binaries.dir),
             durable,
-            settings: SETTINGS
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .to_vec(),
+            settings: SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         };
-        Self {
-            cluster: Arc::new(start(options)),
-            place,
-            databases: AtomicU64::new(0),
-        }
+        Self { cluster: Arc::new(start(options)), place, databases: AtomicU64::new(0) }
     }
 
     /// A new, empty database with a name of its own that begins with `prefix`.
@@ -89,30 +76,15 @@ impl Cluster {
     }
 
     fn create(&self, prefix: &str, template: &str) -> Database {
-        let name = format!(
-            "{prefix}_{}",
-            self.databases.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("{prefix}_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        self.maintenance().execute(&format!(
-            "create database {} template {}",
-            quote(&name),
-            quote(template)
-        ));
-        Database::new(
-            &name,
-            self.embedded().config(&name),
-            self.embedded().url(&name),
-        )
+        self.maintenance().execute(&format!("create database {} template {}", quote(&name), quote(template)));
+        Database::new(&name, self.embedded().config(&name), self.embedded().url(&name))
     }
 
     /// The database for statements about databases and roles.
     pub fn maintenance(&self) -> Database {
-        Database::new(
-            "postgres",
-            self.embedded().config("postgres"),
-            self.embedded().url("postgres"),
-        )
+        Database::new("postgres", self.embedded().config("postgres"), self.embedded().url("postgres"))
     }
 
     /// Ends the server as a power failure would; it stays down until [`Cluster::restart`].
@@ -124,8 +96,7 @@ impl Cluster {
     /// Starts the server again, after stopping it if it runs.
     pub fn restart(&self) {
         let cluster = Arc::clone(&self.cluster);
-        runtime::run(async move { cluster.restart().await })
-            .unwrap_or_else(|error| panic!("{error}"));
+        runtime::run(async move { cluster.restart().await }).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// The cluster itself.
@@ -136,6 +107,9 @@ impl Cluster {
     /// Ends the server without ceremony, since its data goes too.
     fn remove(&self) {
         self.kill();
+        if self.cluster.socket_dir() != self.cluster.dir() {
+            let _ = fs::remove_dir_all(self.cluster.socket_dir());
+        }
         self.place.remove();
     }
 }
@@ -149,8 +123,7 @@ impl Drop for Cluster {
 
 fn start(options: Options) -> embedded::Cluster {
     runtime::run(embedded::Cluster::start(options)).unwrap_or_else(|error| {
-        let cause = std::error::Error::source(&error)
-            .map_or_else(String::new, |cause| format!(": {cause}"));
+        let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
         panic!("{error}{cause}")
     })
 }
@@ -173,8 +146,7 @@ impl Place {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = base.join(format!("run-{}-{number}", std::process::id()));
         fs::create_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-        fs::set_permissions(&dir, Permissions::from_mode(0o755))
-            .expect("a directory open to the server's user");
+        fs::set_permissions(&dir, Permissions::from_mode(0o755)).expect("a directory open to the server's user");
         let lock = File::create(dir.join("lock")).expect("a lock file for a test cluster");
         lock.lock().expect("a lock for a test cluster");
         let place = Self { dir, _lock: lock };
@@ -201,14 +173,8 @@ fn base_dir() -> PathBuf {
     let base = std::env::temp_dir().join(format!("sync-tests-{me}"));
     fs::create_dir_all(&base).unwrap_or_else(|error| panic!("{}: {error}", base.display()));
     let meta = fs::metadata(&base).expect("the directory just made");
-    assert_eq!(
-        meta.uid(),
-        me.as_raw(),
-        "{} belongs to somebody else: remove it",
-        base.display()
-    );
-    fs::set_permissions(&base, Permissions::from_mode(0o755))
-        .expect("a directory open to the server's user");
+    assert_eq!(meta.uid(), me.as_raw(), "{} belongs to somebody else: remove it", base.display());
+    fs::set_permissions(&base, Permissions::from_mode(0o755)).expect("a directory open to the server's user");
     base
 }
 
@@ -216,8 +182,7 @@ fn base_dir() -> PathBuf {
 fn sweep(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let is_run = entry.file_name().to_string_lossy().starts_with("run-");
-        let abandoned =
-            || File::open(entry.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
+        let abandoned = || File::open(entry.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
         if is_run && (!entry.path().join("lock").exists() || abandoned()) {
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -245,18 +210,8 @@ fn ensure_template(base: &Path, binaries: &Binaries, durable: bool) -> PathBuf {
 
 /// With owners and modes, sharing blocks where the file system can.
 fn copy(from: &Path, to: &Path) {
-    let status = Command::new("cp")
-        .args(["-a", "--reflink=auto"])
-        .arg(from)
-        .arg(to)
-        .status()
-        .expect("the program cp");
-    assert!(
-        status.success(),
-        "cannot copy {} to {}",
-        from.display(),
-        to.display()
-    );
+    let status = Command::new("cp").args(["-a", "--reflink=auto"]).arg(from).arg(to).status().expect("the program cp");
+    assert!(status.success(), "cannot copy {} to {}", from.display(), to.display());
 }
 
 #[cfg(test)]
@@ -269,12 +224,7 @@ mod tests {
         first.execute("create table word (text text); insert into word values ('one'), ('two')");
         let copy = shared().copy_of("harness", &first);
         assert_eq!(copy.int("select count(*) from word"), 2);
-        assert_eq!(
-            shared()
-                .database("harness")
-                .int("select count(*) from pg_class where relname = 'word'"),
-            0
-        );
+        assert_eq!(shared().database("harness").int("select count(*) from pg_class where relname = 'word'"), 0);
     }
 
     #[test]
@@ -285,10 +235,7 @@ mod tests {
         cluster.kill();
         assert!(database.try_execute("select 1").is_err());
         cluster.restart();
-        assert_eq!(
-            database.value("select text from word").as_deref(),
-            Some("one")
-        );
+        assert_eq!(database.value("select text from word").as_deref(), Some("one"));
         let dir = cluster.place.dir.clone();
         let pid = cluster.embedded().pid();
         drop(cluster);

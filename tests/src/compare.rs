@@ -17,42 +17,19 @@ type Row = Vec<Option<String>>;
 ///
 /// # Panics
 /// If one does not have the table.
-pub fn differences(
-    left: Named<'_>,
-    right: Named<'_>,
-    table: &str,
-    filter: Option<&str>,
-) -> Vec<String> {
+pub fn differences(left: Named<'_>, right: Named<'_>, table: &str, filter: Option<&str>) -> Vec<String> {
     let columns = columns(left.1, table);
     let other = self::columns(right.1, table);
     if columns != other {
-        return vec![format!(
-            "{table}: columns {columns:?} at {} | {other:?} at {}",
-            left.0, right.0
-        )];
+        return vec![format!("{table}: columns {columns:?} at {} | {other:?} at {}", left.0, right.0)];
     }
-    let key: Vec<usize> = columns
-        .iter()
-        .enumerate()
-        .filter(|(_, column)| column.1)
-        .map(|(index, _)| index)
-        .collect();
-    let key = if key.is_empty() {
-        (0..columns.len()).collect()
-    } else {
-        key
-    };
+    let key: Vec<usize> = columns.iter().enumerate().filter(|(_, column)| column.1).map(|(index, _)| index).collect();
+    let key = if key.is_empty() { (0..columns.len()).collect() } else { key };
     let mut rows = BTreeMap::<Row, (Vec<Row>, Vec<Row>)>::new();
     for (side, database) in [left.1, right.1].into_iter().enumerate() {
         for row in read(database, table, &columns, filter) {
-            let place = rows
-                .entry(key.iter().map(|index| row[*index].clone()).collect())
-                .or_default();
-            if side == 0 {
-                place.0.push(row)
-            } else {
-                place.1.push(row)
-            }
+            let place = rows.entry(key.iter().map(|index| row[*index].clone()).collect()).or_default();
+            if side == 0 { place.0.push(row) } else { place.1.push(row) }
         }
     }
     let mut told = Vec::new();
@@ -67,34 +44,14 @@ pub fn differences(
             untold += 1;
             continue;
         }
-        let name = format!(
-            "{table} {}",
-            list(key.iter().map(|index| &columns[*index].0), &key_values)
-        );
+        let name = format!("{table} {}", list(key.iter().map(|index| &columns[*index].0), &key_values));
         told.push(match (here.as_slice(), there.as_slice()) {
-            ([mine], [theirs]) => format!(
-                "{name}: {}",
-                values(&columns, mine, theirs, left.0, right.0)
-            ),
-            (here, []) => format!(
-                "{name}: {} at {}, not at {}",
-                times(here.len()),
-                left.0,
-                right.0
-            ),
-            ([], there) => format!(
-                "{name}: {} at {}, not at {}",
-                times(there.len()),
-                right.0,
-                left.0
-            ),
-            (here, there) => format!(
-                "{name}: {} at {} | {} at {}",
-                times(here.len()),
-                left.0,
-                times(there.len()),
-                right.0
-            ),
+            ([mine], [theirs]) => format!("{name}: {}", values(&columns, mine, theirs, left.0, right.0)),
+            (here, []) => format!("{name}: {} at {}, not at {}", times(here.len()), left.0, right.0),
+            ([], there) => format!("{name}: {} at {}, not at {}", times(there.len()), right.0, left.0),
+            (here, there) => {
+                format!("{name}: {} at {} | {} at {}", times(here.len()), left.0, times(there.len()), right.0)
+            }
         });
     }
     if untold > 0 {
@@ -108,17 +65,8 @@ pub fn differences(
 /// # Panics
 /// If they do not, with the differences.
 pub fn assert_equal(left: Named<'_>, right: Named<'_>, tables: &[&str]) {
-    let found: Vec<String> = tables
-        .iter()
-        .flat_map(|table| differences(left, right, table, None))
-        .collect();
-    assert!(
-        found.is_empty(),
-        "{} and {} differ:\n  {}",
-        left.0,
-        right.0,
-        found.join("\n  ")
-    );
+    let found: Vec<String> = tables.iter().flat_map(|table| differences(left, right, table, None)).collect();
+    assert!(found.is_empty(), "{} and {} differ:\n  {}", left.0, right.0, found.join("\n  "));
 }
 
 /// Names of the columns, sorted, and whether each belongs to the primary key.
@@ -128,32 +76,13 @@ fn columns(database: &Database, table: &str) -> Vec<(String, bool)> {
         "select attname, attnum = any (coalesce((select indkey from pg_index where indrelid = attrelid and indisprimary), '')::int2[])
          from pg_attribute where attrelid = '{table}'::regclass and attnum > 0 and not attisdropped order by attname collate \"C\""
     ));
-    rows.into_iter()
-        .map(|row| {
-            (
-                row[0].clone().unwrap_or_default(),
-                row[1].as_deref() == Some("t"),
-            )
-        })
-        .collect()
+    rows.into_iter().map(|row| (row[0].clone().unwrap_or_default(), row[1].as_deref() == Some("t"))).collect()
 }
 
-fn read(
-    database: &Database,
-    table: &str,
-    columns: &[(String, bool)],
-    filter: Option<&str>,
-) -> Vec<Row> {
-    let list: Vec<String> = columns
-        .iter()
-        .map(|(name, _)| format!("\"{}\"", name.replace('"', "\"\"")))
-        .collect();
+fn read(database: &Database, table: &str, columns: &[(String, bool)], filter: Option<&str>) -> Vec<Row> {
+    let list: Vec<String> = columns.iter().map(|(name, _)| format!("\"{}\"", name.replace('"', "\"\""))).collect();
     // a table may have no columns, and still rows
-    let list = if list.is_empty() {
-        "''".to_owned()
-    } else {
-        list.join(", ")
-    };
+    let list = if list.is_empty() { "''".to_owned() } else { list.join(", ") };
     let filter = filter.map_or_else(String::new, |filter| format!(" where {filter}"));
     database.rows(&format!(
         "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set bytea_output = 'hex';
@@ -162,10 +91,7 @@ fn read(
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a String>, values: &[Option<String>]) -> String {
-    let pairs: Vec<String> = names
-        .zip(values)
-        .map(|(name, value)| format!("{name}={}", show(value)))
-        .collect();
+    let pairs: Vec<String> = names.zip(values).map(|(name, value)| format!("{name}={}", show(value))).collect();
     pairs.join(", ")
 }
 
@@ -174,13 +100,7 @@ fn values(columns: &[(String, bool)], mine: &Row, theirs: &Row, here: &str, ther
         .iter()
         .zip(mine.iter().zip(theirs))
         .filter(|(_, (mine, theirs))| mine != theirs)
-        .map(|((name, _), (mine, theirs))| {
-            format!(
-                "{name} {} at {here} | {} at {there}",
-                show(mine),
-                show(theirs)
-            )
-        })
+        .map(|((name, _), (mine, theirs))| format!("{name} {} at {here} | {} at {there}", show(mine), show(theirs)))
         .collect();
     pairs.join(", ")
 }
@@ -189,22 +109,14 @@ fn show(value: &Option<String>) -> String {
     match value {
         None => "null".to_owned(),
         Some(text) if text.chars().count() > 60 => {
-            format!(
-                "{:?}.. ({} bytes)",
-                text.chars().take(60).collect::<String>(),
-                text.len()
-            )
+            format!("{:?}.. ({} bytes)", text.chars().take(60).collect::<String>(), text.len())
         }
         Some(text) => format!("{text:?}"),
     }
 }
 
 fn times(count: usize) -> String {
-    if count == 1 {
-        "one row".to_owned()
-    } else {
-        format!("{count} rows")
-    }
+    if count == 1 { "one row".to_owned() } else { format!("{count} rows") }
 }
 
 #[cfg(test)]
@@ -214,16 +126,16 @@ mod tests {
 
     fn database(rows: &str) -> Database {
         let database = shared().database("harness");
-        database.execute("create table sale (id int primary key, total numeric, note text); create table log (line text)");
+        database
+            .execute("create table sale (id int primary key, total numeric, note text); create table log (line text)");
         database.execute(rows);
         database
     }
 
     #[test]
     fn the_order_of_rows_and_columns_does_not_count() {
-        let left = database(
-            "insert into sale values (1, 2.50, null), (2, 3, ''); insert into log values ('a'), ('b'), ('a')",
-        );
+        let left =
+            database("insert into sale values (1, 2.50, null), (2, 3, ''); insert into log values ('a'), ('b'), ('a')");
         let right = shared().database("harness");
         right.execute(
             "create table sale (note text, id int primary key, total numeric); create table log (line text);
@@ -234,12 +146,9 @@ mod tests {
 
     #[test]
     fn every_difference_is_told_by_key_and_column() {
-        let left = database(
-            "insert into sale values (1, 2.50, null), (2, 3, 'x'); insert into log values ('a'), ('a')",
-        );
-        let right = database(
-            "insert into sale values (1, 2.5, ''), (3, 3, 'x'); insert into log values ('a')",
-        );
+        let left =
+            database("insert into sale values (1, 2.50, null), (2, 3, 'x'); insert into log values ('a'), ('a')");
+        let right = database("insert into sale values (1, 2.5, ''), (3, 3, 'x'); insert into log values ('a')");
         let sale = differences(("office", &left), ("shop", &right), "sale", None);
         assert_eq!(
             sale,
@@ -249,9 +158,7 @@ mod tests {
                 "sale id=\"3\": one row at shop, not at office",
             ]
         );
-        assert!(
-            differences(("office", &left), ("shop", &right), "sale", Some("id > 9")).is_empty()
-        );
+        assert!(differences(("office", &left), ("shop", &right), "sale", Some("id > 9")).is_empty());
         let log = differences(("office", &left), ("shop", &right), "log", None);
         assert_eq!(log, ["log line=\"a\": 2 rows at office | one row at shop"]);
     }

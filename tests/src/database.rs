@@ -18,11 +18,7 @@ pub struct Database {
 
 impl Database {
     pub(crate) fn new(name: &str, config: tokio_postgres::Config, url: String) -> Self {
-        Self {
-            name: name.to_owned(),
-            config,
-            url,
-        }
+        Self { name: name.to_owned(), config, url }
     }
 
     /// Its name in the cluster.
@@ -45,8 +41,7 @@ impl Database {
     /// # Panics
     /// If the server does not answer.
     pub fn connect(&self) -> Client {
-        self.try_connect()
-            .unwrap_or_else(|error| panic!("{}: {error}", self.name))
+        self.try_connect().unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
     fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
@@ -65,8 +60,7 @@ impl Database {
     /// # Panics
     /// If one fails.
     pub fn execute(&self, sql: &str) {
-        self.try_execute(sql)
-            .unwrap_or_else(|error| panic!("{}", explain(&error, sql)));
+        self.try_execute(sql).unwrap_or_else(|error| panic!("{}", explain(&error, sql)));
     }
 
     /// Runs SQL statements that may fail.
@@ -86,11 +80,9 @@ impl Database {
         messages
             .iter()
             .filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => Some(
-                    (0..row.len())
-                        .map(|index| row.get(index).map(str::to_owned))
-                        .collect(),
-                ),
+                SimpleQueryMessage::Row(row) => {
+                    Some((0..row.len()).map(|index| row.get(index).map(str::to_owned)).collect())
+                }
                 _ => None,
             })
             .collect()
@@ -112,10 +104,7 @@ impl Database {
     /// If it fails or gives none.
     pub fn int(&self, sql: &str) -> i64 {
         let value = self.value(sql);
-        value
-            .as_deref()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| panic!("{value:?} is no number: {sql}"))
+        value.as_deref().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value:?} is no number: {sql}"))
     }
 
     /// Runs a script as `pg_dump` writes it: statements, and `COPY .. FROM stdin;` with its lines after it, in one
@@ -173,9 +162,7 @@ fn parts(script: &str) -> Vec<Part<'_>> {
     let (mut rest, mut from) = (script, 0);
     while let Some(length) = rest[from..].find('\n').map(|at| at + 1) {
         let line = rest[from..from + length].trim_end();
-        let is_copy = line
-            .get(..5)
-            .is_some_and(|word| word.eq_ignore_ascii_case("copy "))
+        let is_copy = line.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("copy "))
             && line.to_ascii_lowercase().ends_with("from stdin;");
         if !is_copy {
             from += length;
@@ -185,14 +172,9 @@ fn parts(script: &str) -> Vec<Part<'_>> {
         let body = &rest[from + length..];
         let (lines, after) = match body.strip_prefix("\\.") {
             Some(after) => ("", after),
-            None => body
-                .split_once("\n\\.")
-                .map_or((body, ""), |(lines, after)| (&body[..=lines.len()], after)),
+            None => body.split_once("\n\\.").map_or((body, ""), |(lines, after)| (&body[..=lines.len()], after)),
         };
-        parts.push(Part::Copy {
-            statement: line.trim_end_matches(';'),
-            lines,
-        });
+        parts.push(Part::Copy { statement: line.trim_end_matches(';'), lines });
         (rest, from) = (after, 0);
     }
     parts.push(Part::Statements(rest));
@@ -205,15 +187,8 @@ fn explain(error: &tokio_postgres::Error, sql: &str) -> String {
     let words = error.as_db_error().map_or_else(
         || error.to_string(),
         |error| {
-            let detail = error
-                .detail()
-                .map_or_else(String::new, |detail| format!(" ({detail})"));
-            format!(
-                "{}: {}{detail} [SQLSTATE {}]",
-                error.severity(),
-                error.message(),
-                error.code().code()
-            )
+            let detail = error.detail().map_or_else(String::new, |detail| format!(" ({detail})"));
+            format!("{}: {}{detail} [SQLSTATE {}]", error.severity(), error.message(), error.code().code())
         },
     );
     let start: String = sql.trim().chars().take(500).collect();
@@ -231,15 +206,9 @@ mod tests {
             parts(script),
             [
                 Part::Statements("create table a (b int);\n"),
-                Part::Copy {
-                    statement: "COPY a (b) FROM stdin",
-                    lines: "1\n2\n"
-                },
+                Part::Copy { statement: "COPY a (b) FROM stdin", lines: "1\n2\n" },
                 Part::Statements("\n\nselect 1;\n"),
-                Part::Copy {
-                    statement: "copy a from stdin",
-                    lines: ""
-                },
+                Part::Copy { statement: "copy a from stdin", lines: "" },
                 Part::Statements("\nselect 2"),
             ]
         );
@@ -250,9 +219,6 @@ mod tests {
         let database = crate::cluster::shared().database("harness");
         database.load("create table a (b int);\nCOPY a (b) FROM stdin;\n1\n\\N\n\\.\ninsert into a values (3);\n");
         let one = |text: &str| vec![Some(text.to_owned())];
-        assert_eq!(
-            database.rows("select b from a order by b"),
-            [one("1"), one("3"), vec![None]]
-        );
+        assert_eq!(database.rows("select b from a order by b"), [one("1"), one("3"), vec![None]]);
     }
 }

@@ -45,10 +45,7 @@ impl Default for Plan {
 impl Plan {
     /// The retail fixtures with these branches.
     pub fn with_branches(branches: &[&str]) -> Self {
-        Self {
-            branches: branches.iter().map(|name| (*name).to_owned()).collect(),
-            ..Self::default()
-        }
+        Self { branches: branches.iter().map(|name| (*name).to_owned()).collect(), ..Self::default() }
     }
 
     /// A schema, a policy and data of one's own, with one branch, `north`. Small, for what the retail schema has not.
@@ -96,17 +93,9 @@ struct Files {
 
 impl Files {
     fn new(plan: &Plan) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("sync-world-")
-            .tempdir()
-            .expect("a temporary directory");
-        let files = Self {
-            dir: std::sync::Arc::new(dir),
-        };
-        for (path, text) in [
-            (files.policy(), &plan.policy),
-            (files.schema(), &plan.schema),
-        ] {
+        let dir = tempfile::Builder::new().prefix("sync-world-").tempdir().expect("a temporary directory");
+        let files = Self { dir: std::sync::Arc::new(dir) };
+        for (path, text) in [(files.policy(), &plan.policy), (files.schema(), &plan.schema)] {
             fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         }
         files
@@ -146,11 +135,7 @@ impl World {
         let office = cluster.copy_of("office", &empty);
         office.load(&plan.data);
         let shops = plan.branches.iter().zip(1..).map(|(name, id)| {
-            let database = if plan.shops_have_schema {
-                cluster.copy_of(name, &empty)
-            } else {
-                cluster.database(name)
-            };
+            let database = if plan.shops_have_schema { cluster.copy_of(name, &empty) } else { cluster.database(name) };
             let mut shop = Shop {
                 name: name.clone(),
                 id,
@@ -163,11 +148,7 @@ impl World {
             shop.start();
             shop
         });
-        Self {
-            shops: shops.collect(),
-            office,
-            files,
-        }
+        Self { shops: shops.collect(), office, files }
     }
 
     /// The world most tests want: the retail fixtures, agents running, branches known to the office, nothing cloned yet.
@@ -187,16 +168,7 @@ impl World {
     pub fn enrol(&self) {
         self.office(&["init"]).succeeded();
         for shop in &self.shops {
-            self.office(&[
-                "branch",
-                "add",
-                &shop.name,
-                "--url",
-                shop.url(),
-                "--id",
-                &shop.id.to_string(),
-            ])
-            .succeeded();
+            self.office(&["branch", "add", &shop.name, "--url", shop.url(), "--id", &shop.id.to_string()]).succeeded();
         }
     }
 
@@ -238,10 +210,7 @@ impl World {
     /// # Panics
     /// If there is none.
     pub fn shop(&self, name: &str) -> &Shop {
-        self.shops
-            .iter()
-            .find(|shop| shop.name == name)
-            .unwrap_or_else(|| panic!("no shop {name}"))
+        self.shops.iter().find(|shop| shop.name == name).unwrap_or_else(|| panic!("no shop {name}"))
     }
 
     /// The same, to start and stop its agent.
@@ -249,10 +218,7 @@ impl World {
     /// # Panics
     /// If there is none.
     pub fn shop_mut(&mut self, name: &str) -> &mut Shop {
-        self.shops
-            .iter_mut()
-            .find(|shop| shop.name == name)
-            .unwrap_or_else(|| panic!("no shop {name}"))
+        self.shops.iter_mut().find(|shop| shop.name == name).unwrap_or_else(|| panic!("no shop {name}"))
     }
 
     /// Asserts that these tables hold the same rows at the office and at every shop.
@@ -261,11 +227,7 @@ impl World {
     /// If they do not, with the differences.
     pub fn assert_agree(&self, tables: &[&str]) {
         for shop in &self.shops {
-            compare::assert_equal(
-                ("office", &self.office),
-                (&shop.name, &shop.database),
-                tables,
-            );
+            compare::assert_equal(("office", &self.office), (&shop.name, &shop.database), tables);
         }
     }
 
@@ -301,9 +263,7 @@ impl Shop {
     /// # Panics
     /// If it does not run.
     pub fn agent(&mut self) -> &mut Process {
-        self.agent
-            .as_mut()
-            .unwrap_or_else(|| panic!("the agent of {} was stopped", self.name))
+        self.agent.as_mut().unwrap_or_else(|| panic!("the agent of {} was stopped", self.name))
     }
 
     /// Starts the agent, and waits until it is ready.
@@ -319,11 +279,7 @@ impl Shop {
     /// # Panics
     /// If it does not come up.
     pub fn start_with(&mut self, args: &[&str]) {
-        let listen = self
-            .url
-            .strip_prefix("http://")
-            .unwrap_or("127.0.0.1:0")
-            .to_owned();
+        let listen = self.url.strip_prefix("http://").unwrap_or("127.0.0.1:0").to_owned();
         let mut command = self.command("run");
         command.args(["--listen", &listen, "--no-auth"]).args(args);
         let mut agent = Process::spawn(&mut command);
@@ -350,12 +306,7 @@ impl Shop {
     pub fn stop_agent(&mut self) {
         if let Some(mut agent) = self.agent.take() {
             let status = agent.terminate();
-            assert!(
-                status.success(),
-                "the agent of {} ended with {status}\n{}",
-                self.name,
-                agent.stderr()
-            );
+            assert!(status.success(), "the agent of {} ended with {status}\n{}", self.name, agent.stderr());
         }
     }
 
@@ -363,14 +314,7 @@ impl Shop {
         let mut command = Command::new(binary("shop-agent"));
         quiet(&mut command, self.files.dir.path());
         command
-            .args([
-                subcommand,
-                "--branch",
-                &self.name,
-                "--database",
-                self.database.url(),
-                "--state-dir",
-            ])
+            .args([subcommand, "--branch", &self.name, "--database", self.database.url(), "--state-dir"])
             .arg(&self.state_dir)
             .arg("--policy")
             .arg(self.files.policy())
@@ -384,17 +328,12 @@ impl Shop {
 fn quiet(command: &mut Command, home: &Path) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if ["SHOP_AGENT_", "OFFICE_CLIENT_", "PG"]
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
-            && text != "PG_BINDIR"
+        if ["SHOP_AGENT_", "OFFICE_CLIENT_", "PG"].iter().any(|prefix| text.starts_with(prefix)) && text != "PG_BINDIR"
         {
             command.env_remove(&name);
         }
     }
-    command
-        .env("HOME", home)
-        .env("XDG_CONFIG_HOME", home.join("config"));
+    command.env("HOME", home).env("XDG_CONFIG_HOME", home.join("config"));
 }
 
 #[cfg(test)]

@@ -41,11 +41,7 @@ pub fn binary(name: &str) -> PathBuf {
     if !(path.is_file() && std::env::var_os(BUILT).is_some()) {
         build(name, profile);
     }
-    assert!(
-        path.is_file(),
-        "cargo has built {name} somewhere else than {}",
-        path.display()
-    );
+    assert!(path.is_file(), "cargo has built {name} somewhere else than {}", path.display());
     ready.insert(name.to_owned());
     path
 }
@@ -56,35 +52,21 @@ fn build(name: &str, profile: &Path) {
     if profile.ends_with("release") {
         command.arg("--release");
     }
-    command
-        .arg("--target-dir")
-        .arg(profile.parent().unwrap_or(profile));
+    command.arg("--target-dir").arg(profile.parent().unwrap_or(profile));
     // the compiler's own variables that the test was run with would make cargo build everything anew
     for (variable, _) in std::env::vars_os() {
         let text = variable.to_string_lossy();
-        if text.starts_with("CARGO_PKG_")
-            || text.starts_with("CARGO_BIN_")
-            || text == "CARGO_MANIFEST_DIR"
-        {
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_BIN_") || text == "CARGO_MANIFEST_DIR" {
             command.env_remove(&variable);
         }
     }
-    let output = command
-        .current_dir(root())
-        .output()
-        .expect("the program cargo");
-    assert!(
-        output.status.success(),
-        "cannot build {name}:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = command.current_dir(root()).output().expect("the program cargo");
+    assert!(output.status.success(), "cannot build {name}:\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or_else(|| Path::new("/"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("/"))
 }
 
 /// What a program did that has ended.
@@ -118,12 +100,7 @@ impl Finished {
     /// If it was another, with all it said.
     pub fn ended_with(self, code: i32) -> Self {
         let actual = self.code;
-        assert!(
-            actual == Some(code),
-            "exit code {actual:?} instead of {code}\n{}\n{}",
-            self.stdout,
-            self.stderr
-        );
+        assert!(actual == Some(code), "exit code {actual:?} instead of {code}\n{}\n{}", self.stdout, self.stderr);
         self
     }
 }
@@ -150,11 +127,7 @@ pub fn run_with_input(command: &mut Command, input: Vec<u8>) -> Finished {
     });
     let status = process.wait_at_most(RUN_MAX);
     let _ = writer.join();
-    Finished {
-        code: status.code(),
-        stdout: process.stdout(),
-        stderr: process.stderr(),
-    }
+    Finished { code: status.code(), stdout: process.stdout(), stderr: process.stderr() }
 }
 
 /// A program that runs. It is killed when this is dropped.
@@ -175,18 +148,10 @@ impl Process {
     pub fn spawn(command: &mut Command) -> Self {
         let what = command.get_program().to_string_lossy().into_owned();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
         let stdout = Captured::of(child.stdout.take());
         let stderr = Captured::of(child.stderr.take());
-        Self {
-            child,
-            status: None,
-            what,
-            stdout,
-            stderr,
-        }
+        Self { child, status: None, what, stdout, stderr }
     }
 
     /// Process id.
@@ -234,10 +199,7 @@ impl Process {
     /// Whether it has not ended yet.
     pub fn is_running(&mut self) -> bool {
         if self.status.is_none() {
-            self.status = self
-                .child
-                .try_wait()
-                .unwrap_or_else(|error| panic!("{}: {error}", self.what));
+            self.status = self.child.try_wait().unwrap_or_else(|error| panic!("{}: {error}", self.what));
         }
         self.status.is_none()
     }
@@ -304,9 +266,7 @@ impl Drop for Process {
 
 fn url_in(line: &str) -> Option<&str> {
     let (_, url) = line.split_once("listening on ")?;
-    url.starts_with("http")
-        .then(|| url.split_whitespace().next())
-        .flatten()
+    url.starts_with("http").then(|| url.split_whitespace().next()).flatten()
 }
 
 /// What comes out of a pipe.
@@ -325,14 +285,9 @@ impl Captured {
             let _ = reader.set(thread::spawn(move || {
                 let mut pipe = BufReader::new(pipe);
                 let mut line = Vec::new();
-                while pipe
-                    .read_until(b'\n', &mut line)
-                    .is_ok_and(|length| length > 0)
-                {
+                while pipe.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
                     let (text, more) = &*shared;
-                    text.lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push_str(&String::from_utf8_lossy(&line));
+                    text.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&line));
                     more.notify_all();
                     line.clear();
                 }
@@ -350,11 +305,7 @@ impl Captured {
                 thread::sleep(Duration::from_millis(1));
             }
         }
-        self.shared
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns when something has been written, or a little later.
@@ -386,21 +337,19 @@ mod tests {
     #[test]
     fn a_program_is_heard_and_its_exit_code_known() {
         let finished = run_with_input(&mut shell("cat; echo talk >&2; exit 3"), b"data".to_vec());
-        assert_eq!(
-            (
-                finished.code,
-                finished.stdout.as_str(),
-                finished.stderr.as_str()
-            ),
-            (Some(3), "data", "talk\n")
-        );
+        assert_eq!((finished.code, finished.stdout.as_str(), finished.stderr.as_str()), (Some(3), "data", "talk\n"));
+    }
+
+    #[test]
+    fn the_products_programs_are_built_and_found() {
+        for name in ["shop-agent", "office-client"] {
+            run(Command::new(binary(name)).arg("--version")).ended_with(0);
+        }
     }
 
     #[test]
     fn a_server_is_waited_for_and_ended() {
-        let mut process = Process::spawn(&mut shell(
-            "echo listening on http://127.0.0.1:4711 >&2; sleep 600",
-        ));
+        let mut process = Process::spawn(&mut shell("echo listening on http://127.0.0.1:4711 >&2; sleep 600"));
         assert_eq!(process.url(), "http://127.0.0.1:4711");
         assert!(process.is_running());
         assert!(process.terminate().code().is_none());

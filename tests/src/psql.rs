@@ -11,14 +11,10 @@ use crate::process::{self, Finished};
 
 /// Where `psql` is: beside the server's programs, or on `PATH`. Not every installation has it.
 pub fn find() -> Option<PathBuf> {
-    let beside = replica::embedded::find_binaries(None)
-        .ok()
-        .map(|found| found.program("psql"));
+    let beside = replica::embedded::find_binaries(None).ok().map(|found| found.program("psql"));
     beside.filter(|path| path.is_file()).or_else(|| {
         let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path)
-            .map(|dir| dir.join("psql"))
-            .find(|path| path.is_file())
+        std::env::split_paths(&path).map(|dir| dir.join("psql")).find(|path| path.is_file())
     })
 }
 
@@ -27,18 +23,10 @@ pub fn find() -> Option<PathBuf> {
 /// # Panics
 /// If there is no `psql`.
 pub fn run(database: &Database, script: &[u8]) -> Finished {
-    let program =
-        find().unwrap_or_else(|| panic!("no psql: install the package postgresql-client"));
+    let program = find().unwrap_or_else(|| panic!("no psql: install the package postgresql-client"));
     let mut command = Command::new(program);
     command
-        .args([
-            "--no-psqlrc",
-            "--quiet",
-            "--tuples-only",
-            "--no-align",
-            "--set=ON_ERROR_STOP=1",
-            "--dbname",
-        ])
+        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--dbname"])
         .arg(database.url())
         .env("LC_ALL", "C");
     process::run_with_input(&mut command, script.to_vec())
@@ -49,12 +37,9 @@ pub fn run(database: &Database, script: &[u8]) -> Finished {
 /// # Panics
 /// If there is no `psql`, or the file is no gzip.
 pub fn run_gzip(database: &Database, file: &Path) -> Finished {
-    let packed =
-        std::fs::File::open(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let packed = std::fs::File::open(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut script = Vec::new();
-    MultiGzDecoder::new(packed)
-        .read_to_end(&mut script)
-        .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    MultiGzDecoder::new(packed).read_to_end(&mut script).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     run(database, &script)
 }
 
@@ -71,14 +56,7 @@ mod tests {
         let database = crate::cluster::shared().database("harness");
         assert_eq!(run(&database, b"select 6 * 7;").succeeded(), "42\n");
         let failed = run(&database, b"select 1/0; create table never ();").ended_with(3);
-        assert!(
-            failed.stderr.contains("division by zero"),
-            "{}",
-            failed.stderr
-        );
-        assert_eq!(
-            database.int("select count(*) from pg_class where relname = 'never'"),
-            0
-        );
+        assert!(failed.stderr.contains("division by zero"), "{}", failed.stderr);
+        assert_eq!(database.int("select count(*) from pg_class where relname = 'never'"), 0);
     }
 }

@@ -8,20 +8,13 @@ use crate::process::{self, Finished, Process};
 
 /// Whether there is a `python3`.
 pub fn is_there() -> bool {
-    Command::new("python3")
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
+    Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// The command that runs a script, unbuffered so that its words arrive when they are said.
 pub fn command<S: AsRef<OsStr>>(script: &Path, args: &[S]) -> Command {
     let mut command = Command::new("python3");
-    command
-        .arg("-u")
-        .arg(script)
-        .args(args)
-        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command.arg("-u").arg(script).args(args).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 

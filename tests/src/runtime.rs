@@ -26,7 +26,5 @@ where
         // the receiver is there until it has an answer
         let _ = sender.send(future.await);
     });
-    receiver
-        .recv()
-        .expect("a step of the harness panicked, see above")
+    receiver.recv().expect("a step of the harness panicked, see above")
 }

@@ -26,10 +26,7 @@ pub fn some<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = value() {
             return value;
         }
-        assert!(
-            began.elapsed() < BOUND,
-            "waited {BOUND:?} in vain for: {what}"
-        );
+        assert!(began.elapsed() < BOUND, "waited {BOUND:?} in vain for: {what}");
         thread::sleep(LOOK);
     }
 }

@@ -14,7 +14,11 @@ use crate::settings::Settings;
 use crate::{driver, units};
 
 /// Runs `branch ...`.
-pub async fn run(command: BranchCommand, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
+pub(crate) async fn run(
+    command: BranchCommand,
+    settings: &Settings,
+    printer: &Printer,
+) -> Result<Outcome, CommandError> {
     let opened = Opened::open(settings).await?;
     let result = match command {
         BranchCommand::Add(args) => add(args, settings, printer, &opened).await,
@@ -28,7 +32,12 @@ pub async fn run(command: BranchCommand, settings: &Settings, printer: &Printer)
     opened.close(result).await
 }
 
-async fn add(args: BranchAdd, settings: &Settings, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+async fn add(
+    args: BranchAdd,
+    settings: &Settings,
+    printer: &Printer,
+    opened: &Opened,
+) -> Result<Outcome, CommandError> {
     args.url.parse::<Address>()?;
     check(args.settings())?;
     let policy = policy::adopt(&opened.office, &settings.policy).await?;
@@ -81,7 +90,12 @@ async fn show(name: &str, printer: &Printer, opened: &Opened) -> Result<Outcome,
     Ok(Outcome::Done)
 }
 
-async fn set(args: BranchSet, settings: &Settings, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+async fn set(
+    args: BranchSet,
+    settings: &Settings,
+    printer: &Printer,
+    opened: &Opened,
+) -> Result<Outcome, CommandError> {
     let mut branch = opened.office.branch(&args.name).await?;
     check(args.settings())?;
     if let Some(url) = args.url.clone() {
@@ -134,7 +148,9 @@ fn saved(branch: &Branch, what: &str, printer: &Printer) {
 /// What is kept for a branch cannot be brought back: its name must be typed.
 fn confirm(name: &str) -> Result<(), CommandError> {
     if !std::io::stdin().is_terminal() {
-        return Err(CommandError::usage(format!("removing `{name}` cannot be undone")).with_hint("confirm it with --yes"));
+        return Err(
+            CommandError::usage(format!("removing `{name}` cannot be undone")).with_hint("confirm it with --yes")
+        );
     }
     use std::io::Write as _;
     let mut line = String::new();
@@ -199,11 +215,8 @@ mod tests {
     #[test]
     fn an_empty_value_takes_a_setting_away() {
         let mut into = BTreeMap::from([("window".to_owned(), "1".to_owned())]);
-        let settings = BranchSettings {
-            window: Some(String::new()),
-            rate_limit: Some("3k".into()),
-            ..BranchSettings::default()
-        };
+        let settings =
+            BranchSettings { window: Some(String::new()), rate_limit: Some("3k".into()), ..BranchSettings::default() };
         apply(&settings, &mut into);
         assert_eq!(into, BTreeMap::from([("rate_limit".to_owned(), "3k".to_owned())]));
     }

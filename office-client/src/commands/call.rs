@@ -10,7 +10,7 @@ use crate::output::{self, Printer};
 use crate::settings::Settings;
 
 /// Makes one call, once, and prints the answer as JSON.
-pub async fn run(args: CallArgs, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
+pub(crate) async fn run(args: CallArgs, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
     let params = args.args.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
     let credentials = match (&args.user, &args.password_file) {
         (Some(user), Some(file)) => Some(Credentials::new(user, &read_password(file)?)),
@@ -46,7 +46,9 @@ fn parse(text: &str) -> Result<Value, CommandError> {
         "i" => Value::Int(rest.parse().map_err(|_| wrong("integer of 32 bits; longer ones begin with l:"))?),
         "l" => Value::Long(rest.parse().map_err(|_| wrong("integer of 64 bits"))?),
         "s" => Value::from(rest),
-        "d" => Value::Double(rest.parse().ok().filter(|double: &f64| double.is_finite()).ok_or_else(|| wrong("number"))?),
+        "d" => {
+            Value::Double(rest.parse().ok().filter(|double: &f64| double.is_finite()).ok_or_else(|| wrong("number"))?)
+        }
         "bool" => Value::Bool(match rest {
             "true" | "1" => true,
             "false" | "0" => false,

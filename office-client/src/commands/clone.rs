@@ -12,7 +12,7 @@ use crate::settings::Settings;
 use crate::stop::Stop;
 
 /// Gives a shop its first full copy, or a new one.
-pub async fn run(
+pub(crate) async fn run(
     args: CloneArgs,
     settings: &Settings,
     printer: &Printer,

@@ -8,7 +8,7 @@ use crate::error::CommandError;
 use crate::output::Printer;
 
 /// Prints the completions of a shell.
-pub fn run(args: &CompletionsArgs, printer: &Printer) -> Result<Outcome, CommandError> {
+pub(crate) fn run(args: &CompletionsArgs, printer: &Printer) -> Result<Outcome, CommandError> {
     let shell = match args.shell {
         Shell::Bash => clap_complete::Shell::Bash,
         Shell::Elvish => clap_complete::Shell::Elvish,

@@ -10,7 +10,7 @@ use crate::settings::Settings;
 use crate::units;
 
 /// Past runs, newest first.
-pub async fn run(args: HistoryArgs, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
+pub(crate) async fn run(args: HistoryArgs, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
     if args.limit < 1 {
         return Err(CommandError::usage("`--limit` is at least 1"));
     }
@@ -24,7 +24,8 @@ async fn history(args: &HistoryArgs, printer: &Printer, opened: &Opened) -> Resu
         opened.office.branch(name).await?;
     }
     let runs = opened.office.history(args.name.as_deref(), args.limit).await?;
-    let mut table = Table::new(&["started", "branch", "run", "result", "pulled", "pushed", "sent", "received", "time", "error"]);
+    let mut table =
+        Table::new(&["started", "branch", "run", "result", "pulled", "pushed", "sent", "received", "time", "error"]);
     for (branch, run) in &runs {
         printer.object(&output::history_object(branch, run));
         let bytes = |count: i64| units::bytes(u64::try_from(count).unwrap_or(0));

@@ -8,7 +8,7 @@ use crate::output::Printer;
 use crate::settings::Settings;
 
 /// Installs the product's schema; repeatable.
-pub async fn run(settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
+pub(crate) async fn run(settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
     let opened = Opened::init(settings).await?;
     let result = async {
         let incarnation = opened.office.incarnation().await?;

@@ -8,7 +8,7 @@ use crate::error::CommandError;
 use crate::output::Printer;
 
 /// Prints the manual page: the program, then each subcommand.
-pub fn run(printer: &Printer) -> Result<Outcome, CommandError> {
+pub(crate) fn run(printer: &Printer) -> Result<Outcome, CommandError> {
     let failed = |error: std::io::Error| CommandError::failed(format!("the manual page cannot be written: {error}"));
     let mut command = Cli::command();
     command.build();

@@ -13,10 +13,11 @@ mod status;
 mod update;
 mod verify;
 
+use replica::ReplicaError;
 use replica::database::Database;
 use replica::office::{Office, OfficeOptions};
 
-pub use status::BranchState;
+pub(crate) use status::BranchState;
 
 use crate::cli::{Cli, Command};
 use crate::error::CommandError;
@@ -26,7 +27,7 @@ use crate::stop::Stop;
 
 /// How a command that ran to its end has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Everything was done.
     Done,
     /// A comparison has found differences.
@@ -38,7 +39,7 @@ pub enum Outcome {
 }
 
 /// Runs a command.
-pub async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<Outcome, CommandError> {
+pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<Outcome, CommandError> {
     if let Command::Update(args) = &cli.command {
         cli.global.jobs = args.jobs;
     }
@@ -73,24 +74,39 @@ impl Opened {
     /// Opens it; `init` must have been run.
     async fn open(settings: &Settings) -> Result<Self, CommandError> {
         let database = open_database(settings).await?;
-        let office = Office::open(options(settings, &database)).await?;
-        Ok(Self { office, database })
+        let office = Office::open(options(settings, &database)).await;
+        Self::both(office, database).await
     }
 
     /// Installs the product's schema and opens it.
     async fn init(settings: &Settings) -> Result<Self, CommandError> {
         let database = open_database(settings).await?;
-        let office = Office::init(options(settings, &database)).await?;
-        Ok(Self { office, database })
+        let office = Office::init(options(settings, &database)).await;
+        Self::both(office, database).await
+    }
+
+    /// A private cluster must not outlive an office that could not be opened.
+    async fn both(office: Result<Office, ReplicaError>, database: Database) -> Result<Self, CommandError> {
+        match office {
+            Ok(office) => Ok(Self { office, database }),
+            Err(error) => {
+                close(database).await;
+                Err(error.into())
+            }
+        }
     }
 
     /// Lets a private cluster go in an orderly way, and passes a result on.
     async fn close<T>(self, result: Result<T, CommandError>) -> Result<T, CommandError> {
         drop(self.office);
-        if let Err(error) = self.database.close().await {
-            tracing::warn!(error = %crate::error::chain(&error), "the private cluster did not stop in an orderly way");
-        }
+        close(self.database).await;
         result
+    }
+}
+
+async fn close(database: Database) {
+    if let Err(error) = database.close().await {
+        tracing::warn!(error = %crate::error::chain(&error), "the private cluster did not stop in an orderly way");
     }
 }
 

@@ -8,7 +8,7 @@ use replica::office::Branch;
 use crate::error::CommandError;
 
 /// Asks for the password of a branch that has a user and no password file; none when the branch needs no question.
-pub fn ask_for(branch: &Branch) -> Result<Option<String>, CommandError> {
+pub(crate) fn ask_for(branch: &Branch) -> Result<Option<String>, CommandError> {
     match (&branch.user, &branch.password_file) {
         (Some(user), None) => ask(&format!("password of `{user}` at branch `{}`: ", branch.name)).map(Some),
         _ => Ok(None),
@@ -16,7 +16,7 @@ pub fn ask_for(branch: &Branch) -> Result<Option<String>, CommandError> {
 }
 
 /// Asks a question and reads one line without echo.
-pub fn ask(question: &str) -> Result<String, CommandError> {
+pub(crate) fn ask(question: &str) -> Result<String, CommandError> {
     if !std::io::stdin().is_terminal() {
         return Err(CommandError::usage("there is no password file, and no terminal to ask at")
             .with_hint("give one with --password-file; it must be readable by you alone"));
@@ -38,5 +38,10 @@ pub fn ask(question: &str) -> Result<String, CommandError> {
 /// Switches the terminal's echo; whether that worked.
 fn echo(on: bool) -> bool {
     let word = if on { "echo" } else { "-echo" };
-    Command::new("stty").arg(word).stdin(Stdio::inherit()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    Command::new("stty")
+        .arg(word)
+        .stdin(Stdio::inherit())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }

@@ -14,7 +14,11 @@ use crate::output::{self, Printer, Table};
 use crate::settings::Settings;
 
 /// Runs `policy ...`.
-pub async fn run(command: PolicyCommand, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
+pub(crate) async fn run(
+    command: PolicyCommand,
+    settings: &Settings,
+    printer: &Printer,
+) -> Result<Outcome, CommandError> {
     if let PolicyCommand::Show { name, toml } = &command {
         let name = name.as_deref().unwrap_or(&settings.policy);
         // a file or a preset can be shown without any database
@@ -50,7 +54,7 @@ fn read(path: &str) -> Result<Policy, CommandError> {
 }
 
 /// Finds a policy by file, stored name or preset. A file or preset is stored, so that a branch can use it; returns its name.
-pub async fn adopt(office: &Office, word: &str) -> Result<String, CommandError> {
+pub(crate) async fn adopt(office: &Office, word: &str) -> Result<String, CommandError> {
     if is_file(word) {
         let policy = read(word)?;
         office.import_policy(&policy).await?;
@@ -74,7 +78,9 @@ fn unknown(word: &str, stored: &[String]) -> CommandError {
     let error = CommandError::usage(format!("there is no policy `{word}`"));
     match nearest(word, candidates()) {
         Some(meant) => error.with_hint(format!("did you mean `{meant}`?")),
-        None => error.with_hint("a file is named with its path, as in ./shop.toml; `office-client policy list` names the others"),
+        None => error.with_hint(
+            "a file is named with its path, as in ./shop.toml; `office-client policy list` names the others",
+        ),
     }
 }
 

@@ -17,7 +17,7 @@ const RUNS_PER_BRANCH: i64 = 20;
 
 /// How a branch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BranchState {
+pub(crate) enum BranchState {
     /// Never cloned.
     New,
     /// Its clone was begun and not finished.
@@ -38,7 +38,7 @@ pub enum BranchState {
 
 impl BranchState {
     /// The word for it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
             Self::CloneUnfinished => "clone-unfinished",
@@ -73,7 +73,7 @@ impl BranchState {
 }
 
 /// A line per branch.
-pub async fn run(args: StatusArgs, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
+pub(crate) async fn run(args: StatusArgs, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
     let opened = Opened::open(settings).await?;
     let result = status(&args, printer, &opened).await;
     opened.close(result).await

@@ -15,7 +15,7 @@ use crate::stop::Stop;
 use crate::units;
 
 /// Pulls and pushes, several branches at a time; one that is dead delays no other.
-pub async fn run(
+pub(crate) async fn run(
     args: UpdateArgs,
     settings: &Settings,
     printer: &Printer,
@@ -119,7 +119,7 @@ async fn plans<'a>(
 }
 
 /// Tells how one branch went: the result to stdout, an error to stderr.
-pub fn tell(report: &Report, printer: &Printer, board: &Board) {
+pub(crate) fn tell(report: &Report, printer: &Printer, board: &Board) {
     board.suspended(|| {
         printer.object(&output::report_object(report));
         match &report.error {
@@ -133,7 +133,7 @@ pub fn tell(report: &Report, printer: &Printer, board: &Board) {
 }
 
 /// Tells that a branch could not even be looked at.
-pub fn tell_error(branch: &str, error: &DriveError, printer: &Printer) {
+pub(crate) fn tell_error(branch: &str, error: &DriveError, printer: &Printer) {
     let (text, hint) = (error::chain(error), error.hint(branch));
     printer.object(&output::error_object(branch, &text, hint.as_deref()));
     printer.error_text(&format!("branch `{branch}`: {text}"), hint.as_deref());
@@ -147,7 +147,8 @@ fn summary(reports: &[Report], printer: &Printer) -> Outcome {
                 failed.iter().filter(|report| report.result == wanted).map(|report| report.branch.as_str()).collect();
             (!names.is_empty()).then(|| format!(", {} {} ({})", names.len(), wanted.as_str(), names.join(", ")))
         };
-        let mut line = format!("{}: {} done", units::count(reports.len() as i64, "branch"), reports.len() - failed.len());
+        let mut line =
+            format!("{}: {} done", units::count(reports.len() as i64, "branch"), reports.len() - failed.len());
         for result in [RunResult::Failed, RunResult::Refused, RunResult::Unreachable, RunResult::Interrupted] {
             line.extend(named(result));
         }
@@ -158,7 +159,7 @@ fn summary(reports: &[Report], printer: &Printer) -> Outcome {
 }
 
 /// One branch has its own exit code; of several, one that failed makes it 3, and an interruption 130.
-pub fn outcome(all: usize, codes: &[u8]) -> Outcome {
+pub(crate) fn outcome(all: usize, codes: &[u8]) -> Outcome {
     match codes {
         [] => Outcome::Done,
         [code] if all == 1 => Outcome::Reported(*code),

@@ -10,7 +10,7 @@ use crate::settings::Settings;
 use crate::stop::Stop;
 
 /// Compares every table of every branch named, one branch after the other.
-pub async fn run(
+pub(crate) async fn run(
     args: VerifyArgs,
     settings: &Settings,
     printer: &Printer,

@@ -9,22 +9,22 @@ use crate::link::Patience;
 
 /// What a run would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Rows that would be pulled; none when the peer offers no figures before it sends.
-    pub pull_rows: Option<i64>,
+    pub(crate) pull_rows: Option<i64>,
     /// Bytes that would be pulled, compressed.
-    pub pull_bytes: Option<i64>,
+    pub(crate) pull_bytes: Option<i64>,
     /// Rows that would be sent.
-    pub push_rows: u64,
+    pub(crate) push_rows: u64,
     /// Bytes that would be sent, compressed.
-    pub push_bytes: u64,
+    pub(crate) push_bytes: u64,
     /// Rows that would be sent, by table.
-    pub push_tables: Vec<(String, u64)>,
+    pub(crate) push_tables: Vec<(String, u64)>,
 }
 
 /// Finds out what a run would do. The lease keeps a real run from being disturbed; business tables, acknowledgements
 /// and sequences stay as they are on both sides.
-pub async fn plan(job: &Job<'_>, task: Task) -> Result<Plan, DriveError> {
+pub(crate) async fn plan(job: &Job<'_>, task: Task) -> Result<Plan, DriveError> {
     let _lease = job.office.lease(&job.branch).await?;
     match task {
         Task::Clone => plan_clone(job).await,

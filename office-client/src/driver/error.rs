@@ -6,7 +6,7 @@ use crate::link::LinkError;
 
 /// A run ended early. Nothing is half applied on either side, and the next run goes on where this one stopped.
 #[derive(Debug, thiserror::Error)]
-pub enum DriveError {
+pub(crate) enum DriveError {
     /// The line, or the agent at its end.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -84,7 +84,7 @@ pub enum DriveError {
 
 impl DriveError {
     /// What to do about it.
-    pub fn hint(&self, branch: &str) -> Option<String> {
+    pub(crate) fn hint(&self, branch: &str) -> Option<String> {
         Some(match self {
             Self::Link(error) => return error.hint(),
             Self::Replica(error) => return crate::error::replica_hint(error),

@@ -27,11 +27,7 @@ impl Drive<'_> {
 }
 
 /// Says hello and refuses the wrong shop. None from a peer with the base methods alone.
-pub(super) async fn greet(
-    peer: &mut Peer,
-    office: &Office,
-    branch: &Branch,
-) -> Result<Option<HelloReply>, DriveError> {
+pub(super) async fn greet(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<Option<HelloReply>, DriveError> {
     let policy = office.policy(&branch.policy).await?;
     let digest = policy.digest();
     let request = HelloRequest {
@@ -43,11 +39,11 @@ pub(super) async fn greet(
         clock: jiff::Timestamp::now().to_string(),
         branch: branch.name.clone(),
     };
-    let greeting = peer.greet(request).await?;
-    if let Some(facts) = &greeting.facts {
+    let facts = peer.greet(request).await?;
+    if let Some(facts) = &facts {
         check_peer(branch, &digest, facts)?;
     }
-    Ok(greeting.facts)
+    Ok(facts)
 }
 
 fn check_peer(branch: &Branch, policy_digest: &str, facts: &HelloReply) -> Result<(), DriveError> {
@@ -63,7 +59,9 @@ fn check_peer(branch: &Branch, policy_digest: &str, facts: &HelloReply) -> Resul
 /// An update rests on what the shop had when it was cloned; another history makes it meaningless.
 pub(super) fn check_incarnation(branch: &Branch, facts: &HelloReply) -> Result<(), DriveError> {
     match &branch.incarnation {
-        Some(known) if !facts.incarnation.is_empty() && *known != facts.incarnation => Err(DriveError::OtherIncarnation),
+        Some(known) if !facts.incarnation.is_empty() && *known != facts.incarnation => {
+            Err(DriveError::OtherIncarnation)
+        }
         _ => Ok(()),
     }
 }

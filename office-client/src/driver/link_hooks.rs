@@ -17,7 +17,7 @@ pub(super) fn check_window(job: &Job<'_>) -> Result<(), DriveError> {
 }
 
 /// Reads `22:00-06:00` as minutes of the day.
-pub fn parse_window(text: &str) -> Result<(u16, u16), String> {
+pub(crate) fn parse_window(text: &str) -> Result<(u16, u16), String> {
     let wrong = || format!("`{text}` is no time window; write 22:00-06:00");
     let minute = |text: &str| {
         let (hour, minute) = text.trim().split_once(':')?;

@@ -22,13 +22,13 @@ use protocol::methods::{FrozenDiff, HelloReply};
 use protocol::session::office::{Action, Ending, Event, Run, Task};
 use replica::office::{Branch, Office, Outgoing, RunRecord};
 
-pub use dry_run::{Plan, plan};
-pub use error::DriveError;
-pub use report::{Report, RunResult};
-pub use link_hooks::parse_window;
+pub(crate) use dry_run::{Plan, plan};
+pub(crate) use error::DriveError;
+pub(crate) use link_hooks::parse_window;
+pub(crate) use report::{Report, RunResult};
 #[cfg(test)]
-pub use verify::Difference;
-pub use verify::{Comparison, verify};
+pub(crate) use verify::Difference;
+pub(crate) use verify::{Comparison, verify};
 
 use crate::link::{self, Client, Credentials, LinkError, LinkSettings, Peer, Retry};
 use crate::output::Progress;
@@ -36,28 +36,28 @@ use crate::settings::Settings;
 use crate::stop::Stop;
 
 /// Name of the setting that marks a branch whose clone was begun and not finished.
-pub const CLONE_UNFINISHED: &str = "clone_unfinished";
+pub(crate) const CLONE_UNFINISHED: &str = "clone_unfinished";
 
 /// What one run needs.
-pub struct Job<'a> {
+pub(crate) struct Job<'a> {
     /// The office's database.
-    pub office: &'a Office,
+    pub(crate) office: &'a Office,
     /// The settings of the program.
-    pub settings: &'a Settings,
+    pub(crate) settings: &'a Settings,
     /// The branch.
-    pub branch: Branch,
+    pub(crate) branch: Branch,
     /// Whether to stop.
-    pub stop: Stop,
+    pub(crate) stop: Stop,
     /// Where progress is shown.
-    pub progress: Progress,
+    pub(crate) progress: Progress,
     /// Whether the user insists: outside the time window, on a paused branch, on a clean that the shop refuses.
-    pub force: bool,
+    pub(crate) force: bool,
     /// The password that was typed, for a branch with a user and without a password file.
-    pub typed_password: Option<String>,
+    pub(crate) typed_password: Option<String>,
 }
 
 /// Runs a clone or an update of one branch, records it, and says how it went.
-pub async fn run(job: Job<'_>, task: Task) -> Report {
+pub(crate) async fn run(job: Job<'_>, task: Task) -> Report {
     let office = job.office;
     let branch = job.branch.clone();
     let started_at = SystemTime::now();
@@ -124,7 +124,7 @@ fn check_state(job: &Job<'_>, task: Task) -> Result<(), DriveError> {
 }
 
 /// Makes the link to a branch's agent.
-pub fn peer(job: &Job<'_>) -> Result<Peer, DriveError> {
+pub(crate) fn peer(job: &Job<'_>) -> Result<Peer, DriveError> {
     let branch = &job.branch;
     let credentials = match (&branch.user, &branch.password_file, &job.typed_password) {
         (Some(user), Some(file), _) => Some(Credentials::new(user, &link::read_password(file)?)),
@@ -259,7 +259,9 @@ impl<'a> Drive<'a> {
                 None => Err(DriveError::Confused(format!("{action:?} without a fault"))),
             },
             Ending::Busy => Err(DriveError::Busy(self.fault.take().map(|fault| fault.message).unwrap_or_default())),
-            Ending::Lost => Err(DriveError::Link(LinkError::unknown("the same request", "the line dropped again and again"))),
+            Ending::Lost => {
+                Err(DriveError::Link(LinkError::unknown("the same request", "the line dropped again and again")))
+            }
             Ending::Damaged => Err(DriveError::Damaged),
             Ending::Confused => Err(DriveError::Confused(format!("{action:?}"))),
         }

@@ -62,7 +62,9 @@ impl Drive<'_> {
         let advanced = watermark.as_ref().is_some_and(|watermark| *watermark != self.since);
         match watermark {
             Some(watermark) => self.since = watermark,
-            None => tracing::warn!(branch = %self.job.branch.name, "the diff carries no watermark: the same changes will come again"),
+            None => {
+                tracing::warn!(branch = %self.job.branch.name, "the diff carries no watermark: the same changes will come again")
+            }
         }
         Ok(Event::AppliedAnswer { advanced })
     }

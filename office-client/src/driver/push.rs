@@ -46,7 +46,12 @@ impl Drive<'_> {
                 Task::Clone => None,
                 Task::Update => self.job.branch.timestamp.clone(),
             };
-            Some(PrepareOptions { key: Some(self.outgoing()?.key.clone()), kind: Some(kind), base, ..Default::default() })
+            Some(PrepareOptions {
+                key: Some(self.outgoing()?.key.clone()),
+                kind: Some(kind),
+                base,
+                ..Default::default()
+            })
         } else {
             None
         };

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use protocol::session::office::Task;
 
-use super::verify::Comparison;
 use super::DriveError;
+use super::verify::Comparison;
 use crate::exit;
 
 /// The result of a run, as the history and `--json` name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunResult {
+pub(crate) enum RunResult {
     /// Everything was done.
     Done,
     /// Something went wrong.
@@ -25,7 +25,7 @@ pub enum RunResult {
 
 impl RunResult {
     /// The word for it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Failed => "failed",
@@ -38,33 +38,33 @@ impl RunResult {
 
 /// One run of one branch.
 #[derive(Debug)]
-pub struct Report {
+pub(crate) struct Report {
     /// Name of the branch.
-    pub branch: String,
+    pub(crate) branch: String,
     /// `clone` or `update`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// How it ended.
-    pub result: RunResult,
+    pub(crate) result: RunResult,
     /// Rows taken in from the shop.
-    pub pulled_rows: i64,
+    pub(crate) pulled_rows: i64,
     /// Rows that the shop has taken in.
-    pub pushed_rows: i64,
+    pub(crate) pushed_rows: i64,
     /// Rows waiting in quarantine because of this run.
-    pub quarantined: i64,
+    pub(crate) quarantined: i64,
     /// Conflicts it recorded.
-    pub conflicts: i64,
+    pub(crate) conflicts: i64,
     /// Bytes sent on the wire.
-    pub sent_bytes: u64,
+    pub(crate) sent_bytes: u64,
     /// Bytes received from the wire.
-    pub received_bytes: u64,
+    pub(crate) received_bytes: u64,
     /// Its duration.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// The comparison after a clone.
-    pub comparison: Option<Comparison>,
+    pub(crate) comparison: Option<Comparison>,
     /// Why it ended early.
-    pub error: Option<DriveError>,
+    pub(crate) error: Option<DriveError>,
     /// Whether the branch was taken, so that the run belongs into the history.
-    pub was_begun: bool,
+    pub(crate) was_begun: bool,
 }
 
 impl Report {
@@ -90,7 +90,7 @@ impl Report {
     }
 
     /// A run that was not even begun.
-    pub fn not_begun(branch: &str, task: Task, error: DriveError) -> Self {
+    pub(crate) fn not_begun(branch: &str, task: Task, error: DriveError) -> Self {
         let mut report = Self::new(branch, task);
         report.finish(Err(error), Duration::ZERO);
         report

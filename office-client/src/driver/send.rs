@@ -35,7 +35,8 @@ impl Drive<'_> {
                     tracing::debug!(branch = %self.job.branch.name, seq, bytes = data.len(), offset, "chunk sent");
                     reach("office.push.chunk");
                 }
-                Err(LinkError::Refused(fault)) if counts && fault.is(FaultCode::ChunkTooLarge) && self.sizer.halve() => {}
+                Err(LinkError::Refused(fault))
+                    if counts && fault.is(FaultCode::ChunkTooLarge) && self.sizer.halve() => {}
                 Err(LinkError::Http { status: 413, .. }) if counts && self.sizer.halve() => {}
                 Err(error @ LinkError::Failed { .. }) => {
                     self.sizer.halve();

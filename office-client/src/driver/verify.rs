@@ -11,37 +11,37 @@ use crate::link::{LinkError, Patience, Peer};
 
 /// How one table compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The table.
-    pub table: String,
+    pub(crate) table: String,
     /// Rows the office has of it for this branch.
-    pub office_rows: i64,
+    pub(crate) office_rows: i64,
     /// Rows the shop has; none when it does not know the table.
-    pub shop_rows: Option<i64>,
+    pub(crate) shop_rows: Option<i64>,
     /// Whether the fingerprints agree.
-    pub equal: bool,
+    pub(crate) equal: bool,
 }
 
 /// How all tables of a branch compare.
 #[derive(Debug, Clone, Default)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// A line per table, in the office's order. Empty when the peer offers no digests.
-    pub tables: Vec<Difference>,
+    pub(crate) tables: Vec<Difference>,
     /// Whether the peer offers digests at all.
-    pub offered: bool,
+    pub(crate) offered: bool,
     /// Changes that wait on either side and may explain differences.
-    pub waiting_rows: i64,
+    pub(crate) waiting_rows: i64,
 }
 
 impl Comparison {
     /// The tables that differ.
-    pub fn differing(&self) -> impl Iterator<Item = &Difference> {
+    pub(crate) fn differing(&self) -> impl Iterator<Item = &Difference> {
         self.tables.iter().filter(|table| !table.equal)
     }
 }
 
 /// Calls a shop and compares it with the office. Takes no lease: it changes nothing.
-pub async fn verify(job: &Job<'_>) -> Result<Comparison, DriveError> {
+pub(crate) async fn verify(job: &Job<'_>) -> Result<Comparison, DriveError> {
     super::link_hooks::up(&job.branch).await?;
     let compared = async {
         let mut peer = super::peer(job)?;
@@ -54,7 +54,7 @@ pub async fn verify(job: &Job<'_>) -> Result<Comparison, DriveError> {
 }
 
 /// Compares over a line on which hello has been said.
-pub async fn compare(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<Comparison, DriveError> {
+pub(crate) async fn compare(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<Comparison, DriveError> {
     if !peer.abilities().digests {
         return Ok(Comparison::default());
     }

@@ -6,17 +6,17 @@ use std::str::FromStr;
 use super::LinkError;
 
 /// Port of an address that names none.
-pub const PORT_DEFAULT: u16 = 9000;
+pub(crate) const PORT_DEFAULT: u16 = 9000;
 
 /// An address as `http://host:port/path` means it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     /// Name or number of the host, without the brackets of IPv6.
-    pub host: String,
+    pub(crate) host: String,
     /// TCP port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Path of the requests; `/RPC2` where none was written.
-    pub path: String,
+    pub(crate) path: String,
 }
 
 impl FromStr for Address {
@@ -27,7 +27,9 @@ impl FromStr for Address {
         let uri: http::Uri = text.trim().parse().map_err(|error| wrong(&format!("{error}")))?;
         match uri.scheme_str() {
             Some("http") => {}
-            Some("https") => return Err(wrong("this version does not speak TLS; use http over a tunnel or the loopback")),
+            Some("https") => {
+                return Err(wrong("this version does not speak TLS; use http over a tunnel or the loopback"));
+            }
             _ => return Err(wrong("write http://host:port")),
         }
         let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
@@ -52,7 +54,11 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     /// As the `Host` header wants it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 

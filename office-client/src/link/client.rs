@@ -20,28 +20,26 @@ use tokio::net::TcpStream;
 use super::body::PacedBody;
 use super::counted::Counted;
 use super::{Address, Counters, Credentials, LinkError};
-use crate::limits::{
-    CONNECT_DURATION_MAX, REPLY_BYTES_MAX, REPLY_MEMORY_BYTES_MAX, WORK_DURATION_MAX,
-};
+use crate::limits::{CONNECT_DURATION_MAX, REPLY_BYTES_MAX, REPLY_MEMORY_BYTES_MAX, WORK_DURATION_MAX};
 
 /// How a shop is reached.
 #[derive(Debug, Clone)]
-pub struct LinkSettings {
+pub(crate) struct LinkSettings {
     /// Where its agent listens.
-    pub address: Address,
+    pub(crate) address: Address,
     /// User and password, where the agent wants them.
-    pub credentials: Option<Credentials>,
+    pub(crate) credentials: Option<Credentials>,
     /// How long a connection may stay silent while a quick answer is awaited.
-    pub silence_max: Duration,
+    pub(crate) silence_max: Duration,
     /// Bytes per second that may be sent; unlimited when none.
-    pub rate_limit: Option<u64>,
+    pub(crate) rate_limit: Option<u64>,
     /// Directory for replies that are too long for memory.
-    pub temporary_dir: PathBuf,
+    pub(crate) temporary_dir: PathBuf,
 }
 
 /// How long a call may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub(crate) enum Patience {
     /// The peer only looks something up or stores a chunk.
     Quick,
     /// The peer works: clean, a diff, an apply.
@@ -49,7 +47,7 @@ pub enum Patience {
 }
 
 /// A link to one agent.
-pub struct Client {
+pub(crate) struct Client {
     settings: LinkSettings,
     counters: Arc<Counters>,
     connection: Option<SendRequest<PacedBody>>,
@@ -58,34 +56,34 @@ pub struct Client {
 
 impl Client {
     /// A link that is not connected yet.
-    pub fn new(settings: LinkSettings) -> Self {
+    pub(crate) fn new(settings: LinkSettings) -> Self {
         Self { settings, counters: Arc::default(), connection: None, gzip_requests: false }
     }
 
     /// Bytes on the wire so far.
-    pub fn counters(&self) -> &Arc<Counters> {
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
-    /// Where it leads.
-    pub fn settings(&self) -> &LinkSettings {
-        &self.settings
-    }
-
     /// Compresses the bodies of requests from now on; only for a peer that announces that it takes them.
-    pub fn compress_requests(&mut self, on: bool) {
+    pub(crate) fn compress_requests(&mut self, on: bool) {
         self.gzip_requests = on;
     }
 
     /// Makes one typed call.
-    pub async fn call<C: Call>(&mut self, call: &C, patience: Patience) -> Result<C::Reply, LinkError> {
+    pub(crate) async fn call<C: Call>(&mut self, call: &C, patience: Patience) -> Result<C::Reply, LinkError> {
         let value = self.call_value(C::METHOD, &call.params(), patience).await?;
         // an answer that is none tells nothing about the effect
         C::reply(value).map_err(|error| LinkError::unknown(C::METHOD, error))
     }
 
     /// Makes one call with any values.
-    pub async fn call_value(&mut self, method: &str, params: &[Value], patience: Patience) -> Result<Value, LinkError> {
+    pub(crate) async fn call_value(
+        &mut self,
+        method: &str,
+        params: &[Value],
+        patience: Patience,
+    ) -> Result<Value, LinkError> {
         let body = xmlrpc::write_call(method, params).map_err(LinkError::Unwritable)?;
         let reply = self.exchange(method, body, patience).await?;
         reply.into_value(method, None).await
@@ -93,7 +91,7 @@ impl Client {
 
     /// Makes one call and writes a long base64 in its answer to a file; the value says what was written.
     /// A short one is written there too. Nothing is written when the answer holds none.
-    pub async fn call_to_file(
+    pub(crate) async fn call_to_file(
         &mut self,
         method: &str,
         params: &[Value],
@@ -106,7 +104,7 @@ impl Client {
     }
 
     /// Sends one chunk, with its number where the peer counts.
-    pub async fn send_chunk(&mut self, sid: i64, data: &[u8], seq: Option<u64>) -> Result<(), LinkError> {
+    pub(crate) async fn send_chunk(&mut self, sid: i64, data: &[u8], seq: Option<u64>) -> Result<(), LinkError> {
         let sid = i32::try_from(sid).map_or(Value::Long(sid), Value::Int);
         let number = |seq: u64| i32::try_from(seq).map_or(Value::Long(seq as i64), Value::Int);
         let after: Vec<Value> = seq.map(number).into_iter().collect();
@@ -139,7 +137,11 @@ impl Client {
         let exchanged = async {
             let response = connection.send_request(request).await.map_err(|error| {
                 // a connection that the peer had closed while it was idle: nothing was sent
-                if error.is_canceled() { LinkError::failed(format!("send {method}"), error) } else { outcome(error.into()) }
+                if error.is_canceled() {
+                    LinkError::failed(format!("send {method}"), error)
+                } else {
+                    outcome(error.into())
+                }
             })?;
             self.take_in(method, response).await
         };
@@ -263,7 +265,9 @@ fn http_refusal(status: u16, method: &str) -> Result<(), LinkError> {
         411 => "it wants a length",
         413 => "the chunk is too large for it",
         415 => "it does not take this content type",
-        429 | 503 => return Err(LinkError::failed(format!("call {method}"), format!("the server is overloaded ({status})"))),
+        429 | 503 => {
+            return Err(LinkError::failed(format!("call {method}"), format!("the server is overloaded ({status})")));
+        }
         500..=599 => return Err(LinkError::unknown(method, format!("the server failed ({status})"))),
         _ => "no XML-RPC server",
     };

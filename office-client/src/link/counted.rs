@@ -10,24 +10,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes sent and received since the link was made, over all its connections.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     sent: AtomicU64,
     received: AtomicU64,
 }
 
 impl Counters {
     /// Bytes handed to the network.
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
     /// Bytes that came from it.
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
     /// Bytes in both directions: it grows as long as the line is alive.
-    pub fn moved(&self) -> u64 {
+    pub(crate) fn moved(&self) -> u64 {
         self.sent() + self.received()
     }
 }

@@ -10,7 +10,7 @@ type Source = Box<dyn StdError + Send + Sync>;
 
 /// A call did not bring its answer.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub(crate) enum LinkError {
     /// The peer answered no: repeating the call brings the same answer.
     #[error("the shop refused: {}", told(.0))]
     Refused(Fault),
@@ -71,22 +71,22 @@ fn told(fault: &Fault) -> String {
 
 impl LinkError {
     /// The call certainly had no effect.
-    pub fn failed(what: impl Into<String>, source: impl Into<Source>) -> Self {
+    pub(crate) fn failed(what: impl Into<String>, source: impl Into<Source>) -> Self {
         Self::Failed { what: what.into(), source: source.into() }
     }
 
     /// Nobody knows whether the call had an effect.
-    pub fn unknown(what: impl Into<String>, source: impl Into<Source>) -> Self {
+    pub(crate) fn unknown(what: impl Into<String>, source: impl Into<Source>) -> Self {
         Self::Unknown { what: what.into(), source: source.into() }
     }
 
     /// Whether another try may bring the answer, as long as the call may be repeated.
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         matches!(self, Self::Failed { .. } | Self::Unknown { .. })
     }
 
     /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Refused(fault) => match fault.known()? {
                 FaultCode::CleanRefused => {

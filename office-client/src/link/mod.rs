@@ -11,10 +11,10 @@ mod retry;
 #[cfg(test)]
 mod scripted;
 
-pub use address::Address;
-pub use client::{Client, LinkSettings, Patience};
-pub use counted::Counters;
-pub use error::LinkError;
-pub use password::{Credentials, read_password};
-pub use peer::Peer;
-pub use retry::Retry;
+pub(crate) use address::Address;
+pub(crate) use client::{Client, LinkSettings, Patience};
+pub(crate) use counted::Counters;
+pub(crate) use error::LinkError;
+pub(crate) use password::{Credentials, read_password};
+pub(crate) use peer::Peer;
+pub(crate) use retry::Retry;

@@ -11,13 +11,13 @@ use crate::limits::PASSWORD_BYTES_MAX;
 
 /// A user and a password, as the `Authorization` header carries them.
 #[derive(Clone)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     header: String,
 }
 
 impl Credentials {
     /// Credentials for HTTP Basic.
-    pub fn new(user: &str, password: &str) -> Self {
+    pub(crate) fn new(user: &str, password: &str) -> Self {
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         Self { header: format!("Basic {pair}") }
     }
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Credentials {
 }
 
 /// Reads a password: the first line of a file that group and others cannot read.
-pub fn read_password(path: &Path) -> Result<String, LinkError> {
+pub(crate) fn read_password(path: &Path) -> Result<String, LinkError> {
     let wrong = |reason: String| LinkError::Password { path: path.to_owned(), reason };
     let mut file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
     let metadata = file.metadata().map_err(|error| wrong(error.to_string()))?;

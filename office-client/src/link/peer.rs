@@ -7,17 +7,8 @@ use protocol::xmlrpc::Value;
 
 use super::{Client, LinkError, Patience, Retry};
 
-/// What the first contact has brought.
-#[derive(Debug, Clone)]
-pub struct Greeting {
-    /// What the peer can do.
-    pub abilities: Abilities,
-    /// What it says about itself; none from a peer with the base methods alone.
-    pub facts: Option<HelloReply>,
-}
-
 /// A shop.
-pub struct Peer {
+pub(crate) struct Peer {
     client: Client,
     retry: Retry,
     abilities: Abilities,
@@ -25,40 +16,40 @@ pub struct Peer {
 
 impl Peer {
     /// A shop that has not been spoken to.
-    pub fn new(client: Client, retry: Retry) -> Self {
+    pub(crate) fn new(client: Client, retry: Retry) -> Self {
         Self { client, retry, abilities: Abilities::default() }
     }
 
     /// The line to it.
-    pub fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
     /// What it can do, as far as is known.
-    pub fn abilities(&self) -> Abilities {
+    pub(crate) fn abilities(&self) -> Abilities {
         self.abilities
     }
 
-    /// Says hello. A peer that does not know the method is one with the base methods alone.
-    pub async fn greet(&mut self, request: HelloRequest) -> Result<Greeting, LinkError> {
+    /// Says hello; returns what the peer says about itself. One that does not know the method has the base methods alone.
+    pub(crate) async fn greet(&mut self, request: HelloRequest) -> Result<Option<HelloReply>, LinkError> {
         match self.ask(&Hello(request), Patience::Quick).await {
             Ok(facts) => {
                 self.abilities = abilities_of(&facts.capabilities);
                 self.client.compress_requests(announces(&facts.capabilities, GZIP_REQUESTS));
-                Ok(Greeting { abilities: self.abilities, facts: Some(facts) })
+                Ok(Some(facts))
             }
             Err(LinkError::Refused(fault)) if is_unknown_method(&fault) => {
                 tracing::info!(fault = fault.code, "the peer knows the base methods alone");
                 self.abilities = Abilities::default();
                 self.retry.progress();
-                Ok(Greeting { abilities: self.abilities, facts: None })
+                Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
     /// Makes a call that may be repeated, until it is answered or the line has failed for too long.
-    pub async fn ask<C: Call>(&mut self, call: &C, patience: Patience) -> Result<C::Reply, LinkError> {
+    pub(crate) async fn ask<C: Call>(&mut self, call: &C, patience: Patience) -> Result<C::Reply, LinkError> {
         self.retry.begin();
         loop {
             match self.client.call(call, patience).await {
@@ -72,7 +63,7 @@ impl Peer {
     }
 
     /// As [`Peer::ask`], with a base64 in the answer written to a file.
-    pub async fn ask_to_file(
+    pub(crate) async fn ask_to_file(
         &mut self,
         method: &str,
         params: &[Value],
@@ -91,7 +82,7 @@ impl Peer {
     }
 
     /// Makes a call once: whoever asks decides what a loss means.
-    pub async fn once<C: Call>(&mut self, call: &C, patience: Patience) -> Result<C::Reply, LinkError> {
+    pub(crate) async fn once<C: Call>(&mut self, call: &C, patience: Patience) -> Result<C::Reply, LinkError> {
         self.retry.begin();
         let result = self.client.call(call, patience).await;
         if result.is_ok() {
@@ -101,7 +92,7 @@ impl Peer {
     }
 
     /// Sends one chunk once.
-    pub async fn send_chunk(&mut self, sid: i64, data: &[u8], seq: Option<u64>) -> Result<(), LinkError> {
+    pub(crate) async fn send_chunk(&mut self, sid: i64, data: &[u8], seq: Option<u64>) -> Result<(), LinkError> {
         self.retry.begin();
         let result = self.client.send_chunk(sid, data, seq).await;
         if result.is_ok() {
@@ -111,12 +102,12 @@ impl Peer {
     }
 
     /// Waits before the next try after a failure, or gives the failure back when there is no time left.
-    pub async fn pause(&mut self, error: LinkError) -> Result<(), LinkError> {
+    pub(crate) async fn pause(&mut self, error: LinkError) -> Result<(), LinkError> {
         self.retry.pause(error).await
     }
 
     /// What a fault of this peer means. Generic servers answer every exception with fault 1, which says nothing.
-    pub fn meaning(&self, fault: &Fault) -> FaultCode {
+    pub(crate) fn meaning(&self, fault: &Fault) -> FaultCode {
         match fault.known() {
             Some(FaultCode::UnknownSession) if !self.abilities.keyed_sessions => FaultCode::Application,
             Some(code) => code,

@@ -10,7 +10,7 @@ use crate::stop::Stop;
 
 /// When to try again, and when no more.
 #[derive(Debug)]
-pub struct Retry {
+pub(crate) struct Retry {
     stop: Stop,
     patience: Duration,
     first_patience: Duration,
@@ -22,27 +22,27 @@ pub struct Retry {
 
 impl Retry {
     /// Tries for `patience` without progress. The first contact is tried for a short time only, unless the user named a patience.
-    pub fn new(stop: Stop, patience: Duration, named: bool) -> Self {
+    pub(crate) fn new(stop: Stop, patience: Duration, named: bool) -> Self {
         let first_patience = if named { patience } else { patience.min(FIRST_CONTACT_DURATION_MAX) };
         Self { stop, patience, first_patience, since: Instant::now(), failures: 0, contact: false }
     }
 
     /// Something worked: the deadline and the pauses start afresh.
-    pub fn progress(&mut self) {
+    pub(crate) fn progress(&mut self) {
         self.contact = true;
         self.failures = 0;
         self.since = Instant::now();
     }
 
     /// A new request begins after work elsewhere: time that passed in the database is no failure of the line.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         if self.failures == 0 {
             self.since = Instant::now();
         }
     }
 
     /// Waits before the next try, or returns the error when there is no time left, or the user asked to stop.
-    pub async fn pause(&mut self, error: LinkError) -> Result<(), LinkError> {
+    pub(crate) async fn pause(&mut self, error: LinkError) -> Result<(), LinkError> {
         if !error.is_passing() {
             return Err(error);
         }

@@ -9,7 +9,7 @@ use crate::driver::{Comparison, Plan, Report};
 use crate::units;
 
 /// One line about a finished run.
-pub fn report_line(report: &Report) -> String {
+pub(crate) fn report_line(report: &Report) -> String {
     let figures = format!(
         "{} pulled, {} pushed; {} sent, {} received, {:.1} s",
         units::count(report.pulled_rows, "row"),
@@ -50,13 +50,17 @@ fn comparison_summary(comparison: &Comparison) -> String {
 }
 
 /// The outcome of a verify: the tables that differ, then a summary.
-pub fn comparison_lines(branch: &str, comparison: &Comparison) -> Vec<String> {
+pub(crate) fn comparison_lines(branch: &str, comparison: &Comparison) -> Vec<String> {
     let mut lines: Vec<String> = comparison
         .differing()
         .map(|table| {
             let shop = table.shop_rows.map_or_else(|| "none".to_owned(), |rows| units::count(rows, "row"));
             let note = if table.shop_rows == Some(table.office_rows) { ", other values" } else { "" };
-            format!("{branch}: {} differs: office {}, shop {shop}{note}", table.table, units::count(table.office_rows, "row"))
+            format!(
+                "{branch}: {} differs: office {}, shop {shop}{note}",
+                table.table,
+                units::count(table.office_rows, "row")
+            )
         })
         .collect();
     lines.push(format!("{branch}: {}", comparison_summary(comparison)));
@@ -64,7 +68,7 @@ pub fn comparison_lines(branch: &str, comparison: &Comparison) -> Vec<String> {
 }
 
 /// What a run would do.
-pub fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
+pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
     if kind == "update" {
         lines.push(match (plan.pull_rows, plan.pull_bytes) {
@@ -82,9 +86,17 @@ pub fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
 }
 
 /// The cells of one line of `status`.
-pub fn status_cells(branch: &Branch, state: BranchState, backlog: Option<i64>, last: Option<&RunRecord>, now: SystemTime) -> Vec<String> {
+pub(crate) fn status_cells(
+    branch: &Branch,
+    state: BranchState,
+    backlog: Option<i64>,
+    last: Option<&RunRecord>,
+    now: SystemTime,
+) -> Vec<String> {
     let result = match (state, last) {
-        (BranchState::New | BranchState::CloneUnfinished | BranchState::Paused, _) | (_, None) => state.as_str().to_owned(),
+        (BranchState::New | BranchState::CloneUnfinished | BranchState::Paused, _) | (_, None) => {
+            state.as_str().to_owned()
+        }
         (_, Some(run)) => match &run.error {
             Some(error) => format!("{}: {}", run.result, shortened(error)),
             None => run.result.clone(),
@@ -116,7 +128,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// A branch with all its settings.
-pub fn branch_line(branch: &Branch) -> Vec<(String, String)> {
+pub(crate) fn branch_line(branch: &Branch) -> Vec<(String, String)> {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let now = SystemTime::now();
     let mut lines = vec![
@@ -139,7 +151,7 @@ pub fn branch_line(branch: &Branch) -> Vec<(String, String)> {
 }
 
 /// What flows where, in words: a heading per direction with the names and patterns the policy lists under it.
-pub fn policy_lines(name: &str, tables: &[(String, String)]) -> Vec<String> {
+pub(crate) fn policy_lines(name: &str, tables: &[(String, String)]) -> Vec<String> {
     const WORDS: [(&str, &str); 5] = [
         ("from-source", "office -> shops: the office's, shops receive every change"),
         ("from-target", "shops -> office: each shop's own rows, the office receives every change"),

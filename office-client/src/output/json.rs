@@ -10,7 +10,7 @@ use crate::commands::BranchState;
 use crate::driver::{Comparison, Plan, Report};
 
 /// A finished run.
-pub fn report_object(report: &Report) -> Json {
+pub(crate) fn report_object(report: &Report) -> Json {
     let mut object = json!({
         "branch": report.branch,
         "run": report.kind,
@@ -34,14 +34,15 @@ pub fn report_object(report: &Report) -> Json {
 }
 
 /// A branch with its state. What this version does not count is null.
-pub fn status_object(
+pub(crate) fn status_object(
     branch: &Branch,
     state: BranchState,
     backlog: Option<i64>,
     last: Option<&RunRecord>,
     now: SystemTime,
 ) -> Json {
-    let age = |moment: Option<SystemTime>| moment.map(|moment| now.duration_since(moment).unwrap_or_default().as_secs());
+    let age =
+        |moment: Option<SystemTime>| moment.map(|moment| now.duration_since(moment).unwrap_or_default().as_secs());
     json!({
         "branch": branch.name,
         "url": branch.url,
@@ -60,7 +61,7 @@ pub fn status_object(
 }
 
 /// A branch with its settings.
-pub fn branch_object(branch: &Branch) -> Json {
+pub(crate) fn branch_object(branch: &Branch) -> Json {
     json!({
         "branch": branch.name,
         "id": branch.id,
@@ -81,7 +82,7 @@ pub fn branch_object(branch: &Branch) -> Json {
 }
 
 /// A past run.
-pub fn history_object(branch: &str, run: &RunRecord) -> Json {
+pub(crate) fn history_object(branch: &str, run: &RunRecord) -> Json {
     json!({
         "branch": branch,
         "run": run.kind,
@@ -97,7 +98,7 @@ pub fn history_object(branch: &str, run: &RunRecord) -> Json {
 }
 
 /// A line per table, then one about the branch.
-pub fn comparison_objects(branch: &str, comparison: &Comparison) -> Vec<Json> {
+pub(crate) fn comparison_objects(branch: &str, comparison: &Comparison) -> Vec<Json> {
     let tables = comparison.tables.iter().map(|table| {
         json!({
             "branch": branch,
@@ -120,7 +121,7 @@ pub fn comparison_objects(branch: &str, comparison: &Comparison) -> Vec<Json> {
 }
 
 /// What a run would do.
-pub fn plan_object(branch: &str, kind: &str, plan: &Plan) -> Json {
+pub(crate) fn plan_object(branch: &str, kind: &str, plan: &Plan) -> Json {
     let tables: serde_json::Map<String, Json> =
         plan.push_tables.iter().map(|(table, rows)| (table.clone(), json!(rows))).collect();
     json!({
@@ -136,12 +137,12 @@ pub fn plan_object(branch: &str, kind: &str, plan: &Plan) -> Json {
 }
 
 /// A branch that could not be looked at.
-pub fn error_object(branch: &str, error: &str, hint: Option<&str>) -> Json {
+pub(crate) fn error_object(branch: &str, error: &str, hint: Option<&str>) -> Json {
     json!({ "branch": branch, "result": "failed", "error": error, "hint": hint })
 }
 
 /// An XML-RPC value. Base64 becomes a string after `base64:`, a date one in ISO 8601.
-pub fn value(value: &Value) -> Json {
+pub(crate) fn value(value: &Value) -> Json {
     use base64::Engine as _;
     match value {
         Value::Nil => Json::Null,

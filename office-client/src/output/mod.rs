@@ -4,12 +4,12 @@ mod human;
 mod json;
 mod progress;
 
-pub use human::{branch_line, comparison_lines, plan_lines, policy_lines, report_line, status_cells};
-pub use json::{
+pub(crate) use human::{branch_line, comparison_lines, plan_lines, policy_lines, report_line, status_cells};
+pub(crate) use json::{
     branch_object, comparison_objects, error_object, history_object, plan_object, report_object, status_object,
     value as json_value,
 };
-pub use progress::{Board, Progress};
+pub(crate) use progress::{Board, Progress};
 
 use std::io::Write as _;
 
@@ -17,19 +17,19 @@ use crate::error::CommandError;
 
 /// Prints. Cloning it is cheap.
 #[derive(Debug, Clone, Copy)]
-pub struct Printer {
+pub(crate) struct Printer {
     json: bool,
     quiet: u8,
 }
 
 /// A line per branch, as `status` and `history` need it.
-pub struct Table {
+pub(crate) struct Table {
     inner: comfy_table::Table,
 }
 
 impl Table {
     /// A table with those headings.
-    pub fn new(headings: &[&str]) -> Self {
+    pub(crate) fn new(headings: &[&str]) -> Self {
         let mut inner = comfy_table::Table::new();
         inner.load_style(comfy_table::presets::NOTHING);
         inner.set_header(headings.iter().map(|heading| heading.to_uppercase()));
@@ -37,42 +37,42 @@ impl Table {
     }
 
     /// Adds a line.
-    pub fn line(&mut self, cells: Vec<String>) {
+    pub(crate) fn line(&mut self, cells: Vec<String>) {
         self.inner.add_row(cells.iter().map(|cell| clean(cell)));
     }
 }
 
 impl Printer {
     /// Prints JSON or text; `quiet` leaves out everything but errors.
-    pub fn new(json: bool, quiet: u8) -> Self {
+    pub(crate) fn new(json: bool, quiet: u8) -> Self {
         Self { json, quiet }
     }
 
     /// Whether JSON was asked for.
-    pub fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
     /// Whether only errors are wanted.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.quiet > 0
     }
 
     /// Prints a line of text that was asked for; nothing with `--json` or `--quiet`.
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         if !self.json && !self.is_quiet() {
             self.write(&clean(text));
         }
     }
 
     /// Prints text as it is: sources, completions, manual pages.
-    pub fn raw(&self, text: &str) {
+    pub(crate) fn raw(&self, text: &str) {
         // a reader that has seen enough (head) is no error
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
 
     /// Prints a table; nothing with `--json`.
-    pub fn table(&self, table: &Table) {
+    pub(crate) fn table(&self, table: &Table) {
         if !self.json {
             for line in table.inner.to_string().lines() {
                 self.write(line.trim_end());
@@ -81,26 +81,26 @@ impl Printer {
     }
 
     /// Prints one JSON object on a line of its own; nothing without `--json`.
-    pub fn object(&self, object: &serde_json::Value) {
+    pub(crate) fn object(&self, object: &serde_json::Value) {
         if self.json {
             self.write(&object.to_string());
         }
     }
 
     /// Says something to the person at the terminal.
-    pub fn talk(&self, text: &str) {
+    pub(crate) fn talk(&self, text: &str) {
         if !self.is_quiet() {
             let _ = writeln!(std::io::stderr(), "{}", clean(text));
         }
     }
 
     /// Says why the command failed, and what to do.
-    pub fn error(&self, error: &CommandError) {
+    pub(crate) fn error(&self, error: &CommandError) {
         self.error_text(&error.chain(), error.hint().as_deref());
     }
 
     /// Says that something failed, and what to do.
-    pub fn error_text(&self, text: &str, hint: Option<&str>) {
+    pub(crate) fn error_text(&self, text: &str, hint: Option<&str>) {
         let mut stderr = std::io::stderr().lock();
         let _ = writeln!(stderr, "{} {}", paint("error:"), clean(text));
         if let Some(hint) = hint {
@@ -122,7 +122,9 @@ fn paint(text: &str) -> String {
 
 /// Takes out what could steer a terminal: names and messages come from other machines.
 fn clean(text: &str) -> String {
-    let bad = |c: char| (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let bad = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|c| if bad(c) { '\u{fffd}' } else { c }).collect()
 }
 

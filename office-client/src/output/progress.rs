@@ -7,19 +7,20 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The place on the terminal where all branches show their progress.
 #[derive(Debug, Clone)]
-pub struct Board {
+pub(crate) struct Board {
     bars: Option<MultiProgress>,
 }
 
 impl Board {
     /// A board on stderr; none when nobody looks, or nobody wants to see it.
-    pub fn new(wanted: bool) -> Self {
-        let bars = (wanted && std::io::stderr().is_terminal()).then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)));
+    pub(crate) fn new(wanted: bool) -> Self {
+        let bars = (wanted && std::io::stderr().is_terminal())
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)));
         Self { bars }
     }
 
     /// A line for one branch.
-    pub fn branch(&self, name: &str) -> Progress {
+    pub(crate) fn branch(&self, name: &str) -> Progress {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new_spinner());
             bar.set_prefix(name.to_owned());
@@ -31,7 +32,7 @@ impl Board {
     }
 
     /// Runs something that prints, without tearing the bars.
-    pub fn suspended<T>(&self, print: impl FnOnce() -> T) -> T {
+    pub(crate) fn suspended<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.bars {
             Some(bars) => bars.suspend(print),
             None => print(),
@@ -49,13 +50,13 @@ fn style(template: &str) -> ProgressStyle {
 
 /// The progress of one branch.
 #[derive(Debug, Clone, Default)]
-pub struct Progress {
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Something without a length goes on.
-    pub fn phase(&self, words: &'static str) {
+    pub(crate) fn phase(&self, words: &'static str) {
         if let Some(bar) = &self.bar {
             bar.set_style(style(PHASE));
             bar.set_message(words);
@@ -63,7 +64,7 @@ impl Progress {
     }
 
     /// Bytes are about to move.
-    pub fn bytes(&self, words: &'static str, total: u64, at: u64) {
+    pub(crate) fn bytes(&self, words: &'static str, total: u64, at: u64) {
         if let Some(bar) = &self.bar {
             bar.set_style(style(BYTES));
             bar.set_length(total);
@@ -74,14 +75,14 @@ impl Progress {
     }
 
     /// So many bytes have moved in all.
-    pub fn at(&self, bytes: u64) {
+    pub(crate) fn at(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(bytes);
         }
     }
 
     /// The branch is done.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -43,7 +43,9 @@ mod tests {
 
     #[test]
     fn every_spelling_is_read() {
-        for (text, seconds) in [("90d", 7_776_000), ("10 min", 600), ("10m", 600), ("1 week", 604_800), ("0s", 0), ("2h", 7_200)] {
+        for (text, seconds) in
+            [("90d", 7_776_000), ("10 min", 600), ("10m", 600), ("1 week", 604_800), ("0s", 0), ("2h", 7_200)]
+        {
             assert_eq!(parse(text), Some(Duration::from_secs(seconds)), "{text}");
         }
         for text in ["", "90", "d", "-1d", "1.5d", "1y", "99999999999999999999d", "4000000d"] {

@@ -61,7 +61,9 @@ pub enum PolicyError {
         name: String,
     },
     /// A key or name that cannot be one of a table.
-    #[error("line {line}: `{name}` is no table name or pattern; write `table`, `\"schema.table\"` or a pattern with `*`")]
+    #[error(
+        "line {line}: `{name}` is no table name or pattern; write `table`, `\"schema.table\"` or a pattern with `*`"
+    )]
     WrongName {
         /// Line, from 1.
         line: usize,
@@ -69,7 +71,8 @@ pub enum PolicyError {
         name: String,
     },
     /// Options of a table that has no direction.
-    #[error("line {line}: [table.{name}] has options, but `{name}` has no direction in [tables]{}", did_you_mean(.suggestion))]
+    #[error("line {line}: [table.{name}] has options, but `{name}` has no direction in \
+     [tables]{}", did_you_mean(.suggestion))]
     OptionsWithoutDirection {
         /// Line, from 1.
         line: usize,
@@ -109,7 +112,9 @@ pub enum PolicyError {
         suggestion: Option<String>,
     },
     /// A table matched equally well by two patterns that say different things.
-    #[error("table `{table}` is matched by `{first}` (line {first_line}) and `{second}` (line {second_line}) alike; name it")]
+    #[error(
+        "table `{table}` is matched by `{first}` (line {first_line}) and `{second}` (line {second_line}) alike; name it"
+    )]
     Ambiguous {
         /// The table.
         table: TableName,

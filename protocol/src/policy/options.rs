@@ -94,7 +94,11 @@ impl OptionValues {
         let mut only = |written: bool, option: &'static str, possible: &[Direction], why: &str| {
             if written && !possible.contains(&direction) {
                 let words: Vec<&str> = possible.iter().map(|direction| direction.as_str()).collect();
-                let reason = format!("it needs the direction {}, and this table is {}: {why}", words.join(" or "), direction.as_str());
+                let reason = format!(
+                    "it needs the direction {}, and this table is {}: {why}",
+                    words.join(" or "),
+                    direction.as_str()
+                );
                 found.push((option, reason));
             }
         };
@@ -109,7 +113,9 @@ impl OptionValues {
         only(self.history_column.is_some(), "history_column", &[FromTarget], "it belongs to history");
         only(self.triggers.is_some(), "triggers", &[FromSource, FromTarget, Both, Initial], "no rows are applied");
         match (self.history.is_some(), self.history_column.is_some()) {
-            (true, false) => found.push(("history", "it needs history_column, the column that tells a row's age".to_owned())),
+            (true, false) => {
+                found.push(("history", "it needs history_column, the column that tells a row's age".to_owned()))
+            }
             (false, true) => found.push(("history_column", "it needs history, such as \"90d\"".to_owned())),
             _ => {}
         }

@@ -226,7 +226,9 @@ impl Reader<'_> {
 
     fn row_filter(&mut self, option: &str, value: &Spanned<DeValue<'_>>) -> Option<RowFilter> {
         let text = self.text(option, value, "an expression such as \"branch_id = :branch\", or \"via parent\"")?;
-        RowFilter::parse(text).map_err(|reason| self.wrong_value(option, value, &format!("a row filter: {reason}"), None)).ok()
+        RowFilter::parse(text)
+            .map_err(|reason| self.wrong_value(option, value, &format!("a row filter: {reason}"), None))
+            .ok()
     }
 
     fn column(&mut self, option: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {

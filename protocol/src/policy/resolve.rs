@@ -31,7 +31,11 @@ impl ResolvedPolicy {
     /// Whether a foreign key from `child` to `parent` can hold on both sides; tables that are not in the policy cannot.
     pub fn check_reference(&self, child: &TableName, parent: &TableName) -> Result<(), ReferenceProblem> {
         let (Some(child_policy), Some(parent_policy)) = (self.get(child), self.get(parent)) else {
-            return Err(ReferenceProblem::ParentStays { child: child.clone(), parent: parent.clone(), place: "either side" });
+            return Err(ReferenceProblem::ParentStays {
+                child: child.clone(),
+                parent: parent.clone(),
+                place: "either side",
+            });
         };
         reference_problem((child, child_policy), (parent, parent_policy)).map_or(Ok(()), Err)
     }
@@ -42,7 +46,9 @@ impl ResolvedPolicy {
 #[non_exhaustive]
 pub enum ReferenceProblem {
     /// The child's rows arrive where the parent's never do.
-    #[error("table `{child}` refers to `{parent}`, whose rows do not arrive at {place}; change the direction of one of them")]
+    #[error(
+        "table `{child}` refers to `{parent}`, whose rows do not arrive at {place}; change the direction of one of them"
+    )]
     ParentStays {
         /// The referring table.
         child: TableName,
@@ -52,7 +58,9 @@ pub enum ReferenceProblem {
         place: &'static str,
     },
     /// The parent is filtered and the child is not, so children arrive whose parents do not.
-    #[error("table `{child}` has no row filter, but `{parent}`, to which it refers, has one; write rows = \"via {parent}\"")]
+    #[error(
+        "table `{child}` has no row filter, but `{parent}`, to which it refers, has one; write rows = \"via {parent}\""
+    )]
     ParentFiltered {
         /// The referring table.
         child: TableName,
@@ -60,7 +68,9 @@ pub enum ReferenceProblem {
         parent: TableName,
     },
     /// The parent is sent only once: what is added to it later does not arrive. It can work; it deserves a warning.
-    #[error("table `{child}` refers to `{parent}`, which is sent only at a clone; rows added to it later do not arrive")]
+    #[error(
+        "table `{child}` refers to `{parent}`, which is sent only at a clone; rows added to it later do not arrive"
+    )]
     ParentOnlyInitial {
         /// The referring table.
         child: TableName,
@@ -87,7 +97,8 @@ fn reference_problem((child, child_policy): Named<'_>, (parent, parent_policy): 
     if child_policy.direction.flows_to_office() && parent_policy.direction == Direction::Local {
         return stays("the office");
     }
-    if child_policy.direction.cloned() && child_policy.rows.is_none() && parent_policy.rows.is_some() && child != parent {
+    if child_policy.direction.cloned() && child_policy.rows.is_none() && parent_policy.rows.is_some() && child != parent
+    {
         return Some(ReferenceProblem::ParentFiltered { child: child.clone(), parent: parent.clone() });
     }
     let later = child_policy.direction.flows_to_shop() || child_policy.direction.flows_to_office();
@@ -155,8 +166,13 @@ fn table_policy(
 }
 
 fn unnamed(policy: &Policy, table: &TableName, known: &BTreeSet<&TableName>) -> PolicyError {
-    let absent: Vec<String> =
-        policy.directions.named().map(|(name, _)| name).filter(|name| !known.contains(name)).map(ToString::to_string).collect();
+    let absent: Vec<String> = policy
+        .directions
+        .named()
+        .map(|(name, _)| name)
+        .filter(|name| !known.contains(name))
+        .map(ToString::to_string)
+        .collect();
     let suggestion = nearest(&table.to_string(), absent.iter().map(String::as_str));
     PolicyError::Unnamed { table: table.clone(), suggestion }
 }
@@ -198,7 +214,9 @@ fn via_problem(
     if parent_policy.rows.is_none() {
         return Some(format!("`{parent}` has no row filter of its own; give it one, or leave this one out"));
     }
-    if let Some(problem) = reference_problem((table, table_policy), (parent, parent_policy)).filter(ReferenceProblem::is_fatal) {
+    if let Some(problem) =
+        reference_problem((table, table_policy), (parent, parent_policy)).filter(ReferenceProblem::is_fatal)
+    {
         return Some(problem.to_string());
     }
     let mut seen = BTreeSet::from([table.clone()]);

@@ -81,17 +81,47 @@ fn every_table_gets_its_direction_and_options() {
 #[test]
 fn a_misspelt_word_is_refused_with_its_line_and_what_was_meant() {
     for (text, says) in [
-        (with_tables("product = \"from-sorce\""), "line 3: `product` cannot be `from-sorce`; it is one of from-source, from-target, both, initial, local; did you mean `from-source`?"),
+        (
+            with_tables("product = \"from-sorce\""),
+            "line 3: `product` cannot be `from-sorce`; it is one of from-source, from-target, both, initial, \
+             local; did you mean `from-source`?",
+        ),
         (format!("nmae = \"x\"\n{}", with_tables("")), "line 1: unknown key `nmae` in a policy; did you mean `name`?"),
-        (with_tables("a = \"both\"\n[table.a]\nconflcit = \"manual\""), "line 5: unknown key `conflcit` in [table.a]; did you mean `conflict`?"),
-        (with_tables("a = \"both\"\n[table.a]\nconflict = \"offce-wins\""), "line 5: `conflict` cannot be `offce-wins`; it is one of office-wins, shop-wins, newest-wins, manual; did you mean `office-wins`?"),
-        (with_tables("person = \"both\"\n[table.persn]"), "line 4: [table.persn] has options, but `persn` has no direction in [tables]; did you mean `person`?"),
-        (with_tables("a = \"both\"\n[table.a]\nmax_age = \"soon\""), "line 5: `max_age` cannot be `soon`; it is a length of time such as \"90d\", \"12h\", \"10min\" or \"30s\""),
-        (with_tables("a = 1"), "line 3: `a` cannot be `(integer)`; it is one of from-source, from-target, both, initial, local"),
-        (with_tables("\"a.\" = \"both\""), "line 3: `a.` is no table name or pattern; write `table`, `\"schema.table\"` or a pattern with `*`"),
-        (with_tables("stock.level = \"both\""), "line 3: `stock` cannot be `(table)`; it is a direction; a table of another schema is written \"schema.table\", with the quotes"),
+        (
+            with_tables("a = \"both\"\n[table.a]\nconflcit = \"manual\""),
+            "line 5: unknown key `conflcit` in [table.a]; did you mean `conflict`?",
+        ),
+        (
+            with_tables("a = \"both\"\n[table.a]\nconflict = \"offce-wins\""),
+            "line 5: `conflict` cannot be `offce-wins`; it is one of office-wins, shop-wins, newest-wins, manual; \
+             did you mean `office-wins`?",
+        ),
+        (
+            with_tables("person = \"both\"\n[table.persn]"),
+            "line 4: [table.persn] has options, but `persn` has no direction in [tables]; did you mean `person`?",
+        ),
+        (
+            with_tables("a = \"both\"\n[table.a]\nmax_age = \"soon\""),
+            "line 5: `max_age` cannot be `soon`; it is a length of time such as \"90d\", \"12h\", \"10min\" or \"30s\"",
+        ),
+        (
+            with_tables("a = 1"),
+            "line 3: `a` cannot be `(integer)`; it is one of from-source, from-target, both, initial, local",
+        ),
+        (
+            with_tables("\"a.\" = \"both\""),
+            "line 3: `a.` is no table name or pattern; write `table`, `\"schema.table\"` or a pattern with `*`",
+        ),
+        (
+            with_tables("stock.level = \"both\""),
+            "line 3: `stock` cannot be `(table)`; it is a direction; a table of another schema is written \
+             \"schema.table\", with the quotes",
+        ),
         ("[tables]\n".to_owned(), "the policy has no `name`; write name = \"shop\""),
-        ("name = \"a b\"\n[tables]\n".to_owned(), "line 1: `name` cannot be `a b`; it is a name of letters, digits, `_`, `-` and `.`, such as \"shop\""),
+        (
+            "name = \"a b\"\n[tables]\n".to_owned(),
+            "line 1: `name` cannot be `a b`; it is a name of letters, digits, `_`, `-` and `.`, such as \"shop\"",
+        ),
     ] {
         assert_eq!(refused(&text), says);
     }
@@ -109,7 +139,9 @@ fn one_name_twice_is_refused_with_both_lines() {
         (with_tables("a = \"both\"\n[table.a]\ndelta = [\n\"x\",\n\"x\"]"), 7, 6),
     ] {
         match Policy::parse(&text) {
-            Err(PolicyError::Doubled { line: found, first_line, .. }) => assert_eq!((found, first_line), (line, first), "{text}"),
+            Err(PolicyError::Doubled { line: found, first_line, .. }) => {
+                assert_eq!((found, first_line), (line, first), "{text}")
+            }
             other => panic!("{other:?} for\n{text}"),
         }
     }
@@ -147,11 +179,14 @@ fn an_option_that_cannot_stand_with_the_direction_is_refused() {
 #[test]
 fn names_and_tables_that_miss_each_other_are_reported_together() {
     let text = with_tables("prodcut = \"from-source\"\n\"till_*\" = \"local\"");
-    assert_eq!(unfit(&text, &["product", "zebra"]), [
-        "line 3: the database has no table `prodcut`; did you mean `product`?",
-        "table `product` is not in the policy; give it a direction in [tables]; is it the `prodcut` written there?",
-        "table `zebra` is not in the policy; give it a direction in [tables]",
-    ]);
+    assert_eq!(
+        unfit(&text, &["product", "zebra"]),
+        [
+            "line 3: the database has no table `prodcut`; did you mean `product`?",
+            "table `product` is not in the policy; give it a direction in [tables]; is it the `prodcut` written there?",
+            "table `zebra` is not in the policy; give it a direction in [tables]",
+        ]
+    );
     let lenient = format!("missing = \"ignore\"\n{text}");
     assert_eq!(unfit(&lenient, &["product"]).len(), 1, "a misspelt name still shows");
     assert!(Policy::parse(&lenient).unwrap().resolve(&tables(&["till_drawer"])).is_ok());
@@ -160,7 +195,10 @@ fn names_and_tables_that_miss_each_other_are_reported_together() {
 #[test]
 fn two_patterns_alike_ask_for_the_name() {
     let text = with_tables("\"sale_*\" = \"from-target\"\n\"*_item\" = \"local\"");
-    assert_eq!(unfit(&text, &["sale_item"]), ["table `sale_item` is matched by `sale_*` (line 3) and `*_item` (line 4) alike; name it"]);
+    assert_eq!(
+        unfit(&text, &["sale_item"]),
+        ["table `sale_item` is matched by `sale_*` (line 3) and `*_item` (line 4) alike; name it"]
+    );
 }
 
 #[test]
@@ -185,11 +223,15 @@ fn via_leads_to_a_filtered_table_and_never_in_a_circle() {
 #[test]
 fn a_reference_is_judged_by_where_rows_arrive() {
     let text = with_tables(
-        "src = \"from-source\"\ntgt = \"from-target\"\nboth = \"both\"\nini = \"initial\"\nloc = \"local\"\nflt = \"from-source\"\n\
+        "src = \"from-source\"\ntgt = \"from-target\"\nboth = \"both\"\nini = \"initial\"\nloc = \"local\"\nflt = \
+         \"from-source\"\n\
          [table.flt]\nrows = \"b = :branch\"",
     );
-    let resolved = Policy::parse(&text).unwrap().resolve(&tables(&["src", "tgt", "both", "ini", "loc", "flt"])).unwrap();
-    let judge = |child: &str, parent: &str| match resolved.check_reference(&pattern::table_name(child), &pattern::table_name(parent)) {
+    let resolved =
+        Policy::parse(&text).unwrap().resolve(&tables(&["src", "tgt", "both", "ini", "loc", "flt"])).unwrap();
+    let judge = |child: &str, parent: &str| match resolved
+        .check_reference(&pattern::table_name(child), &pattern::table_name(parent))
+    {
         Ok(()) => "fine",
         Err(problem) if problem.is_fatal() => "fatal",
         Err(_) => "warning",
@@ -220,12 +262,14 @@ fn a_reference_is_judged_by_where_rows_arrive() {
 #[test]
 fn the_digest_is_of_the_meaning_alone() {
     let policy = Policy::parse(EXAMPLE).unwrap();
-    let same = EXAMPLE.replace("\"shop\"", "\"other\"").replace("# every table of the schema", "").replace(
-        "[table.sale]",
-        "triggers = \"quiet\"\n[table.\"public.sale\"]",
-    );
+    let same = EXAMPLE
+        .replace("\"shop\"", "\"other\"")
+        .replace("# every table of the schema", "")
+        .replace("[table.sale]", "triggers = \"quiet\"\n[table.\"public.sale\"]");
     assert_eq!(Policy::parse(&same).unwrap().digest(), policy.digest());
-    for change in [("\"1d\"", "\"2d\""), ("\"both\"", "\"both\"\nx = \"local\""), ("credit_used", "credit"), ("deletes", "#")] {
+    for change in
+        [("\"1d\"", "\"2d\""), ("\"both\"", "\"both\"\nx = \"local\""), ("credit_used", "credit"), ("deletes", "#")]
+    {
         let other = EXAMPLE.replace(change.0, change.1);
         assert_ne!(Policy::parse(&other).unwrap().digest(), policy.digest(), "{change:?}");
     }
@@ -234,8 +278,11 @@ fn the_digest_is_of_the_meaning_alone() {
 
 fn any_options(direction: Direction) -> BoxedStrategy<String> {
     let age = prop_oneof![Just("0s"), Just("90d"), Just("7 min"), Just("1w"), Just("36h")];
-    let both = (prop::sample::select(&ConflictRule::ALL[..]), prop::collection::btree_set("[a-z\"\\\\\u{e9}]{1,4}", 0..3));
-    let rows = prop::option::of(prop::sample::select(&["branch_id = :branch", "note = 'a\"b\\\\'::text OR true", "via p"][..]));
+    let both =
+        (prop::sample::select(&ConflictRule::ALL[..]), prop::collection::btree_set("[a-z\"\\\\\u{e9}]{1,4}", 0..3));
+    let rows = prop::option::of(prop::sample::select(
+        &["branch_id = :branch", "note = 'a\"b\\\\'::text OR true", "via p"][..],
+    ));
     let deletes = prop::sample::select(&Deletes::ALL[..]);
     (age, both, rows, deletes, any::<bool>())
         .prop_map(move |(age, (rule, delta), rows, deletes, history)| {
@@ -259,11 +306,18 @@ fn any_options(direction: Direction) -> BoxedStrategy<String> {
 }
 
 fn any_policy() -> impl Strategy<Value = Vec<(String, Direction, Option<String>)>> {
-    let name = prop_oneof!["[a-z_]{1,6}", "[A-Z][a-z ]{0,3}[a-z]", "[a-z]{1,3}\\.[a-z]{1,4}", "[a-z]{1,3}\\*[a-z]{0,2}", "\u{e9}[a-z\"]{1,3}"];
+    let name = prop_oneof![
+        "[a-z_]{1,6}",
+        "[A-Z][a-z ]{0,3}[a-z]",
+        "[a-z]{1,3}\\.[a-z]{1,4}",
+        "[a-z]{1,3}\\*[a-z]{0,2}",
+        "\u{e9}[a-z\"]{1,3}"
+    ];
     let entry = prop::sample::select(&Direction::ALL[..])
         .prop_flat_map(move |direction| (Just(direction), prop::option::of(any_options(direction))));
-    prop::collection::btree_map(name, entry, 1..8)
-        .prop_map(|entries| entries.into_iter().map(|(name, (direction, options))| (name, direction, options)).collect())
+    prop::collection::btree_map(name, entry, 1..8).prop_map(|entries| {
+        entries.into_iter().map(|(name, (direction, options))| (name, direction, options)).collect()
+    })
 }
 
 fn written(entries: &[(String, Direction, Option<String>)]) -> String {

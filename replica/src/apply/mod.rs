@@ -30,7 +30,7 @@ use crate::node::ApplyRights;
 use bulk::BulkLoad;
 use feed::{Block, Feed, Message};
 use references::References;
-use staging::Staging;
+use staging::{Merged, Staging};
 use target::{Shape, ShapeKind};
 
 pub use target::Incoming;
@@ -188,6 +188,7 @@ impl Apply<'_> {
             .staging
             .values()
             .filter(|staging| staging.filled && staging.shape.id != shape.id)
+            .filter(|staging| !(staging.held && shape.kind == ShapeKind::Delete))
             .filter(|staging| !self.order.rights.quiet || staging.shape.table.name == shape.table.name)
             .map(|staging| staging.shape.id)
             .collect();
@@ -195,7 +196,7 @@ impl Apply<'_> {
             self.close_copy().await?;
         }
         for id in due {
-            self.merge(id).await?;
+            self.merge(id, shape.kind == ShapeKind::Delete).await?;
         }
         Ok(())
     }
@@ -240,11 +241,21 @@ impl Apply<'_> {
         }
     }
 
-    async fn merge(&mut self, id: usize) -> Result<(), ReplicaError> {
-        let Some(staging) = self.staging.get_mut(&id) else { return Ok(()) };
-        self.references.note(self.transaction, self.order, staging).await?;
-        let rows = staging.merge(self.transaction, self.order).await?;
-        *self.rows.entry(staging.shape.table.name.clone()).or_default() += rows;
+    async fn merge(&mut self, id: usize, may_hold: bool) -> Result<(), ReplicaError> {
+        let Some(mut staging) = self.staging.remove(&id) else { return Ok(()) };
+        if staging.shape.kind == ShapeKind::Delete {
+            for held in self.staging.values().filter(|other| other.held && other.shape.table.name == staging.shape.table.name) {
+                held.forget_deleted(self.transaction, &staging).await?;
+            }
+        }
+        if !staging.held {
+            self.references.note(self.transaction, self.order, &staging).await?;
+        }
+        let merged = staging.merge(self.transaction, self.order, may_hold).await?;
+        if let Merged::Rows(rows) = merged {
+            *self.rows.entry(staging.shape.table.name.clone()).or_default() += rows;
+        }
+        self.staging.insert(id, staging);
         Ok(())
     }
 
@@ -254,8 +265,16 @@ impl Apply<'_> {
             self.staging.values().filter(|staging| staging.filled).map(|staging| staging.shape.id).collect();
         let (deletes, writes): (Vec<usize>, Vec<usize>) =
             filled.into_iter().partition(|id| self.staging[id].shape.kind == ShapeKind::Delete);
-        for id in self.in_order(&writes, false).into_iter().chain(self.in_order(&deletes, true)) {
-            self.merge(id).await?;
+        for id in self.in_order(&writes, false) {
+            self.merge(id, true).await?;
+        }
+        for id in self.in_order(&deletes, true) {
+            self.merge(id, false).await?;
+        }
+        let held: Vec<usize> =
+            self.staging.values().filter(|staging| staging.held).map(|staging| staging.shape.id).collect();
+        for id in self.in_order(&held, false) {
+            self.merge(id, false).await?;
         }
         self.references.check(self.transaction, self.order, &self.bulk).await?;
         self.bulk.finish(self.transaction).await?;

@@ -16,6 +16,16 @@ pub(super) struct Staging {
     pub(super) shape: Arc<Shape>,
     /// Whether rows have been copied in since the last merge.
     pub(super) filled: bool,
+    /// Whether a unique value is still taken by a row that the script deletes further on: merged again after it.
+    pub(super) held: bool,
+}
+
+/// What a merge did.
+pub(super) enum Merged {
+    /// So many rows changed.
+    Rows(i64),
+    /// Nothing yet: a unique value is still taken.
+    Held,
 }
 
 impl Staging {
@@ -26,7 +36,7 @@ impl Staging {
         shape: Arc<Shape>,
     ) -> Result<Self, ReplicaError> {
         let failed = |error| classify("create a staging table", error);
-        let staging = Self { shape, filled: false };
+        let staging = Self { shape, filled: false, held: false };
         let columns: Vec<String> = match &staging.shape.kind {
             ShapeKind::Insert | ShapeKind::InsertIgnore | ShapeKind::Upsert(_) => quoted(&staging.shape.columns),
             ShapeKind::Delete => with("null::jsonb as was", quoted(&staging.shape.columns)),
@@ -69,7 +79,13 @@ impl Staging {
     }
 
     /// Merges the rows into the table and empties the staging table; returns how many rows really changed.
-    pub(super) async fn merge(&mut self, transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<i64, ReplicaError> {
+    /// `may_hold`: deletes are still to come, so a clash of unique values need not be the last word.
+    pub(super) async fn merge(
+        &mut self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        may_hold: bool,
+    ) -> Result<Merged, ReplicaError> {
         let failed = |error| classify("merge rows", error);
         let name = self.name();
         transaction.batch_execute(&format!("analyze {name}; savepoint merge")).await.map_err(failed)?;
@@ -79,6 +95,11 @@ impl Staging {
                 transaction.batch_execute("rollback to savepoint merge").await.map_err(failed)?;
                 match self.swap(transaction, order, &error).await? {
                     Some(rows) => rows,
+                    None if may_hold && order.rights.quiet && is_clash(&error) => {
+                        self.held = true;
+                        transaction.batch_execute("release savepoint merge").await.map_err(failed)?;
+                        return Ok(Merged::Held);
+                    }
                     None => {
                         let statement = self.failing_statement(transaction, order).await?;
                         return Err(failure::of_statement(error, &self.shape.table.name, statement));
@@ -88,7 +109,18 @@ impl Staging {
         };
         transaction.batch_execute(&format!("release savepoint merge; truncate {name}")).await.map_err(failed)?;
         self.filled = false;
-        Ok(rows)
+        self.held = false;
+        Ok(Merged::Rows(rows))
+    }
+
+    /// Takes out of a held staging what a later statement deletes.
+    pub(super) async fn forget_deleted(
+        &self,
+        transaction: &Transaction<'_>,
+        deleted: &Self,
+    ) -> Result<(), ReplicaError> {
+        let sql = format!("delete from {} t using {} s where {}", self.name(), deleted.name(), key_match(&self.shape.table));
+        transaction.batch_execute(&sql).await.map_err(|error| classify("merge rows", error))
     }
 
     /// Unique values that move between rows of one script clash row by row, but not as a whole: all rows out, then in.
@@ -99,14 +131,13 @@ impl Staging {
         error: &tokio_postgres::Error,
     ) -> Result<Option<i64>, ReplicaError> {
         let whole = self.shape.table.written_columns().all(|column| self.shape.columns.contains(&column.name));
-        let clash = error.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION);
-        if !clash || !whole || !order.rights.quiet || !matches!(self.shape.kind, ShapeKind::Upsert(_)) {
+        if !is_clash(error) || !whole || !order.rights.quiet || !matches!(self.shape.kind, ShapeKind::Upsert(_)) {
             return Ok(None);
         }
         let table = &self.shape.table;
         let statements = vec![
             format!("delete from {} t using {} s where {}", table.target(), self.last_rows(None), key_match(table)),
-            self.insert(&self.last_rows(None), ""),
+            self.insert_from(&self.last_rows(None), ""),
         ];
         match run(transaction, order, &self.shape.table, &statements).await {
             Ok(counts) => Ok(counts.last().copied()),
@@ -185,10 +216,6 @@ impl Staging {
         format!("(select distinct on ({keys}) * from {} where {} order by {keys}, ctid desc) s", self.name(), limit(up_to))
     }
 
-    fn insert(&self, rows: &str, conflict: &str) -> String {
-        self.insert_from(rows, conflict)
-    }
-
     fn insert_from(&self, rows: &str, conflict: &str) -> String {
         let columns = column_list(self.shape.columns.iter().map(String::as_str));
         let values: Vec<String> = quoted(&self.shape.columns).iter().map(|column| format!("s.{column}")).collect();
@@ -216,7 +243,7 @@ impl Staging {
         let rows = self.last_rows(up_to);
         let tuple = |prefix: &str| set.iter().map(|name| format!("{prefix}{name}")).collect::<Vec<_>>().join(", ");
         // *<> compares the stored bytes: it knows every type, and sees 1.0 and 1.00 as different
-        let differs = |theirs: &str| format!("row({}) *<> row({})", tuple("t."), tuple(theirs));
+        let differs = |theirs: &str| format!("row({})::record *<> row({})::record", tuple("t."), tuple(theirs));
         if table.key_deferrable {
             let mut statements = Vec::new();
             if !set.is_empty() {
@@ -272,7 +299,7 @@ impl Staging {
             let quoted = quote_identifier(name);
             if self.shape.kind == ShapeKind::GuardedUpdate {
                 guards += &format!(
-                    " and (get_bit(s.guarded, {index}) = 0 or not row(t.{quoted}) *<> row(s.guard_{index}))"
+                    " and (get_bit(s.guarded, {index}) = 0 or not row(t.{quoted})::record *<> row(s.guard_{index})::record)"
                 );
             }
             let settable = table.column(name).is_some_and(|column| !column.always_identity);
@@ -298,7 +325,7 @@ impl Staging {
                 )
             };
             let sql = format!(
-                "update {} t set {} from {rows} where {} and row({}) *<> row({}){guards}",
+                "update {} t set {} from {rows} where {} and row({})::record *<> row({})::record{guards}",
                 table.target(),
                 assignments.join(", "),
                 key_match(table),
@@ -309,6 +336,10 @@ impl Staging {
         }
         Ok(changed)
     }
+}
+
+fn is_clash(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)
 }
 
 fn limit(up_to: Option<i64>) -> String {

@@ -216,7 +216,7 @@ async fn create(transaction: &Transaction<'_>, table: &Table, depth: Depth, numb
     transaction
         .execute(
             "update sync.captured_table c set active = true, relation = $2, installed_at = clock_timestamp(),
-             triggers = coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled order by t.tgrelid, t.tgname)
+             triggers = coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled::text order by t.tgrelid, t.tgname)
                 from pg_trigger t where t.tgname like 'zz_sync_' || c.number || '_%'), '{}')
              where c.number = $1",
             &[&number, &table.oid],
@@ -248,12 +248,12 @@ async fn remove(transaction: &Transaction<'_>, table: &Table, number: i32) -> Re
 
 const INSTALLED: &str = "
 select c.schema_name, c.table_name, c.number, c.relation, c.shape, c.active, c.triggers::text,
-       coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled order by t.tgrelid, t.tgname)
+       coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled::text order by t.tgrelid, t.tgname)
                  from pg_trigger t where t.tgname like 'zz_sync_' || c.number || '_%'), '{}')::text
 from sync.captured_table c";
 
 /// Whether the triggers of every captured table are as they were installed.
 pub(crate) const COVERED: &str = "
-select coalesce(bool_and(c.triggers = coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled order by t.tgrelid, t.tgname)
+select coalesce(bool_and(c.triggers = coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled::text order by t.tgrelid, t.tgname)
                  from pg_trigger t where t.tgname like 'zz_sync_' || c.number || '_%'), '{}')), true)
 from sync.captured_table c where c.active";

@@ -113,7 +113,7 @@ fn quote_literal(text: &str) -> String {
 }
 
 fn key_changed(table: &Table) -> String {
-    format!("row({}) *<> row({})", keys_of(table, "old."), keys_of(table, "new."))
+    format!("row({})::record *<> row({})::record", keys_of(table, "old."), keys_of(table, "new."))
 }
 
 /// Functions and triggers of a table; repeatable.
@@ -234,7 +234,7 @@ fn trigger_statements(table: &Table, depth: Depth, number: i32, target: &str) ->
             Depth::OldValues => trigger(
                 "update",
                 format!(
-                    "after update on {target} for each row when (old.* *<> new.*) execute function sync.capture_{number}_row()"
+                    "after update on {target} for each row when (old *<> new) execute function sync.capture_{number}_row()"
                 ),
             ),
         }

@@ -28,15 +28,8 @@ impl Account {
     /// Ourselves, or, for root, the owner of the existing data, else of the directory, else a service user.
     pub(super) fn choose(dir: &Path, data: &Path) -> Result<Self, EmbeddedError> {
         let me = geteuid();
-        let owner = |path: &Path| {
-            fs::metadata(path)
-                .ok()
-                .map(|meta| Uid::from_raw(meta.uid()))
-        };
-        let refuse = |reason: String| EmbeddedError::Directory {
-            dir: dir.to_owned(),
-            reason,
-        };
+        let owner = |path: &Path| fs::metadata(path).ok().map(|meta| Uid::from_raw(meta.uid()));
+        let refuse = |reason: String| EmbeddedError::Directory { dir: dir.to_owned(), reason };
         if !me.is_root() {
             if let Some(other) = owner(data).filter(|uid| *uid != me) {
                 return Err(refuse(format!(
@@ -44,30 +37,16 @@ impl Account {
                     name_of(other)
                 )));
             }
-            return Ok(Self {
-                uid: me,
-                gid: nix::unistd::getegid(),
-                name: name_of(me),
-                switch: false,
-            });
+            return Ok(Self { uid: me, gid: nix::unistd::getegid(), name: name_of(me), switch: false });
         }
         if owner(data).is_some_and(Uid::is_root) {
-            return Err(refuse("its data belongs to root, and PostgreSQL does not run as root: chown -R it to postgres".into()));
+            return Err(refuse(
+                "its data belongs to root, and PostgreSQL does not run as root: chown -R it to postgres".into(),
+            ));
         }
-        if let Some(uid) = owner(data)
-            .or_else(|| owner(dir))
-            .filter(|uid| !uid.is_root())
-        {
-            let gid = User::from_uid(uid)
-                .ok()
-                .flatten()
-                .map_or(Gid::from_raw(uid.as_raw()), |user| user.gid);
-            return Ok(Self {
-                uid,
-                gid,
-                name: name_of(uid),
-                switch: true,
-            });
+        if let Some(uid) = owner(data).or_else(|| owner(dir)).filter(|uid| !uid.is_root()) {
+            let gid = User::from_uid(uid).ok().flatten().map_or(Gid::from_raw(uid.as_raw()), |user| user.gid);
+            return Ok(Self { uid, gid, name: name_of(uid), switch: true });
         }
         SERVICE_USERS
             .iter()
@@ -91,49 +70,35 @@ impl Account {
         let ours = std::env::vars_os().map(|(name, _)| name);
         for name in ours.filter(|name| {
             let name = name.to_string_lossy();
-            name.starts_with("PG")
-                || name.starts_with("LC_")
-                || name == "LANG"
-                || name == "LANGUAGE"
+            name.starts_with("PG") || name.starts_with("LC_") || name == "LANG" || name == "LANGUAGE"
         }) {
             command.env_remove(name);
         }
-        command
-            .env("LC_ALL", "C")
-            .current_dir(cwd)
-            .process_group(0)
-            .stdin(Stdio::null());
+        command.env("LC_ALL", "C").current_dir(cwd).process_group(0).stdin(Stdio::null());
         command
     }
 
     /// Creates the directory, or takes it over, readable by this user alone.
     pub(super) fn make_private(&self, dir: &Path) -> Result<(), EmbeddedError> {
-        let failed = |source| EmbeddedError::Io {
-            what: format!("cannot prepare {}", dir.display()),
-            source,
-        };
+        let failed = |source| EmbeddedError::Io { what: format!("cannot prepare {}", dir.display()), source };
         match fs::create_dir(dir) {
-            Ok(()) => {
-                fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed)?
-            }
+            Ok(()) => fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed(error)),
         }
         if !self.switch {
             return Ok(());
         }
-        lchown(dir, Some(self.uid.as_raw()), Some(self.gid.as_raw())).map_err(EmbeddedError::io(
-            format!("cannot give {} to user {}", dir.display(), self.name),
-        ))
+        lchown(dir, Some(self.uid.as_raw()), Some(self.gid.as_raw())).map_err(EmbeddedError::io(format!(
+            "cannot give {} to user {}",
+            dir.display(),
+            self.name
+        )))
     }
 
     /// Gives an open file to this user. Never by path: that user could put a link to another file in its place.
     pub(super) fn own(&self, file: &File) -> io::Result<()> {
-        if self.switch {
-            fchown(file, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
-        } else {
-            Ok(())
-        }
+        if self.switch { fchown(file, Some(self.uid.as_raw()), Some(self.gid.as_raw())) } else { Ok(()) }
     }
 
     /// Proves, by trying it as that user, that the directory can be entered and the server's program run.
@@ -150,28 +115,16 @@ impl Account {
                 .stderr(Stdio::null())
                 .status()
                 .map(|status| status.success())
-                .map_err(EmbeddedError::io(format!(
-                    "cannot run a command as user {}",
-                    self.name
-                )))
+                .map_err(EmbeddedError::io(format!("cannot run a command as user {}", self.name)))
         };
-        for (script, path, deed) in [
-            ("cd -- \"$1\"", dir, "enter"),
-            ("test -x \"$1\"", program, "run"),
-        ] {
+        for (script, path, deed) in [("cd -- \"$1\"", dir, "enter"), ("test -x \"$1\"", program, "run")] {
             if !attempt(script, path)? {
                 let culprit = self.first_closed(path).map_or_else(String::new, |closed| {
-                    format!(
-                        ": {} is closed to it (chmod o+x, or choose another place)",
-                        closed.display()
-                    )
+                    format!(": {} is closed to it (chmod o+x, or choose another place)", closed.display())
                 });
                 return Err(EmbeddedError::Directory {
                     dir: path.to_owned(),
-                    reason: format!(
-                        "user {}, which the cluster runs as, cannot {deed} it{culprit}",
-                        self.name
-                    ),
+                    reason: format!("user {}, which the cluster runs as, cannot {deed} it{culprit}", self.name),
                 });
             }
         }
@@ -195,8 +148,5 @@ impl Account {
 }
 
 fn name_of(uid: Uid) -> String {
-    User::from_uid(uid)
-        .ok()
-        .flatten()
-        .map_or_else(|| uid.to_string(), |user| user.name)
+    User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
 }

@@ -38,19 +38,12 @@ impl Binaries {
         let text = String::from_utf8_lossy(&output.stdout);
         let major = major_of(&text).ok_or_else(|| {
             let complaint = String::from_utf8_lossy(&output.stderr);
-            format!(
-                "{}/postgres does not tell its version: {}",
-                dir.display(),
-                complaint.trim()
-            )
+            format!("{}/postgres does not tell its version: {}", dir.display(), complaint.trim())
         })?;
         if major < OLDEST_MAJOR {
             return Err(format!("{} has version {major}, too old", dir.display()));
         }
-        Ok(Self {
-            dir: dir.to_owned(),
-            major,
-        })
+        Ok(Self { dir: dir.to_owned(), major })
     }
 }
 
@@ -70,13 +63,8 @@ pub fn find_binaries(explicit: Option<&Path>) -> Result<Binaries, EmbeddedError>
 
 /// The same, of exactly the major version that made an existing cluster.
 pub(super) fn find(explicit: Option<&Path>, major: Option<u32>) -> Result<Binaries, EmbeddedError> {
-    let wanted = major.map_or_else(
-        || format!("{OLDEST_MAJOR} or newer"),
-        |major| major.to_string(),
-    );
-    let from_environment = env::var_os("PG_BINDIR")
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from);
+    let wanted = major.map_or_else(|| format!("{OLDEST_MAJOR} or newer"), |major| major.to_string());
+    let from_environment = env::var_os("PG_BINDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(dir) = explicit.map(Path::to_owned).or(from_environment) {
         return match Binaries::at(&dir) {
             Ok(found) if major.is_none_or(|major| major == found.major) => Ok(found),
@@ -95,9 +83,7 @@ pub(super) fn find(explicit: Option<&Path>, major: Option<u32>) -> Result<Binari
                 Ok(found) if major.is_some_and(|major| major != found.major) => {
                     complaints.push(format!("{} has version {}", dir.display(), found.major));
                 }
-                Ok(found) if best.as_ref().is_none_or(|best| best.major < found.major) => {
-                    best = Some(found)
-                }
+                Ok(found) if best.as_ref().is_none_or(|best| best.major < found.major) => best = Some(found),
                 Ok(_) => {}
                 Err(complaint) => complaints.push(complaint),
             }
@@ -108,11 +94,7 @@ pub(super) fn find(explicit: Option<&Path>, major: Option<u32>) -> Result<Binari
     }
     complaints.dedup();
     complaints.truncate(5);
-    let tried = if complaints.is_empty() {
-        "looked in the usual places".to_owned()
-    } else {
-        complaints.join("; ")
-    };
+    let tried = if complaints.is_empty() { "looked in the usual places".to_owned() } else { complaints.join("; ") };
     Err(EmbeddedError::NoBinaries { wanted, tried })
 }
 
@@ -123,11 +105,7 @@ fn configured() -> Vec<PathBuf> {
         return Vec::new();
     };
     let dir = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    if dir.join("postgres").is_file() {
-        vec![dir]
-    } else {
-        Vec::new()
-    }
+    if dir.join("postgres").is_file() { vec![dir] } else { Vec::new() }
 }
 
 /// Debian and Ubuntu, Red Hat and SUSE, Alpine, source builds, Homebrew.
@@ -148,11 +126,7 @@ fn usual_places() -> Vec<PathBuf> {
         for entry in entries.flatten() {
             if entry.file_name().to_string_lossy().starts_with(prefix) {
                 let dir = entry.path();
-                places.extend(
-                    [dir.join("bin"), dir]
-                        .into_iter()
-                        .filter(|dir| dir.join("postgres").is_file()),
-                );
+                places.extend([dir.join("bin"), dir].into_iter().filter(|dir| dir.join("postgres").is_file()));
             }
         }
     }
@@ -162,9 +136,7 @@ fn usual_places() -> Vec<PathBuf> {
 
 fn on_path() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .filter(|dir| dir.join("postgres").is_file())
-        .collect()
+    env::split_paths(&path).filter(|dir| dir.join("postgres").is_file()).collect()
 }
 
 /// Where `scripts/prerequisites.sh` unpacks the npm package.
@@ -174,9 +146,7 @@ fn unpacked() -> Vec<PathBuf> {
         places.push(PathBuf::from(home).join(".cache/postgresql/bin"));
     }
     places.retain(|dir| dir.join("postgres").is_file());
-    places
-        .iter_mut()
-        .for_each(|dir| *dir = std::path::absolute(&*dir).unwrap_or_else(|_| dir.clone()));
+    places.iter_mut().for_each(|dir| *dir = std::path::absolute(&*dir).unwrap_or_else(|_| dir.clone()));
     places
 }
 
@@ -186,10 +156,7 @@ mod tests {
 
     #[test]
     fn the_version_is_read_however_a_distribution_spells_it() {
-        assert_eq!(
-            major_of("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"),
-            Some(15)
-        );
+        assert_eq!(major_of("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(15));
         assert_eq!(major_of("postgres (PostgreSQL) 18beta1\n"), Some(18));
         assert_eq!(major_of("something else"), None);
     }
@@ -203,11 +170,6 @@ mod tests {
     #[test]
     fn a_cluster_of_another_version_is_refused_with_the_version_it_needs() {
         let error = find(None, Some(9999)).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("no PostgreSQL 9999 server programs"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("no PostgreSQL 9999 server programs"), "{error}");
     }
 }

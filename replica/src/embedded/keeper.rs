@@ -102,16 +102,11 @@ impl Keeper {
                     return;
                 }
                 self.failures += 1;
-                let pause =
-                    (Duration::from_millis(100) * 2u32.pow(self.failures.min(10))).min(PAUSE_MAX);
+                let pause = (Duration::from_millis(100) * 2u32.pow(self.failures.min(10))).min(PAUSE_MAX);
                 self.not_before = Instant::now() + pause;
                 tracing::warn!(dir = %self.site.layout.dir.display(), error = what, pause_ms = pause.as_millis(), "database server: trying again");
             }
-            let wait = if self.ready || self.held {
-                LOOK
-            } else {
-                LOOK_STARTING
-            };
+            let wait = if self.ready || self.held { LOOK } else { LOOK_STARTING };
             match self.commands.recv_timeout(wait) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Command::Kill(done)) => {
@@ -156,10 +151,7 @@ impl Keeper {
                 self.server = None;
                 self.set_ready(None);
                 return Err(EmbeddedError::Program {
-                    what: format!(
-                        "the server of {} ended with {status}",
-                        self.site.layout.dir.display()
-                    ),
+                    what: format!("the server of {} ended with {status}", self.site.layout.dir.display()),
                     output: complaint,
                 });
             }
@@ -176,11 +168,7 @@ impl Keeper {
 
     /// Somebody else's server: learns how it is.
     fn follow(&mut self) {
-        let ready = self
-            .site
-            .postmaster()
-            .filter(|(_, ready)| *ready)
-            .map(|(pid, _)| pid);
+        let ready = self.site.postmaster().filter(|(_, ready)| *ready).map(|(pid, _)| pid);
         let known = match *self.state.borrow() {
             State::Ready(pid) => Some(pid),
             _ => None,
@@ -193,6 +181,8 @@ impl Keeper {
     fn start(&mut self) -> Result<(), EmbeddedError> {
         self.site.clear_remains(self.owner_lock.noted())?;
         self.site.ensure_initialised()?;
+        // an owner that left has removed it
+        self.site.layout.prepare_socket_dir(&self.site.account)?;
         let server = Server::spawn(&self.site)?;
         self.owner_lock.note(server.pid());
         self.server = Some(server);
@@ -245,10 +235,7 @@ impl Keeper {
         }
         self.users_lock.unlock();
         let stopped = self.server.take().map_or(Ok(()), Server::stop);
-        if self.site.layout.socket_is_elsewhere() {
-            // goes if nobody has put anything else there; the next owner makes it again
-            let _ = std::fs::remove_dir(&self.site.layout.socket_dir);
-        }
+        self.site.remove_socket_dir();
         self.owner_lock.unlock();
         stopped
     }

@@ -41,11 +41,7 @@ impl Layout {
             dir.clone()
         } else {
             let hash = Sha256::digest(dir.as_os_str().as_encoded_bytes());
-            let hex: String = hash
-                .iter()
-                .take(8)
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let hex: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
             PathBuf::from(format!("/tmp/sync-{hex}"))
         };
         Self { dir, socket_dir }
@@ -69,11 +65,7 @@ impl Layout {
 
     /// Major version of the existing cluster, if there is one.
     pub(super) fn major(&self) -> Option<u32> {
-        fs::read_to_string(self.data().join("PG_VERSION"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+        fs::read_to_string(self.data().join("PG_VERSION")).ok()?.trim().parse().ok()
     }
 
     /// Whether the socket lies elsewhere because its path in the directory would be too long.
@@ -90,9 +82,7 @@ impl Layout {
             if !meta.is_dir() || meta.uid() != account.uid.as_raw() || meta.mode() & 0o077 != 0 {
                 return Err(EmbeddedError::Directory {
                     dir: self.socket_dir.clone(),
-                    reason:
-                        "somebody else's, or open to others, and so unfit for the socket: remove it"
-                            .into(),
+                    reason: "somebody else's, or open to others, and so unfit for the socket: remove it".into(),
                 });
             }
             return Ok(());
@@ -129,11 +119,7 @@ impl Layout {
 
 /// Opens a file of the cluster, making it if needed. Links are not followed: the directory belongs to the server's user,
 /// and we may be root.
-fn open_owned(
-    options: &mut OpenOptions,
-    path: &Path,
-    account: &Account,
-) -> Result<File, EmbeddedError> {
+fn open_owned(options: &mut OpenOptions, path: &Path, account: &Account) -> Result<File, EmbeddedError> {
     options
         .create(true)
         .mode(0o600)
@@ -174,10 +160,9 @@ impl LockFile {
         match result {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(source)) => Err(EmbeddedError::Io {
-                what: format!("cannot lock {}", self.path.display()),
-                source,
-            }),
+            Err(TryLockError::Error(source)) => {
+                Err(EmbeddedError::Io { what: format!("cannot lock {}", self.path.display()), source })
+            }
         }
     }
 
@@ -219,11 +204,7 @@ mod tests {
         let long = PathBuf::from(format!("/{}", "d".repeat(SOCKET_PATH_MAX - name)));
         let layout = Layout::new(long.clone());
         assert!(layout.socket_is_elsewhere());
-        assert_eq!(
-            layout.socket_dir,
-            Layout::new(long).socket_dir,
-            "all processes arrive at the same place"
-        );
+        assert_eq!(layout.socket_dir, Layout::new(long).socket_dir, "all processes arrive at the same place");
         assert!(socket_in(&layout.socket_dir).as_os_str().len() <= SOCKET_PATH_MAX);
     }
 }

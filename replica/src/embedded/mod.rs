@@ -80,17 +80,11 @@ impl Cluster {
                 .map_err(EmbeddedError::io("cannot start a thread"))?;
             Ok(site)
         };
-        let site = tokio::task::spawn_blocking(survey)
-            .await
-            .map_err(|error| EmbeddedError::Io {
-                what: "the start was interrupted".into(),
-                source: std::io::Error::other(error),
-            })??;
-        let cluster = Self {
-            site,
-            commands,
-            state,
-        };
+        let site = tokio::task::spawn_blocking(survey).await.map_err(|error| EmbeddedError::Io {
+            what: "the start was interrupted".into(),
+            source: std::io::Error::other(error),
+        })??;
+        let cluster = Self { site, commands, state };
         cluster.wait_until_it_answers(None).await?;
         Ok(cluster)
     }
@@ -98,21 +92,14 @@ impl Cluster {
     /// Connection settings for one of its databases, as superuser over the unix socket.
     pub fn config(&self, database: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
-        config
-            .host_path(self.socket_dir())
-            .port(layout::PORT)
-            .user(SUPERUSER)
-            .dbname(database);
+        config.host_path(self.socket_dir()).port(layout::PORT).user(SUPERUSER).dbname(database);
         config
     }
 
     /// The same as a URL, for `psql` and the like.
     pub fn url(&self, database: &str) -> String {
         let host = percent_encode(self.socket_dir().as_os_str().as_encoded_bytes());
-        format!(
-            "postgresql://{SUPERUSER}@/{}?host={host}",
-            percent_encode(database.as_bytes())
-        )
+        format!("postgresql://{SUPERUSER}@/{}?host={host}", percent_encode(database.as_bytes()))
     }
 
     /// Directory of the unix socket: that of the cluster, or one in `/tmp` where the path would be too long.
@@ -143,24 +130,12 @@ impl Cluster {
     /// # Errors
     /// The server does not answer, or refuses the name.
     pub async fn ensure_database(&self, name: &str) -> Result<(), EmbeddedError> {
-        let failed = |source| EmbeddedError::Query {
-            what: format!("cannot create database {name}"),
-            source,
-        };
-        let (client, connection) = self
-            .config("postgres")
-            .connect(NoTls)
-            .await
-            .map_err(failed)?;
+        let failed = |source| EmbeddedError::Query { what: format!("cannot create database {name}"), source };
+        let (client, connection) = self.config("postgres").connect(NoTls).await.map_err(failed)?;
         let driver = tokio::spawn(connection);
         let mut attempts = 0;
         let result = loop {
-            let found = client
-                .query_opt(
-                    "select 1 from pg_catalog.pg_database where datname = $1",
-                    &[&name],
-                )
-                .await;
+            let found = client.query_opt("select 1 from pg_catalog.pg_database where datname = $1", &[&name]).await;
             match found {
                 Ok(Some(_)) => break Ok(()),
                 Ok(None) => {}
@@ -210,11 +185,7 @@ impl Cluster {
         self.ask(Command::Stop(done), answer).await?
     }
 
-    async fn ask<T>(
-        &self,
-        command: Command,
-        answer: oneshot::Receiver<T>,
-    ) -> Result<T, EmbeddedError> {
+    async fn ask<T>(&self, command: Command, answer: oneshot::Receiver<T>) -> Result<T, EmbeddedError> {
         // both fail only when the keeper has given up, which it says in the state
         if self.commands.send(command).is_ok()
             && let Ok(answer) = answer.await
@@ -231,11 +202,7 @@ impl Cluster {
         let mut told = false;
         loop {
             let left = START_MAX.saturating_sub(began.elapsed());
-            let pause = if told {
-                left
-            } else {
-                START_SLOW.saturating_sub(began.elapsed())
-            };
+            let pause = if told { left } else { START_SLOW.saturating_sub(began.elapsed()) };
             let ready = |state: &State| match state {
                 State::Ready(pid) => Some(*pid) != not,
                 State::Failed(_) => true,
@@ -270,30 +237,21 @@ impl Cluster {
             State::Killed => "it was killed on request".to_owned(),
             State::Starting | State::Ready(_) => format!("see {}/server.log", self.dir().display()),
         };
-        EmbeddedError::NoAnswer {
-            dir: self.dir().to_owned(),
-            reason,
-        }
+        EmbeddedError::NoAnswer { dir: self.dir().to_owned(), reason }
     }
 }
 
 /// Two sessions create a database at the same time, the same or from the same template.
 fn is_collision(error: &tokio_postgres::Error) -> bool {
-    [
-        SqlState::DUPLICATE_DATABASE,
-        SqlState::UNIQUE_VIOLATION,
-        SqlState::OBJECT_IN_USE,
-    ]
-    .iter()
-    .any(|state| error.code() == Some(state))
+    [SqlState::DUPLICATE_DATABASE, SqlState::UNIQUE_VIOLATION, SqlState::OBJECT_IN_USE]
+        .iter()
+        .any(|state| error.code() == Some(state))
 }
 
 fn percent_encode(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                text.push(char::from(*byte))
-            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => text.push(char::from(*byte)),
             _ => text.push_str(&format!("%{byte:02X}")),
         }
         text

@@ -37,23 +37,14 @@ pub(super) struct Site {
 impl Site {
     /// Looks at the directory, making it if needed, and finds user and programs.
     pub(super) fn survey(options: Options) -> Result<Self, EmbeddedError> {
-        let refuse = |reason: &str| EmbeddedError::Directory {
-            dir: options.dir.clone(),
-            reason: reason.to_owned(),
-        };
-        fs::create_dir_all(&options.dir).map_err(EmbeddedError::io(format!(
-            "cannot create {}",
-            options.dir.display()
-        )))?;
-        let dir = fs::canonicalize(&options.dir).map_err(EmbeddedError::io(format!(
-            "cannot find {}",
-            options.dir.display()
-        )))?;
+        let refuse = |reason: &str| EmbeddedError::Directory { dir: options.dir.clone(), reason: reason.to_owned() };
+        fs::create_dir_all(&options.dir)
+            .map_err(EmbeddedError::io(format!("cannot create {}", options.dir.display())))?;
+        let dir = fs::canonicalize(&options.dir)
+            .map_err(EmbeddedError::io(format!("cannot find {}", options.dir.display())))?;
         let layout = Layout::new(dir);
         if dir_is_foreign(&layout)? {
-            return Err(refuse(
-                "holds other files and no cluster: name a directory of its own for the database",
-            ));
+            return Err(refuse("holds other files and no cluster: name a directory of its own for the database"));
         }
         let account = Account::choose(&layout.dir, &layout.data())?;
         let explicit = options.bin_dir.as_deref();
@@ -61,13 +52,7 @@ impl Site {
         account.make_private(&layout.dir)?;
         account.check_access(&layout.dir, &binaries.program("postgres"))?;
         layout.prepare_socket_dir(&account)?;
-        Ok(Self {
-            layout,
-            account,
-            binaries,
-            durable: options.durable,
-            settings: options.settings,
-        })
+        Ok(Self { layout, account, binaries, durable: options.durable, settings: options.settings })
     }
 
     /// Makes the cluster if it is new. An `initdb` that was interrupted leaves nothing that counts.
@@ -78,18 +63,12 @@ impl Site {
         }
         let unfinished = self.layout.dir.join("data.new");
         if unfinished.exists() {
-            fs::remove_dir_all(&unfinished).map_err(EmbeddedError::io(format!(
-                "cannot remove {}",
-                unfinished.display()
-            )))?;
+            fs::remove_dir_all(&unfinished)
+                .map_err(EmbeddedError::io(format!("cannot remove {}", unfinished.display())))?;
         }
         // C collation: the order of text is the same on every machine and after every upgrade
-        self.initdb(&unfinished, "C.UTF-8")
-            .or_else(|_| self.initdb(&unfinished, "C"))?;
-        fs::rename(&unfinished, &data).map_err(EmbeddedError::io(format!(
-            "cannot rename {}",
-            unfinished.display()
-        )))
+        self.initdb(&unfinished, "C.UTF-8").or_else(|_| self.initdb(&unfinished, "C"))?;
+        fs::rename(&unfinished, &data).map_err(EmbeddedError::io(format!("cannot rename {}", unfinished.display())))
     }
 
     fn initdb(&self, data: &Path, characters: &str) -> Result<(), EmbeddedError> {
@@ -98,24 +77,12 @@ impl Site {
         command
             .arg("--pgdata")
             .arg(data)
-            .args([
-                "--encoding=UTF8",
-                "--lc-collate=C",
-                "--auth-local=trust",
-                "--auth-host=reject",
-            ])
+            .args(["--encoding=UTF8", "--lc-collate=C", "--auth-local=trust", "--auth-host=reject"])
             .arg(format!("--username={SUPERUSER}"))
             .arg(format!("--lc-ctype={characters}"))
-            .arg(if self.durable {
-                "--data-checksums"
-            } else {
-                "--no-sync"
-            });
+            .arg(if self.durable { "--data-checksums" } else { "--no-sync" });
         end_with_us(&mut command, Signal::SIGTERM);
-        let output = command.output().map_err(EmbeddedError::io(format!(
-            "cannot run {}",
-            program.display()
-        )))?;
+        let output = command.output().map_err(EmbeddedError::io(format!("cannot run {}", program.display())))?;
         if output.status.success() {
             return Ok(());
         }
@@ -130,12 +97,7 @@ impl Site {
         let text = fs::read_to_string(self.layout.data().join("postmaster.pid")).ok()?;
         let pid = text.lines().next()?.trim().parse().ok()?;
         // line 8 is the state, kept there for pg_ctl since version 10
-        Some((
-            pid,
-            text.lines()
-                .nth(7)
-                .is_some_and(|state| state.trim() == "ready"),
-        ))
+        Some((pid, text.lines().nth(7).is_some_and(|state| state.trim() == "ready")))
     }
 
     /// Processes that run in the data directory: postmaster and backends, also those whose postmaster is gone.
@@ -150,9 +112,8 @@ impl Site {
             .filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data))
             // somebody's shell may stand there as well
             .filter(|pid| {
-                fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| {
-                    name.starts_with("postgres") || name.starts_with("postmaster")
-                })
+                fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|name| name.starts_with("postgres") || name.starts_with("postmaster"))
             })
             .map(Pid::from_raw)
             .collect()
@@ -166,10 +127,7 @@ impl Site {
         let began = Instant::now();
         loop {
             let processes = self.processes();
-            let postmaster = self
-                .postmaster()
-                .map(|(pid, _)| Pid::from_raw(pid))
-                .filter(|pid| processes.contains(pid));
+            let postmaster = self.postmaster().map(|(pid, _)| Pid::from_raw(pid)).filter(|pid| processes.contains(pid));
             let waited = began.elapsed();
             match postmaster {
                 Some(pid) if Some(pid.as_raw()) != ours => {
@@ -182,16 +140,12 @@ impl Site {
                 }
                 // its kernel-sent SIGINT is on the way or may have come before it listened to signals: say it again
                 Some(pid) if waited < FAST_SHUTDOWN_MAX => signal(pid, Signal::SIGINT),
-                Some(pid) if waited < FAST_SHUTDOWN_MAX + IMMEDIATE_SHUTDOWN_MAX => {
-                    signal(pid, Signal::SIGQUIT)
-                }
+                Some(pid) if waited < FAST_SHUTDOWN_MAX + IMMEDIATE_SHUTDOWN_MAX => signal(pid, Signal::SIGQUIT),
                 None if processes.is_empty() => break,
-                None if waited < Duration::from_secs(2) => processes
-                    .iter()
-                    .for_each(|pid| signal(*pid, Signal::SIGQUIT)),
-                _ => processes
-                    .iter()
-                    .for_each(|pid| signal(*pid, Signal::SIGKILL)),
+                None if waited < Duration::from_secs(2) => {
+                    processes.iter().for_each(|pid| signal(*pid, Signal::SIGQUIT))
+                }
+                _ => processes.iter().for_each(|pid| signal(*pid, Signal::SIGKILL)),
             }
             if waited > FAST_SHUTDOWN_MAX + IMMEDIATE_SHUTDOWN_MAX * 2 {
                 return Err(EmbeddedError::Directory {
@@ -203,8 +157,20 @@ impl Site {
         }
         // PostgreSQL would take a reused process id for a running server
         remove_if_present(&self.layout.data().join("postmaster.pid"))?;
+        self.remove_socket()
+    }
+
+    fn remove_socket(&self) -> Result<(), EmbeddedError> {
         remove_if_present(&self.layout.socket_dir.join(format!(".s.PGSQL.{PORT}.lock")))?;
         remove_if_present(&self.layout.socket_dir.join(format!(".s.PGSQL.{PORT}")))
+    }
+
+    /// Removes the socket's directory where it is not that of the cluster; the next owner makes it again.
+    pub(super) fn remove_socket_dir(&self) {
+        if self.layout.socket_is_elsewhere() && self.remove_socket().is_ok() {
+            // stays if somebody has put anything else there
+            let _ = fs::remove_dir(&self.layout.socket_dir);
+        }
     }
 
     /// Ends every process of the cluster at once, as a power failure would.
@@ -223,9 +189,7 @@ impl Site {
             if processes.is_empty() || began.elapsed() > IMMEDIATE_SHUTDOWN_MAX {
                 return;
             }
-            processes
-                .iter()
-                .for_each(|pid| signal(*pid, Signal::SIGKILL));
+            processes.iter().for_each(|pid| signal(*pid, Signal::SIGKILL));
             thread::sleep(LOOK);
         }
     }
@@ -245,20 +209,9 @@ impl Site {
             "log_destination=stderr".to_owned(),
         ];
         if !self.durable {
-            arguments.extend(
-                [
-                    "fsync=off",
-                    "full_page_writes=off",
-                    "synchronous_commit=off",
-                ]
-                .map(str::to_owned),
-            );
+            arguments.extend(["fsync=off", "full_page_writes=off", "synchronous_commit=off"].map(str::to_owned));
         }
-        arguments.extend(
-            self.settings
-                .iter()
-                .map(|(name, value)| format!("{name}={value}")),
-        );
+        arguments.extend(self.settings.iter().map(|(name, value)| format!("{name}={value}")));
         arguments
     }
 }
@@ -279,17 +232,11 @@ impl Server {
         let log = site.layout.open_log(&site.account)?;
         let log_from = log.metadata().map_or(0, |meta| meta.len());
         let mut command = site.account.command(&program, &site.layout.dir);
-        command
-            .arg("-D")
-            .arg(&data)
-            .arg("-k")
-            .arg(&site.layout.socket_dir);
+        command.arg("-D").arg(&data).arg("-k").arg(&site.layout.socket_dir);
         for setting in site.arguments() {
             command.arg("-c").arg(setting);
         }
-        command
-            .stdout(Stdio::from(log.try_clone().map_err(cannot())?))
-            .stderr(Stdio::from(log));
+        command.stdout(Stdio::from(log.try_clone().map_err(cannot())?)).stderr(Stdio::from(log));
         // SIGINT is the fast shutdown: SIGTERM would wait for the clients to leave
         end_with_us(&mut command, Signal::SIGINT);
         let child = command.spawn().map_err(cannot())?;
@@ -327,11 +274,7 @@ impl Server {
                     signal(pid, step);
                     signalled = Some(Instant::now());
                 }
-                if self
-                    .child
-                    .try_wait()
-                    .map_err(EmbeddedError::io(format!("cannot wait for process {pid}")))?
-                    .is_some()
+                if self.child.try_wait().map_err(EmbeddedError::io(format!("cannot wait for process {pid}")))?.is_some()
                 {
                     return Ok(());
                 }
@@ -380,10 +323,9 @@ fn signal(pid: Pid, signal: Signal) {
 
 fn remove_if_present(path: &Path) -> Result<(), EmbeddedError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EmbeddedError::Io {
-            what: format!("cannot remove {}", path.display()),
-            source: error,
-        }),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(EmbeddedError::Io { what: format!("cannot remove {}", path.display()), source: error })
+        }
         _ => Ok(()),
     }
 }
@@ -394,11 +336,7 @@ fn dir_is_foreign(layout: &Layout) -> Result<bool, EmbeddedError> {
         return Ok(false);
     }
     let known: [PathBuf; 2] = [layout.data(), layout.dir.join("data.new")];
-    let entries = fs::read_dir(&layout.dir).map_err(EmbeddedError::io(format!(
-        "cannot read {}: run as its owner, or as root",
-        layout.dir.display()
-    )))?;
-    Ok(entries
-        .flatten()
-        .any(|entry| !known.contains(&entry.path())))
+    let entries = fs::read_dir(&layout.dir)
+        .map_err(EmbeddedError::io(format!("cannot read {}: run as its owner, or as root", layout.dir.display())))?;
+    Ok(entries.flatten().any(|entry| !known.contains(&entry.path())))
 }

@@ -6,7 +6,7 @@ use crate::catalogue::Catalogue;
 use crate::error::classify;
 
 /// What was looked at, and what was found: a remark, or what is wrong and how to mend it.
-pub type Finding = (String, Result<String, String>);
+pub(crate) type Finding = (String, Result<String, String>);
 
 impl Shop {
     /// Looks at database, rights, policy and capture.

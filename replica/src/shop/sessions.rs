@@ -12,7 +12,7 @@ use crate::error::classify;
 use crate::{capture, node};
 
 /// Sessions that one office may have open at a time.
-pub const OPEN_SESSIONS_MAX: i64 = 4;
+const OPEN_SESSIONS_MAX: i64 = 4;
 
 /// Most bytes that a session may have when inflated.
 const INFLATED_BYTES_MAX: u64 = 1 << 40;

@@ -88,7 +88,7 @@ fn value_of(arg: &str) -> Result<Value, CommandError> {
         "s" => Value::from(text),
         "t" => {
             let time: jiff::Timestamp = text.parse().map_err(|_| wrong("time (2006-01-02T03:04:05Z)"))?;
-            Value::DateTime(DateTime::from(time))
+            Value::DateTime(DateTime::from_timestamp(time))
         }
         "b64" => {
             let bytes = match text.strip_prefix('@') {
@@ -113,7 +113,7 @@ fn json_of(value: &Value) -> serde_json::Value {
         Value::Bool(flag) => (*flag).into(),
         Value::Double(number) => serde_json::Number::from_f64(*number).map_or(Json::Null, Json::Number),
         Value::String(text) => text.as_str().into(),
-        Value::DateTime(time) => time.to_string().into(),
+        Value::DateTime(time) => time.to_wire().into(),
         Value::Base64(Blob::Inline(bytes)) => STANDARD.encode(bytes).into(),
         Value::Base64(Blob::Spooled { .. }) => Json::Null,
         Value::Array(values) => values.iter().map(json_of).collect(),

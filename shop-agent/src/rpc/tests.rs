@@ -1,0 +1,317 @@
+//! Methods and sessions against a shop without a database.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::fault::{Fault, FaultCode};
+use protocol::xmlrpc::{Blob, MethodCall, Struct, Value};
+use tokio_util::task::TaskTracker;
+
+use super::fake::{FakeShop, NextApply};
+use super::{Agent, AgentOptions};
+use crate::server::{Caller, Dispatch, Reply, Request, Slice};
+use crate::session::store::SessionLimits;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+struct Bench {
+    shop: Arc<FakeShop>,
+    agent: Arc<Agent<FakeShop>>,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> std::io::Result<Self> {
+        Self::with_idle(Duration::from_secs(3600))
+    }
+
+    fn with_idle(idle_max: Duration) -> std::io::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        std::fs::create_dir(dir.path().join("sessions"))?;
+        let shop = FakeShop::new(dir.path().to_owned());
+        let agent = agent(&shop, dir.path(), idle_max);
+        Ok(Self { shop, agent, dir })
+    }
+
+    /// The same shop and files, as after a restart.
+    fn restart(&mut self) {
+        self.agent = agent(&self.shop, self.dir.path(), Duration::from_secs(3600));
+    }
+
+    async fn reply(&self, office: &str, method: &str, params: Vec<Value>) -> Result<Reply, Fault> {
+        let caller = Caller { office: office.into(), no_nil: false, peer: IpAddr::from([127, 0, 0, 1]) };
+        let request = Request { call: MethodCall { method: method.into(), params }, blobs: Vec::new() };
+        Arc::clone(&self.agent).call(caller, request).await
+    }
+
+    async fn call(&self, method: &str, params: Vec<Value>) -> Result<Value, Fault> {
+        match self.reply("centre", method, params).await? {
+            Reply::Value(value) => Ok(value),
+            Reply::Slice(_) => Err(Fault::new(FaultCode::Internal, "a slice")),
+        }
+    }
+
+    async fn code(&self, method: &str, params: Vec<Value>) -> Option<FaultCode> {
+        self.call(method, params).await.err().and_then(|fault| fault.known())
+    }
+
+    async fn open(&self) -> Result<Value, Fault> {
+        self.call("sql_prepare", vec![]).await
+    }
+}
+
+fn agent(shop: &Arc<FakeShop>, dir: &Path, idle_max: Duration) -> Arc<Agent<FakeShop>> {
+    let options = AgentOptions {
+        branch: "lisbon".into(),
+        policy: "shop".into(),
+        sessions_dir: dir.join("sessions"),
+        sessions: SessionLimits { per_office: 4, bytes_max: 1 << 20, idle_max },
+        chunk_bytes_max: 1 << 20,
+        force_clean: false,
+    };
+    Arc::new(Agent::new(Arc::clone(shop), options, TaskTracker::new()))
+}
+
+fn bytes(text: &str) -> Value {
+    Value::Base64(Blob::Inline(text.as_bytes().to_vec()))
+}
+
+fn options(members: &[(&str, Value)]) -> Value {
+    Value::Struct(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<Struct>())
+}
+
+#[tokio::test]
+async fn a_session_is_applied_once_with_all_its_chunks_in_order() -> Outcome {
+    let bench = Bench::new()?;
+    let sid = bench.open().await?;
+    bench.call("sql_create", vec![sid.clone(), bytes("one ")]).await?;
+    bench.call("sql_create", vec![sid.clone(), "two ".into(), Value::Int(1)]).await?;
+    bench.call("sql_insert", vec![sid.clone(), bytes("three")]).await?;
+    for _ in 0..2 {
+        assert_eq!(bench.call("sql_finish", vec![sid.clone()]).await?, Value::Nil);
+    }
+    assert_eq!(bench.shop.lock().applied, vec![(1, b"one two three".to_vec())]);
+    assert!(!bench.dir.path().join("sessions/1").exists());
+    assert_eq!(bench.code("sql_create", vec![sid, bytes("x")]).await, Some(FaultCode::SessionEnded));
+    Ok(())
+}
+
+#[tokio::test]
+async fn sessions_survive_a_restart_and_go_on_where_they_were() -> Outcome {
+    let mut bench = Bench::new()?;
+    let key = options(&[("key", "k".into()), ("kind", "update".into())]);
+    let sid = bench.call("sql_prepare", vec![key.clone()]).await?;
+    bench.call("sql_create", vec![sid.clone(), bytes("one "), Value::Int(0)]).await?;
+    bench.restart();
+    assert_eq!(bench.call("sql_prepare", vec![key]).await?, sid);
+    let status = bench.call("sql_status", vec![sid.clone()]).await?;
+    let member = |name| status.as_struct().and_then(|members| members.get(name)).cloned();
+    assert_eq!(member("next_seq").and_then(|value| value.as_long()), Some(1));
+    assert_eq!(member("bytes").and_then(|value| value.as_long()), Some(4));
+    assert_eq!(member("state"), Some("open".into()));
+    bench.call("sql_create", vec![sid.clone(), bytes("one "), Value::Int(0)]).await?;
+    assert_eq!(bench.code("sql_create", vec![sid.clone(), bytes("x"), Value::Int(2)]).await, Some(FaultCode::ChunkGap));
+    bench.call("sql_create", vec![sid.clone(), bytes("two"), Value::Int(1)]).await?;
+    bench.call("sql_finish", vec![sid]).await?;
+    assert_eq!(bench.shop.lock().applied, vec![(1, b"one two".to_vec())]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_uncertain_repeat_is_never_applied_even_after_a_restart() -> Outcome {
+    let mut bench = Bench::new()?;
+    let sid = bench.open().await?;
+    bench.call("sql_create", vec![sid.clone(), bytes("same")]).await?;
+    bench.restart();
+    let again = vec![sid.clone(), bytes("same")];
+    assert_eq!(bench.code("sql_create", again).await, Some(FaultCode::UncertainRepeat));
+    assert_eq!(bench.code("sql_finish", vec![sid.clone()]).await, Some(FaultCode::UncertainRepeat));
+    bench.restart();
+    assert_eq!(bench.code("sql_finish", vec![sid]).await, Some(FaultCode::UncertainRepeat));
+    assert!(bench.shop.lock().applied.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_finish_goes_on_without_its_caller_and_a_repeat_waits_for_it() -> Outcome {
+    let bench = Bench::new()?;
+    bench.shop.lock().next = NextApply::Waits;
+    let sid = bench.open().await?;
+    bench.call("sql_create", vec![sid.clone(), bytes("x")]).await?;
+    // the first caller hangs up as soon as the apply runs
+    tokio::select! {
+        biased;
+        _ = bench.call("sql_finish", vec![sid.clone()]) => return Err("the apply waits".into()),
+        () = bench.shop.applying.notified() => {}
+    }
+    assert_eq!(bench.code("sql_abort", vec![sid.clone()]).await, Some(FaultCode::Busy));
+    let repeat = bench.call("sql_finish", vec![sid]);
+    tokio::pin!(repeat);
+    assert!(futures_util::poll!(&mut repeat).is_pending());
+    bench.shop.go.notify_one();
+    assert_eq!(repeat.await?, Value::Nil);
+    assert_eq!(bench.shop.lock().applied.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn busy_leaves_a_session_open_and_a_refusal_ends_it() -> Outcome {
+    let bench = Bench::new()?;
+    let sid = bench.open().await?;
+    bench.call("sql_create", vec![sid.clone(), bytes("x")]).await?;
+    bench.shop.lock().next = NextApply::IsBusy;
+    assert_eq!(bench.code("sql_finish", vec![sid.clone()]).await, Some(FaultCode::Busy));
+    bench.shop.lock().next = NextApply::IsRefused;
+    let fault = bench.call("sql_finish", vec![sid.clone()]).await.err().ok_or("must fail")?;
+    assert_eq!(fault.known(), Some(FaultCode::StatementRefused));
+    assert!(fault.message.contains("statement 3"), "{fault:?}");
+    bench.shop.lock().next = NextApply::Succeeds;
+    let again = bench.call("sql_finish", vec![sid]).await.err();
+    assert_eq!(again, Some(fault));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_belongs_to_its_office() -> Outcome {
+    let bench = Bench::new()?;
+    let sid = bench.open().await?;
+    for method in ["sql_finish", "sql_status", "sql_abort"] {
+        let fault = bench.reply("elsewhere", method, vec![sid.clone()]).await.err();
+        assert_eq!(fault.and_then(|fault| fault.known()), Some(FaultCode::ForeignSession), "{method}");
+    }
+    assert_eq!(bench.code("sql_finish", vec![Value::Int(99)]).await, Some(FaultCode::UnknownSession));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_office_has_four_sessions_and_abort_makes_room() -> Outcome {
+    let bench = Bench::new()?;
+    let mut sids = Vec::new();
+    for _ in 0..4 {
+        sids.push(bench.open().await?);
+    }
+    assert_eq!(bench.code("sql_prepare", vec![]).await, Some(FaultCode::TooManySessions));
+    assert!(bench.reply("elsewhere", "sql_prepare", vec![]).await.is_ok());
+    for _ in 0..2 {
+        bench.call("sql_abort", vec![sids[0].clone()]).await?;
+    }
+    assert!(bench.open().await.is_ok());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_idle_session_expires_and_its_chunks_go() -> Outcome {
+    let bench = Bench::with_idle(Duration::ZERO)?;
+    let sid = bench.open().await?;
+    let fault = bench.call("sql_create", vec![sid.clone(), bytes("x")]).await.err();
+    assert_eq!(fault.and_then(|fault| fault.known()), Some(FaultCode::SessionExpired));
+    assert_eq!(bench.code("sql_finish", vec![sid]).await, Some(FaultCode::SessionExpired));
+    std::fs::create_dir(bench.dir.path().join("sessions/77"))?;
+    bench.agent.sessions().sweep().await?;
+    assert_eq!(std::fs::read_dir(bench.dir.path().join("sessions"))?.count(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_database_faults_say_so_and_no_more() -> Outcome {
+    let bench = Bench::new()?;
+    let sid = bench.open().await?;
+    bench.call("sql_create", vec![sid.clone(), bytes("x")]).await?;
+    bench.shop.lock().is_down = true;
+    for (method, params) in
+        [("diff", vec![Value::Int(0)]), ("sql_prepare", vec![]), ("sql_status", vec![Value::Int(9)])]
+    {
+        let fault = bench.call(method, params).await.err().ok_or("must fail")?;
+        assert_eq!(fault.known(), Some(FaultCode::DatabaseUnavailable), "{method}");
+        assert!(!fault.message.contains("secret"), "{fault:?}");
+    }
+    // chunks of a known session need no database
+    bench.call("sql_create", vec![sid.clone(), bytes("y")]).await?;
+    bench.shop.lock().is_down = false;
+    bench.call("sql_finish", vec![sid]).await?;
+    assert_eq!(bench.shop.lock().applied, vec![(1, b"xy".to_vec())]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn diffs_are_slices_of_the_frozen_file() -> Outcome {
+    let bench = Bench::new()?;
+    assert_eq!(bench.call("diff", vec![Value::Int(0)]).await?, Value::Nil);
+    let open = bench.call("sync.diff_open", vec!["0".into()]).await?;
+    assert_eq!(open.as_struct().and_then(|members| members.get("id")), Some(&"".into()));
+    assert!(open.as_struct().and_then(|members| members.get("watermark")).is_some());
+    bench.shop.lock().diff = b"0123456789".to_vec();
+    let path = bench.dir.path().join("d-1");
+    let slice = |offset, length| Slice { path: path.clone(), offset, length };
+    let Reply::Slice(all) = bench.reply("centre", "diff", vec![Value::Int(0)]).await? else { return Err("slice".into()) };
+    assert_eq!(all, slice(0, 10));
+    let read = |offset: i32, length: i32| vec!["d-1".into(), Value::Int(offset), Value::Int(length)];
+    let Reply::Slice(tail) = bench.reply("centre", "sync.diff_read", read(8, 100)).await? else {
+        return Err("slice".into());
+    };
+    assert_eq!(tail, slice(8, 2));
+    assert_eq!(bench.code("sync.diff_read", read(11, 1)).await, Some(FaultCode::WrongParameters));
+    assert_eq!(bench.code("sync.diff_read", read(-1, 1)).await, Some(FaultCode::WrongParameters));
+    let foreign = bench.reply("elsewhere", "sync.diff_read", read(0, 1)).await.err();
+    assert_eq!(foreign.and_then(|fault| fault.known()), Some(FaultCode::DiffExpired));
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_listed_method_is_known_and_counts_its_parameters() -> Outcome {
+    let bench = Bench::new()?;
+    for method in protocol::methods::all() {
+        let ten = vec![Value::Int(1); 10];
+        let code = bench.code(method.name, ten).await;
+        let expected = match method.name {
+            "changes" | "quit" => FaultCode::Application,
+            _ => FaultCode::WrongParameters,
+        };
+        assert_eq!(code, Some(expected), "{}", method.name);
+    }
+    assert_eq!(bench.code("no.such", vec![]).await, Some(FaultCode::UnknownMethod));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_multicall_goes_on_after_a_fault() -> Outcome {
+    let bench = Bench::new()?;
+    let call = |method: &str, params: Vec<Value>| {
+        options(&[("methodName", method.into()), ("params", Value::Array(params))])
+    };
+    let calls = vec![
+        call("get_station_name", vec![]),
+        call("no.such", vec![]),
+        call("setidstart", vec!["5000000000".into()]),
+        call("bump_sequences", vec![Value::Array(vec!["a_id_seq".into()]), "10".into(), "20".into()]),
+        Value::Int(1),
+    ];
+    let answers = bench.call("system.multicall", vec![Value::Array(calls)]).await?;
+    let answers = answers.as_array().ok_or("array")?;
+    assert_eq!(answers.len(), 5);
+    assert_eq!(answers[0], Value::Array(vec!["lisbon".into()]));
+    assert!(answers[1].as_struct().is_some_and(|fault| fault.get("faultCode").is_some()));
+    assert_eq!(bench.shop.lock().id_ranges, vec![(5_000_000_000, None), (10, Some(20))]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn clean_is_refused_unless_forced() -> Outcome {
+    let bench = Bench::new()?;
+    assert_eq!(bench.code("clean", vec![]).await, Some(FaultCode::CleanRefused));
+    bench.call("clean", vec![options(&[("force", Value::Bool(true))])]).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn hello_tells_what_this_end_is() -> Outcome {
+    let bench = Bench::new()?;
+    let answer = bench.call("sync.hello", vec![options(&[("protocol", Value::Int(1)), ("new", Value::Nil)])]).await?;
+    let member = |name| answer.as_struct().and_then(|members| members.get(name)).cloned();
+    assert_eq!(member("branch"), Some("lisbon".into()));
+    assert_eq!(member("clock"), Some("1970-01-01T00:00:01Z".into()));
+    assert_eq!(member("id_low").and_then(|value| value.as_long()), Some(5));
+    Ok(())
+}

@@ -182,7 +182,7 @@ impl<B: Backend> SessionStore<B> {
                     Ok(Err(error)) => {
                         let fault = of_replica(&error);
                         tracing::warn!(sid, code = fault.code, "session not applied: {}", fault.message);
-                        Event::ApplyFailed { fault, passing: keeps_open(&error) }
+                        Event::ApplyFailed { fault, passing: error.is_passing() }
                     }
                     Err(_) => Event::ApplyFailed { fault: lost_apply(), passing: true },
                 }
@@ -441,12 +441,6 @@ enum Found {
     Over(Box<SessionRow>),
 }
 
-/// Whether the session keeps its chunks after that error, because the same finish may succeed later.
-fn keeps_open(error: &replica::ReplicaError) -> bool {
-    use replica::ReplicaError as E;
-    error.is_passing() || matches!(error, E::Spool { .. } | E::Query { .. })
-}
-
 fn lost_apply() -> Fault {
     Fault::new(FaultCode::Internal, "internal error while the session was applied; call sql_finish again")
 }
@@ -459,6 +453,8 @@ fn ending_of(row: &SessionRow) -> Ending {
             Ending::Refused(Fault { code, message })
         }
         SessionState::Expired => Ending::Expired,
+        // a dry run leaves no trace, so its finish may be answered again
+        SessionState::Aborted if row.dry_run => Ending::Applied,
         SessionState::Aborted | SessionState::Open => Ending::Aborted,
     }
 }
