@@ -99,11 +99,7 @@ impl Table {
 
     /// The table in a FROM or DML clause: without the INHERITS children, which are tables of their own.
     pub fn target(&self) -> String {
-        if self.inherits && !self.partitioned {
-            format!("only {}", self.name.quoted())
-        } else {
-            self.name.quoted()
-        }
+        if self.inherits && !self.partitioned { format!("only {}", self.name.quoted()) } else { self.name.quoted() }
     }
 }
 
@@ -191,8 +187,7 @@ impl Catalogue {
 
     /// A cheap value that changes whenever something [`Catalogue::discover`] reads may have changed.
     pub async fn fingerprint(client: &impl GenericClient) -> Result<i64, ReplicaError> {
-        let row =
-            client.query_one(FINGERPRINT, &[]).await.map_err(|error| classify("read the catalogue", error))?;
+        let row = client.query_one(FINGERPRINT, &[]).await.map_err(|error| classify("read the catalogue", error))?;
         Ok(row.get(0))
     }
 
@@ -214,9 +209,10 @@ impl Catalogue {
             let ready: Vec<TableName> = remaining
                 .iter()
                 .filter(|name| {
-                    !self.foreign_keys.iter().any(|key| {
-                        key.child == **name && key.parent != key.child && remaining.contains(&key.parent)
-                    })
+                    !self
+                        .foreign_keys
+                        .iter()
+                        .any(|key| key.child == **name && key.parent != key.child && remaining.contains(&key.parent))
                 })
                 .cloned()
                 .collect();

@@ -54,7 +54,8 @@ pub async fn empty(
         return Ok(report);
     }
     // one lock in one order, before anything is read
-    let list: Vec<String> = tables.iter().filter_map(|name| catalogue.get(name)).map(crate::catalogue::Table::target).collect();
+    let list: Vec<String> =
+        tables.iter().filter_map(|name| catalogue.get(name)).map(crate::catalogue::Table::target).collect();
     transaction
         .batch_execute(&format!("lock table {} in access exclusive mode", list.join(", ")))
         .await
@@ -97,8 +98,11 @@ async fn put_aside(
     tables: &BTreeSet<TableName>,
 ) -> Result<i64, ReplicaError> {
     let failed = |error| classify("put rows aside", error);
-    let kept: i64 =
-        transaction.query_one("select coalesce(sum(rows), 0)::bigint from sync.aside", &[]).await.map_err(failed)?.get(0);
+    let kept: i64 = transaction
+        .query_one("select coalesce(sum(rows), 0)::bigint from sync.aside", &[])
+        .await
+        .map_err(failed)?
+        .get(0);
     if kept > 0 {
         return Ok(kept);
     }
@@ -133,7 +137,9 @@ pub async fn bring_back(transaction: &Transaction<'_>, catalogue: &Catalogue) ->
     let failed = |error| classify("bring back what was put aside", error);
     let rows = transaction.query("select schema_name, table_name, copy from sync.aside", &[]).await.map_err(failed)?;
     if rows.is_empty() {
-        return Err(ReplicaError::Invalid("nothing is kept aside: there was no clean, or its clone has been verified".into()));
+        return Err(ReplicaError::Invalid(
+            "nothing is kept aside: there was no clean, or its clone has been verified".into(),
+        ));
     }
     let copies: Vec<(TableName, String)> =
         rows.iter().map(|row| (TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)), row.get(2))).collect();

@@ -32,7 +32,9 @@ impl FromStr for DatabaseUrl {
             return Ok(Self::Embedded(PathBuf::from(dir)));
         }
         text.parse::<tokio_postgres::Config>().map_err(|error| {
-            ReplicaError::Invalid(format!("database URL: {error}; write postgresql://user@host/database or embedded:DIR"))
+            ReplicaError::Invalid(format!(
+                "database URL: {error}; write postgresql://user@host/database or embedded:DIR"
+            ))
         })?;
         Ok(Self::Server(text.to_owned()))
     }
@@ -56,8 +58,7 @@ impl Database {
                 Self { config, cluster: None }
             }
             DatabaseUrl::Embedded(dir) => {
-                let options =
-                    embedded::Options { dir: dir.clone(), bin_dir, durable: true, settings: Vec::new() };
+                let options = embedded::Options { dir: dir.clone(), bin_dir, durable: true, settings: Vec::new() };
                 let unavailable = |error| ReplicaError::Unavailable(Box::new(error));
                 let cluster = embedded::Cluster::start(options).await.map_err(unavailable)?;
                 cluster.ensure_database(EMBEDDED_DATABASE).await.map_err(unavailable)?;

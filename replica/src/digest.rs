@@ -10,7 +10,7 @@ use crate::ReplicaError;
 use crate::catalogue::Table;
 use crate::error::classify;
 
-/// Fingerprints a table, or those of its rows that fulfil a condition on alias `t`.
+/// Fingerprints a table, or those of its rows that fulfil a condition on alias `x`.
 pub async fn digest(
     client: &impl GenericClient,
     table: &Table,
@@ -18,9 +18,9 @@ pub async fn digest(
 ) -> Result<TableDigest, ReplicaError> {
     let mut columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
     columns.sort_unstable();
-    let values: Vec<String> = columns.iter().map(|name| format!("t.{}::text", quote_identifier(name))).collect();
+    let values: Vec<String> = columns.iter().map(|name| format!("x.{}::text", quote_identifier(name))).collect();
     let sql = format!(
-        "select count(*), coalesce(sum(hashtextextended(row({})::text, 0)::numeric), 0)::text from {} t where {}",
+        "select count(*), coalesce(sum(hashtextextended(row({})::text, 0)::numeric), 0)::text from {} x where {}",
         values.join(", "),
         table.target(),
         condition.unwrap_or("true")

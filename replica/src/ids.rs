@@ -24,7 +24,11 @@ pub fn id_columns<'a>(catalogue: &'a Catalogue, policy: &ResolvedPolicy) -> Vec<
         .filter(|(_, policy)| policy.direction.needs_id_range())
         .filter_map(|(name, _)| catalogue.get(name))
         .flat_map(|table| {
-            table.columns.iter().filter(|column| column.sequence.is_some()).map(move |column| IdColumn { table, column })
+            table
+                .columns
+                .iter()
+                .filter(|column| column.sequence.is_some())
+                .map(move |column| IdColumn { table, column })
         })
         .collect()
 }
@@ -79,7 +83,10 @@ pub async fn set_range(
         let column = quote_identifier(&id.column.name);
         let used: Option<i64> = transaction
             .query_one(
-                &format!("select max({column})::bigint from {} where {column} > $1 and {column} <= $2", id.table.target()),
+                &format!(
+                    "select max({column})::bigint from {} where {column} > $1 and {column} <= $2",
+                    id.table.target()
+                ),
                 &[&low, &high],
             )
             .await
@@ -109,10 +116,7 @@ pub async fn set_range(
             .await
             .map_err(failed)?;
     }
-    transaction
-        .execute("update sync.node set id_low = $1, id_high = $2", &[&low, &high])
-        .await
-        .map_err(failed)?;
+    transaction.execute("update sync.node set id_low = $1, id_high = $2", &[&low, &high]).await.map_err(failed)?;
     Ok(())
 }
 

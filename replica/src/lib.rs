@@ -22,6 +22,7 @@ pub mod node;
 pub mod office;
 pub mod shop;
 pub mod spool;
+pub mod subset;
 pub mod watermark;
 
 pub use error::ReplicaError;

@@ -103,9 +103,7 @@ pub async fn incarnation(client: &impl GenericClient) -> Result<Incarnation, Rep
 /// The number of a peer, made when it is new.
 pub async fn peer(client: &impl GenericClient, name: &str) -> Result<i32, ReplicaError> {
     let failed = |error| classify("look up the peer", error);
-    if let Some(row) =
-        client.query_opt("select peer from sync.peer where name = $1", &[&name]).await.map_err(failed)?
-    {
+    if let Some(row) = client.query_opt("select peer from sync.peer where name = $1", &[&name]).await.map_err(failed)? {
         return Ok(row.get(0));
     }
     let row = client
@@ -199,7 +197,10 @@ pub async fn ensure_apply_rights(
             .await
             .map_err(failed)?;
     }
-    transaction.execute("update sync.node set apply_role = $1 where apply_role is distinct from $1", &[&role]).await.map_err(failed)?;
+    transaction
+        .execute("update sync.node set apply_role = $1 where apply_role is distinct from $1", &[&role])
+        .await
+        .map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
     Ok(ApplyRights { role: Some(role), quiet })
 }

@@ -139,10 +139,8 @@ pub async fn select(
     incarnation: &Incarnation,
 ) -> Result<Selected, ReplicaError> {
     let failed = |error| classify("look up a watermark", error);
-    let row = client
-        .query_one("select base_snapshot::text, pruned_below::text from sync.node", &[])
-        .await
-        .map_err(failed)?;
+    let row =
+        client.query_one("select base_snapshot::text, pruned_below::text from sync.node", &[]).await.map_err(failed)?;
     let base: Option<String> = row.get(0);
     let pruned_below: u64 = row.get::<_, String>(1).parse().unwrap_or(0);
     let base = match base {
@@ -163,7 +161,9 @@ pub async fn select(
                 .await
                 .map_err(failed)?;
             match (found, watermark.tag) {
-                (Some(row), tag) if row.get::<_, i32>(1) == incarnation.number && tag.is_none_or(|tag| tag == incarnation.tag) => {
+                (Some(row), tag)
+                    if row.get::<_, i32>(1) == incarnation.number && tag.is_none_or(|tag| tag == incarnation.tag) =>
+                {
                     let exact = Watermark::new(watermark.micros, Some(incarnation.tag));
                     Selected { snapshot: Snapshot::parse(row.get(0))?, exact: tag.map(|_| exact) }
                 }
@@ -243,11 +243,8 @@ impl Witness {
         snapshot: &Snapshot,
         watermark: &Watermark,
     ) -> Result<(), ReplicaError> {
-        let testimony = Testimony {
-            incarnation: incarnation.id.clone(),
-            xmax: snapshot.xmax(),
-            issued_micros: watermark.micros,
-        };
+        let testimony =
+            Testimony { incarnation: incarnation.id.clone(), xmax: snapshot.xmax(), issued_micros: watermark.micros };
         let temporary = self.path.with_extension("new");
         let write = || -> std::io::Result<()> {
             std::fs::write(&temporary, serde_json::to_vec(&testimony)?)?;
@@ -257,7 +254,11 @@ impl Witness {
     }
 
     /// Begins a new incarnation when the database knows less than it had told its peers; says whether it did.
-    pub async fn question(&self, client: &impl GenericClient, incarnation: &mut Incarnation) -> Result<bool, ReplicaError> {
+    pub async fn question(
+        &self,
+        client: &impl GenericClient,
+        incarnation: &mut Incarnation,
+    ) -> Result<bool, ReplicaError> {
         let Ok(text) = std::fs::read_to_string(&self.path) else { return Ok(false) };
         let Ok(testimony) = serde_json::from_str::<Testimony>(&text) else { return Ok(false) };
         if testimony.incarnation != incarnation.id {

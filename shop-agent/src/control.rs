@@ -1,5 +1,5 @@
-//! The socket through which commands on the same machine talk to the running agent: `STATE_DIR/control.sock`, one line
-//! with a command, one line of JSON back. Its directory is closed to other users.
+//! The socket through which commands on the same machine talk to the running agent: `STATE_DIR/control/agent.sock`,
+//! one line with a command, one line of JSON back. Its directory is closed to other users.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) enum Question {
 }
 
 fn socket_path(state_dir: &Path) -> PathBuf {
-    state_dir.join("control.sock")
+    state_dir.join("control/agent.sock")
 }
 
 /// Asks the running agent; none when there is none.

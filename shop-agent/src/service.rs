@@ -1,8 +1,8 @@
 //! The service's life: signals, the word to systemd, the state directory.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,8 +18,9 @@ pub(crate) struct StateDir {
 impl StateDir {
     /// Takes the directory; another agent on the same one is an error.
     pub(crate) fn take(root: &Path) -> io::Result<Self> {
-        for dir in [root.to_owned(), root.join("sessions"), root.join("incoming")] {
-            make_dir(&dir)?;
+        make_state_dir(root)?;
+        for dir in ["sessions", "incoming", "control"] {
+            make_dir(&root.join(dir))?;
         }
         let lock = File::options().create(true).truncate(false).write(true).open(root.join("agent.lock"))?;
         match lock.try_lock() {
@@ -44,11 +45,32 @@ impl StateDir {
     }
 }
 
-/// Makes a directory for this user alone, with what is above it.
-pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot make the directory {}: {error}", dir.display()))
-    })
+/// From now on, new files are for this user alone.
+pub(crate) fn close_new_files() {
+    // SAFETY: umask has no preconditions and cannot fail
+    unsafe { libc::umask(0o077) };
+}
+
+/// Makes the state directory, with what is above it. Nobody else may list it; where this is root, others may pass
+/// through, since a private cluster below it runs as another user. What is in it is closed by itself.
+pub(crate) fn make_state_dir(dir: &Path) -> io::Result<()> {
+    // SAFETY: geteuid has no preconditions and cannot fail
+    let mode = if unsafe { libc::geteuid() } == 0 { 0o711 } else { 0o700 };
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    make_dir(dir)?;
+    for made in missing {
+        std::fs::set_permissions(made, Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+/// Makes a directory for this user alone.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot make the directory {}: {error}", dir.display())))
 }
 
 /// Asks to stop at the first SIGTERM or SIGINT; ends the process at the second.

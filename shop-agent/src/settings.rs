@@ -66,8 +66,11 @@ impl Settings {
         if no_auth && !is_loopback {
             return wrong(format!("--no-auth works on loopback only, and {listen} is not; add users instead"));
         }
-        if !is_loopback && !(args.insecure_http || config.insecure_http == Some(true)) {
-            return wrong(format!("plain HTTP on {listen} can be read by others; say --insecure-http if that is meant"));
+        let is_meant = args.insecure_http || config.insecure_http == Some(true);
+        if !is_loopback && !is_meant {
+            return wrong(format!(
+                "plain HTTP on {listen} can be read by others; say --insecure-http if that is meant"
+            ));
         }
         let hosts = match (is_loopback, config.hosts) {
             (_, Some(names)) => Hosts::Local(names),
@@ -204,7 +207,9 @@ mod tests {
 
     #[test]
     fn nobody_gets_in_by_default() {
-        assert!(merge(NodeArgs { no_auth: true, insecure_http: true, ..listen("0.0.0.0:1") }, Config::default()).is_err());
+        assert!(
+            merge(NodeArgs { no_auth: true, insecure_http: true, ..listen("0.0.0.0:1") }, Config::default()).is_err()
+        );
         assert!(merge(listen("0.0.0.0:1"), Config::default()).is_err());
         assert!(merge(NodeArgs { insecure_http: true, ..listen("0.0.0.0:1") }, Config::default()).is_ok());
         let settings = merge(NodeArgs::default(), Config::default());
@@ -213,7 +218,8 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_before_the_file() {
-        let config = Config { listen: Some("127.0.0.1:1".into()), session_idle: Some("2h".into()), ..Config::default() };
+        let config =
+            Config { listen: Some("127.0.0.1:1".into()), session_idle: Some("2h".into()), ..Config::default() };
         let settings = merge(listen("127.0.0.1:2"), config.clone());
         assert_eq!(settings.map(|settings| settings.listen.port()), Ok(2));
         let settings = merge(NodeArgs::default(), config);

@@ -6,6 +6,7 @@
 //! - [`cluster`]: a throwaway PostgreSQL cluster per test process, fresh databases in it ([`database`])
 //! - [`process`]: the product's own programs, started, watched, killed
 //! - [`kit`]: an office, shops, and their agents, ready to synchronise
+//! - [`engine`]: both ends in this process, without programs and wire between them
 //! - [`compare`]: whether two databases hold the same rows, and where not
 //! - [`psql`], [`python`]: other people's programs
 //! - [`not_run`]: saying that a test does not run, and why
@@ -14,6 +15,7 @@
 pub mod cluster;
 pub mod compare;
 pub mod database;
+pub mod engine;
 pub mod kit;
 pub mod not_run;
 pub mod process;

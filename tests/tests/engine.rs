@@ -1,15 +1,6 @@
 //! The engine of both ends in one process, on real databases, without the wire between them.
 
-use std::time::Duration;
-
-use protocol::policy::Policy;
-use protocol::watermark::Since;
-use replica::ReplicaError;
-use replica::database::{Database as Connection, DatabaseUrl};
-use replica::office::{Branch, NewBranch, Office, OfficeOptions};
-use replica::shop::{NewSession, Shop, ShopOptions};
-use tests::cluster;
-use tests::database::Database;
+use tests::engine::Engine;
 
 const SCHEMA: &str = "
 create table category(id bigint primary key, name text not null, parent bigint references category);
@@ -40,137 +31,6 @@ deletes = "send"
 deletes = "send"
 "#;
 
-struct World {
-    office_database: Database,
-    shop_database: Database,
-    office: Office,
-    shop: Shop,
-    branch: Branch,
-    _dir: tempfile::TempDir,
-}
-
-async fn connect(database: &Database) -> Connection {
-    Connection::open(&DatabaseUrl::Server(database.url().to_owned()), None).await.unwrap()
-}
-
-impl World {
-    async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (office_database, shop_database) = tokio::task::spawn_blocking(|| {
-            let cluster = cluster::shared();
-            (cluster.database("office"), cluster.database("shop"))
-        })
-        .await
-        .unwrap();
-        let office_connection = connect(&office_database).await;
-        office_connection.connect("test").await.unwrap().batch_execute(&format!("set search_path = public; {SCHEMA}")).await.unwrap();
-        let state_dir = dir.path().join("office");
-        let office =
-            Office::init(OfficeOptions { database: office_connection, state_dir, id_span: 1_000_000 }).await.unwrap();
-        let policy = Policy::parse(POLICY).unwrap();
-        office.import_policy(&policy).await.unwrap();
-        let branch = office
-            .add_branch(NewBranch {
-                name: "north".into(),
-                url: "http://127.0.0.1:1".into(),
-                policy: "engine".into(),
-                ..NewBranch::default()
-            })
-            .await
-            .unwrap();
-        let shop = Shop::open(ShopOptions {
-            database: connect(&shop_database).await,
-            branch: "north".into(),
-            policy,
-            schema_sql: Some(SCHEMA.into()),
-            state_dir: dir.path().join("shop"),
-            id_span: 1_000_000,
-            skew: Duration::from_secs(300),
-            retention_min: Duration::from_secs(14 * 86400),
-        })
-        .await
-        .unwrap();
-        Self { office_database, shop_database, office, shop, branch, _dir: dir }
-    }
-
-    async fn sql(database: &Database, sql: &str) {
-        let client = connect(database).await.connect("test").await.unwrap();
-        client.batch_execute(&format!("set search_path = public; {sql}")).await.unwrap();
-    }
-
-    async fn at_office(&self, sql: &str) {
-        Self::sql(&self.office_database, sql).await;
-    }
-
-    async fn at_shop(&self, sql: &str) {
-        Self::sql(&self.shop_database, sql).await;
-    }
-
-    async fn value(database: &Database, sql: &str) -> String {
-        let client = connect(database).await.connect("test").await.unwrap();
-        client.batch_execute("set search_path = public").await.unwrap();
-        client.query_one(&format!("select ({sql})::text"), &[]).await.unwrap().get::<_, Option<String>>(0).unwrap_or_default()
-    }
-
-    async fn send(&self, key: &str, kind: protocol::methods::SessionKind, stream: &str) -> Result<i64, ReplicaError> {
-        let row = self
-            .shop
-            .open_session(NewSession {
-                office: "default".into(),
-                key: Some(key.into()),
-                kind: Some(kind),
-                base: None,
-                quarantine: false,
-                dry_run: false,
-                peer: "test".into(),
-            })
-            .await?;
-        let file = std::fs::File::open(self.office.spool().data_path(stream)).unwrap();
-        Ok(self.shop.apply_session(row.sid, Box::new(file)).await?.rows)
-    }
-
-    async fn clone_shop(&self) {
-        self.shop.clean("default", false).await.unwrap();
-        let (low, _) = self.office.id_range(&self.branch, false).await.unwrap();
-        self.shop.set_id_start(low, None).await.unwrap();
-        let outgoing = self.office.freeze_clone(&self.branch).await.unwrap();
-        self.send(&outgoing.key, protocol::methods::SessionKind::Clone, &outgoing.stream.id).await.unwrap();
-        let first = self.shop.open_diff("default", Since::Zero).await.unwrap();
-        assert_eq!(first.rows, 0, "a fresh clone has nothing to send back");
-        self.office.record_clone(&self.branch, &outgoing, &first.watermark.unwrap(), None).await.unwrap();
-    }
-
-    /// Pull, then push; returns (rows pulled, rows pushed).
-    async fn update(&self) -> (i64, i64) {
-        let branch = self.office.branch("north").await.unwrap();
-        let since = Since::parse(branch.timestamp.as_deref().unwrap()).unwrap();
-        let diff = self.shop.open_diff("default", since).await.unwrap();
-        let watermark = diff.watermark.clone().unwrap();
-        let mut pulled = 0;
-        if diff.rows > 0 {
-            let file = std::fs::File::open(self.shop.spool().data_path(&diff.id)).unwrap();
-            pulled = self.office.apply_pull(&branch, Some(&watermark), Box::new(file)).await.unwrap().rows;
-        } else {
-            self.office.advance_timestamp(&branch, &watermark).await.unwrap();
-        }
-        let mut pushed = 0;
-        if let Some(outgoing) = self.office.freeze_push(&branch).await.unwrap() {
-            pushed = self.send(&outgoing.key, protocol::methods::SessionKind::Update, &outgoing.stream.id).await.unwrap();
-            self.office.record_push(&branch, &outgoing).await.unwrap();
-        }
-        (pulled, pushed)
-    }
-
-    async fn assert_agree(&self) {
-        let ours = self.office.digests(&self.office.branch("north").await.unwrap()).await.unwrap();
-        let theirs = self.shop.digests(&[]).await.unwrap();
-        for ours in ours {
-            let theirs = theirs.iter().find(|digest| digest.table == ours.table);
-            assert_eq!(Some(&ours), theirs, "table {}", ours.table);
-        }
-    }
-}
-
 const DATA: &str = "
 insert into category values (1, 'all', null), (2, 'food', 1);
 insert into product values (10, 'bread', 2.50, 2, '{a,\"b c\"}', '{\"x\": [1, 2.0]}'), (11, 'milk', 1.00, 2, null, null);
@@ -180,68 +40,63 @@ insert into parameter_data values ('currency', 'EUR');
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_and_updates_in_both_directions_agree() {
-    let world = World::new().await;
-    world.at_office(DATA).await;
-    world.clone_shop().await;
+    let world = Engine::new(SCHEMA, POLICY, &["north"]).await;
+    let shop = world.shop("north");
+    world.database.execute(DATA);
+    world.clone_shop("north").await.unwrap();
     world.assert_agree().await;
-    assert_eq!(World::value(&world.shop_database, "select count(*) from parameter_data").await, "1");
-    assert_eq!(world.update().await, (0, 0), "nothing happened, nothing moves");
+    assert_eq!(shop.database.int("select count(*) from parameter_data"), 1);
+    assert_eq!(world.update("north").await.unwrap(), (0, 0), "nothing happened, nothing moves");
 
-    world
-        .at_shop(
-            "insert into person(name, phone) values ('Cleo', '3');
+    shop.database.execute(
+        "insert into person(name, phone) values ('Cleo', '3');
              insert into sale(person) select max(id) from person;
              insert into sale_item select max(id), g, 10, g from sale, generate_series(1, 3) g group by g;",
-        )
-        .await;
-    world
-        .at_office(
+    );
+    world.database.execute(
             "update product set price = price + 1; insert into product values (12, E'cheese\\t\\\\\\'\\n', 9.99, null, null, null);
              update person set email = 'ana@example.org' where name = 'Ana'; delete from product where id = 11;",
-        )
-        .await;
-    let (pulled, pushed) = world.update().await;
+        );
+    let (pulled, pushed) = world.update("north").await.unwrap();
     assert_eq!((pulled, pushed), (5, 4));
     world.assert_agree().await;
-    assert_eq!(world.update().await, (0, 0), "a second update moves nothing");
-    let low = World::value(&world.office_database, "select min(id) from sale").await;
-    assert_eq!(low, "1000001", "the shop's ids come from its own range");
+    assert_eq!(world.update("north").await.unwrap(), (0, 0), "a second update moves nothing");
+    let low = world.database.int("select min(id) from sale");
+    assert_eq!(low, 1_000_000_000_001, "the shop's ids come from its own range");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deletes_truncates_and_key_updates_travel() {
-    let world = World::new().await;
-    world.at_office(DATA).await;
-    world.clone_shop().await;
-    world
-        .at_shop(
-            "insert into sale(person) values (null), (null), (null);
+    let world = Engine::new(SCHEMA, POLICY, &["north"]).await;
+    let shop = world.shop("north");
+    world.database.execute(DATA);
+    world.clone_shop("north").await.unwrap();
+    shop.database.execute(
+        "insert into sale(person) values (null), (null), (null);
              insert into sale_item select id, 1, 10, 2.50 from sale;",
-        )
-        .await;
-    world.update().await;
-    world
-        .at_shop(
-            "delete from sale where id = (select min(id) from sale);
+    );
+    world.update("north").await.unwrap();
+    shop.database.execute(
+        "delete from sale where id = (select min(id) from sale);
              update sale_item set line = 7 where sale = (select max(sale) from sale_item);",
-        )
-        .await;
-    world.at_office("update category set id = 3, name = 'nothing below' where id = 1 and false; update product set id = 20 where id = 11;").await;
-    let (pulled, pushed) = world.update().await;
+    );
+    world.database.execute("update category set id = 3, name = 'nothing below' where id = 1 and false; update product set id = 20 where id = 11;");
+    let (pulled, pushed) = world.update("north").await.unwrap();
     assert!(pulled >= 3, "{pulled}");
     assert_eq!(pushed, 2, "the old key goes, the new one comes");
     world.assert_agree().await;
-    world.at_shop("truncate sale cascade").await;
-    world.update().await;
+    shop.database.execute("truncate sale cascade");
+    world.update("north").await.unwrap();
     world.assert_agree().await;
-    assert_eq!(World::value(&world.office_database, "select count(*) from sale").await, "0");
+    assert_eq!(world.database.int("select count(*) from sale"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_policy_forbids_is_refused_and_changes_nothing() {
-    let world = World::new().await;
-    world.at_office(DATA).await;
-    world.clone_shop().await;
+    let world = Engine::new(SCHEMA, POLICY, &["north"]).await;
+    let shop = world.shop("north");
+    world.database.execute(DATA);
+    world.clone_shop("north").await.unwrap();
     for (script, code) in [
         ("insert into sale(id) values (5);", 8),
         ("insert into nowhere(id) values (5);", 8),
@@ -253,22 +108,10 @@ async fn what_the_policy_forbids_is_refused_and_changes_nothing() {
         ("insert into product(id, name, price, category) values (31, 'x', 1, 99);", 9),
         ("delete from category where id = 2;", 9),
     ] {
-        let before = world.shop.digests(&[]).await.unwrap();
-        let row = world
-            .shop
-            .open_session(NewSession {
-                office: "default".into(),
-                key: None,
-                kind: None,
-                base: None,
-                quarantine: false,
-                dry_run: false,
-                peer: "test".into(),
-            })
-            .await
-            .unwrap();
-        let error = world.shop.apply_session(row.sid, Box::new(std::io::Cursor::new(script))).await.unwrap_err();
+        let before = shop.shop.digests(&[]).await.unwrap();
+        let row = world.session("north", None, None).await;
+        let error = shop.shop.apply_session(row.sid, Box::new(std::io::Cursor::new(script))).await.unwrap_err();
         assert_eq!(error.fault_code().code(), code, "{script}: {error}");
-        assert_eq!(before, world.shop.digests(&[]).await.unwrap(), "{script}");
+        assert_eq!(before, shop.shop.digests(&[]).await.unwrap(), "{script}");
     }
 }

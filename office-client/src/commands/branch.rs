@@ -133,9 +133,7 @@ async fn remove(args: &BranchRemove, printer: &Printer, opened: &Opened) -> Resu
     if !args.yes {
         confirm(&branch.name)?;
     }
-    let lease = opened.office.lease(&branch).await?;
     opened.office.remove_branch(&branch.name).await?;
-    drop(lease);
     saved(&branch, "is removed", printer);
     Ok(Outcome::Done)
 }

@@ -7,7 +7,7 @@ use replica::office::{Branch, RunRecord};
 
 use super::{Opened, Outcome};
 use crate::cli::StatusArgs;
-use crate::driver::CLONE_UNFINISHED;
+use crate::driver;
 use crate::error::CommandError;
 use crate::output::{self, Printer, Table};
 use crate::settings::Settings;
@@ -56,7 +56,7 @@ impl BranchState {
         if branch.paused {
             return Self::Paused;
         }
-        if branch.settings.contains_key(CLONE_UNFINISHED) {
+        if driver::is_clone_unfinished(branch) {
             return Self::CloneUnfinished;
         }
         if branch.timestamp.is_none() {

@@ -4,7 +4,7 @@ use protocol::methods::{Clean, CleanWith, SetIdStart};
 use protocol::session::office::Event;
 
 use super::killpoints::reach;
-use super::{CLONE_UNFINISHED, Drive, DriveError, Report, verify};
+use super::{CLONE_UNFINISHED, Drive, DriveError, Report, clone_mark, verify};
 use crate::link::Patience;
 
 impl Drive<'_> {
@@ -19,8 +19,8 @@ impl Drive<'_> {
 
     /// From here on the shop's tables may be empty: no update may run before the clone is finished.
     pub(super) async fn mark_started(&mut self) -> Result<Event, DriveError> {
-        let key = self.outgoing()?.key.clone();
-        self.job.branch.settings.insert(CLONE_UNFINISHED.to_owned(), key);
+        let mark = clone_mark(&self.job.branch);
+        self.job.branch.settings.insert(CLONE_UNFINISHED.to_owned(), mark);
         self.job.office.save_branch(&self.job.branch).await?;
         reach("office.clone.marked");
         Ok(Event::Done)

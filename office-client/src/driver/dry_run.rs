@@ -2,7 +2,7 @@
 
 use protocol::methods::{DiffOpen, DiffOptions};
 use protocol::session::office::Task;
-use replica::office::Outgoing;
+use replica::spool::FrozenStream;
 
 use super::{DriveError, Job, check_state, greet, link_hooks};
 use crate::link::Patience;
@@ -40,8 +40,11 @@ pub(crate) async fn plan(job: &Job<'_>, task: Task) -> Result<Plan, DriveError> 
 
 async fn plan_clone(job: &Job<'_>) -> Result<Plan, DriveError> {
     let outgoing = job.office.freeze_clone(&job.branch).await?;
-    let plan = with_push(Plan::default(), &outgoing);
-    give_back(job, outgoing).await?;
+    let plan = with_push(Plan::default(), &outgoing.stream);
+    // a copy that only this question has frozen goes; one that an interrupted run left is still needed
+    if !outgoing.resumed {
+        job.office.drop_outgoing(&job.branch, &outgoing).await?;
+    }
     Ok(plan)
 }
 
@@ -59,27 +62,18 @@ async fn plan_update(job: &Job<'_>) -> Result<Plan, DriveError> {
         plan.pull_rows = Some(diff.rows);
         plan.pull_bytes = Some(if diff.rows == 0 { 0 } else { diff.bytes });
     }
-    if let Some(outgoing) = job.office.freeze_push(&job.branch).await? {
-        plan = with_push(plan, &outgoing);
-        give_back(job, outgoing).await?;
+    if let Some(stream) = job.office.preview_push(&job.branch).await? {
+        plan = with_push(plan, &stream);
     }
     Ok(plan)
 }
 
-fn with_push(plan: Plan, outgoing: &Outgoing) -> Plan {
-    let tables = outgoing.stream.tables.iter().filter(|(_, rows)| *rows > 0);
+fn with_push(plan: Plan, stream: &FrozenStream) -> Plan {
+    let tables = stream.tables.iter().filter(|(_, rows)| *rows > 0);
     Plan {
-        push_rows: outgoing.stream.rows,
-        push_bytes: outgoing.stream.bytes,
+        push_rows: stream.rows,
+        push_bytes: stream.bytes,
         push_tables: tables.map(|(table, rows)| (table.to_string(), *rows)).collect(),
         ..plan
     }
-}
-
-/// A stream that only this question has frozen goes; one that an interrupted run left is still needed.
-async fn give_back(job: &Job<'_>, outgoing: Outgoing) -> Result<(), DriveError> {
-    if !outgoing.resumed {
-        job.office.drop_outgoing(&job.branch, &outgoing).await?;
-    }
-    Ok(())
 }

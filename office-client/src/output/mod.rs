@@ -113,11 +113,15 @@ impl Printer {
     }
 }
 
-/// Red where the terminal shows colours and nobody has asked for none.
-fn paint(text: &str) -> String {
+/// Whether stderr is a terminal that shows colours, and nobody has asked for none.
+pub(crate) fn is_colourful() -> bool {
     use std::io::IsTerminal as _;
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if plain || !std::io::stderr().is_terminal() { text.to_owned() } else { format!("\u{1b}[1;31m{text}\u{1b}[0m") }
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !unwanted && std::io::stderr().is_terminal()
+}
+
+fn paint(text: &str) -> String {
+    if is_colourful() { format!("\u{1b}[1;31m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
 /// Takes out what could steer a terminal: names and messages come from other machines.

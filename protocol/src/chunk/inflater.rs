@@ -20,10 +20,7 @@ pub struct InflateLimits {
 impl Default for InflateLimits {
     /// 16 GiB, and a little more than deflate can reach at all (1032): what stops bzip2, which can reach 45,000.
     fn default() -> Self {
-        Self {
-            bytes_max: 16 << 30,
-            ratio_max: 1100,
-        }
+        Self { bytes_max: 16 << 30, ratio_max: 1100 }
     }
 }
 
@@ -71,11 +68,7 @@ enum State<R: BufRead> {
 impl<R: BufRead> Inflater<R> {
     /// Reads the compressed bytes from `inner`.
     pub fn new(inner: R, limits: InflateLimits) -> Self {
-        Self {
-            state: Some(State::Between(Source::new(inner))),
-            limits,
-            written: 0,
-        }
+        Self { state: Some(State::Between(Source::new(inner))), limits, written: 0 }
     }
 
     /// Decompressed bytes so far.
@@ -85,20 +78,11 @@ impl<R: BufRead> Inflater<R> {
 
     fn count(&mut self, bytes: usize, consumed: u64, compressed: bool) -> io::Result<()> {
         self.written += bytes as u64;
-        let ratio_limit = consumed
-            .saturating_mul(self.limits.ratio_max)
-            .saturating_add(RATIO_SLACK_BYTES);
-        let limit = if compressed {
-            self.limits.bytes_max.min(ratio_limit)
-        } else {
-            self.limits.bytes_max
-        };
+        let ratio_limit = consumed.saturating_mul(self.limits.ratio_max).saturating_add(RATIO_SLACK_BYTES);
+        let limit = if compressed { self.limits.bytes_max.min(ratio_limit) } else { self.limits.bytes_max };
         if self.written > limit {
             self.state = None;
-            return Err(io::Error::new(
-                ErrorKind::InvalidData,
-                ChunkError::TooLarge { limit },
-            ));
+            return Err(io::Error::new(ErrorKind::InvalidData, ChunkError::TooLarge { limit }));
         }
         Ok(())
     }
@@ -110,10 +94,7 @@ impl<R: BufRead> Read for Inflater<R> {
             return Ok(0);
         }
         loop {
-            let state = self
-                .state
-                .take()
-                .ok_or_else(|| io::Error::other("the chunk data has failed before"))?;
+            let state = self.state.take().ok_or_else(|| io::Error::other("the chunk data has failed before"))?;
             match state {
                 State::End => {
                     self.state = Some(State::End);
@@ -123,11 +104,7 @@ impl<R: BufRead> Read for Inflater<R> {
                 State::Plain(mut source) => {
                     let count = source.read(buf)?;
                     let consumed = source.consumed;
-                    self.state = Some(if count == 0 {
-                        State::End
-                    } else {
-                        State::Plain(source)
-                    });
+                    self.state = Some(if count == 0 { State::End } else { State::Plain(source) });
                     self.count(count, consumed, false)?;
                     return Ok(count);
                 }
@@ -169,9 +146,7 @@ fn begin<R: BufRead>(mut source: Source<R>) -> io::Result<State<R>> {
     Ok(match source.first_bytes()? {
         [] => State::End,
         [0x1f, 0x8b, ..] | [0x1f] => State::Gzip(Box::new(GzDecoder::new(source))),
-        [b'B', b'Z', b'h', b'1'..=b'9'] | [b'B', b'Z', b'h'] | [b'B', b'Z'] => {
-            State::Bzip2(BzDecoder::new(source))
-        }
+        [b'B', b'Z', b'h', b'1'..=b'9'] | [b'B', b'Z', b'h'] | [b'B', b'Z'] => State::Bzip2(BzDecoder::new(source)),
         _ => State::Plain(source),
     })
 }
@@ -188,14 +163,7 @@ struct Source<R> {
 
 impl<R: BufRead> Source<R> {
     fn new(inner: R) -> Self {
-        Self {
-            inner,
-            ahead: [0; 4],
-            ahead_start: 0,
-            ahead_end: 0,
-            consumed: 0,
-            failed: false,
-        }
+        Self { inner, ahead: [0; 4], ahead_start: 0, ahead_end: 0, consumed: 0, failed: false }
     }
 
     /// Up to four bytes, which stay to be read.
@@ -222,12 +190,7 @@ impl<R: BufRead> Source<R> {
         if self.failed {
             return error;
         }
-        io::Error::new(
-            ErrorKind::InvalidData,
-            ChunkError::Damaged {
-                offset: self.consumed,
-            },
-        )
+        io::Error::new(ErrorKind::InvalidData, ChunkError::Damaged { offset: self.consumed })
     }
 }
 

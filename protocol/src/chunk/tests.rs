@@ -9,12 +9,8 @@ fn text(bytes: usize) -> Vec<u8> {
     let mut state = 12345_u64;
     let mut text = Vec::new();
     while text.len() < bytes {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        text.extend_from_slice(
-            format!("({}, 'name {}', true),\n", state >> 40, state >> 50).as_bytes(),
-        );
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        text.extend_from_slice(format!("({}, 'name {}', true),\n", state >> 40, state >> 50).as_bytes());
     }
     text.truncate(bytes);
     text
@@ -31,11 +27,7 @@ fn chunks(text: &[u8], member_bytes: usize) -> (Vec<u8>, Vec<u64>) {
 
 fn inflate(bytes: &[u8], buffer: usize) -> std::io::Result<Vec<u8>> {
     let mut out = Vec::new();
-    Inflater::new(
-        BufReader::with_capacity(buffer, bytes),
-        InflateLimits::default(),
-    )
-    .read_to_end(&mut out)?;
+    Inflater::new(BufReader::with_capacity(buffer, bytes), InflateLimits::default()).read_to_end(&mut out)?;
     Ok(out)
 }
 
@@ -47,9 +39,7 @@ fn bzip2(text: &[u8]) -> Vec<u8> {
 
 fn chunk_error(result: std::io::Result<Vec<u8>>) -> ChunkError {
     let error = result.expect_err("it is refused");
-    ChunkError::of(&error)
-        .unwrap_or_else(|| panic!("another error: {error}"))
-        .clone()
+    ChunkError::of(&error).unwrap_or_else(|| panic!("another error: {error}")).clone()
 }
 
 #[test]
@@ -64,11 +54,7 @@ fn every_member_decompresses_alone_and_is_near_its_size() {
             let member = &bytes[start..*end as usize];
             whole.extend(inflate(member, 512).expect("a member alone"));
             if place + 1 < ends.len() {
-                assert!(
-                    (size / 2..size * 3 / 2).contains(&member.len()),
-                    "{} bytes for {size}",
-                    member.len()
-                );
+                assert!((size / 2..size * 3 / 2).contains(&member.len()), "{} bytes for {size}", member.len());
             }
             start = *end as usize;
         }
@@ -93,10 +79,7 @@ fn formats_are_told_apart_and_may_follow_each_other() {
     all.extend(&text);
     let expected = text.repeat(4);
     for buffer in [1, 3, 1000, 1 << 20] {
-        assert!(
-            inflate(&all, buffer).expect("all formats") == expected,
-            "buffers of {buffer} bytes"
-        );
+        assert!(inflate(&all, buffer).expect("all formats") == expected, "buffers of {buffer} bytes");
         assert_eq!(inflate(b"BEGIN;", buffer).expect("plain"), b"BEGIN;");
         assert_eq!(inflate(b"B", buffer).expect("plain"), b"B");
     }
@@ -107,24 +90,12 @@ fn damage_and_truncation_are_told() {
     let text = text(100_000);
     for whole in [chunks(&text, 20_000).0, bzip2(&text)] {
         for end in [2, 3, 11, whole.len() / 2, whole.len() - 1] {
-            assert!(
-                matches!(
-                    chunk_error(inflate(&whole[..end], 100)),
-                    ChunkError::Damaged { .. }
-                ),
-                "cut at {end}"
-            );
+            assert!(matches!(chunk_error(inflate(&whole[..end], 100)), ChunkError::Damaged { .. }), "cut at {end}");
         }
         for place in [12, whole.len() / 3, whole.len() - 6] {
             let mut damaged = whole.clone();
             damaged[place] ^= 0x10;
-            assert!(
-                matches!(
-                    chunk_error(inflate(&damaged, 100)),
-                    ChunkError::Damaged { .. }
-                ),
-                "damaged at {place}"
-            );
+            assert!(matches!(chunk_error(inflate(&damaged, 100)), ChunkError::Damaged { .. }), "damaged at {place}");
         }
     }
 }
@@ -133,27 +104,16 @@ fn damage_and_truncation_are_told() {
 fn what_grows_too_much_is_stopped() {
     let read = |bytes: &[u8], limits| {
         let mut out = Vec::new();
-        Inflater::new(bytes, limits)
-            .read_to_end(&mut out)
-            .map(|_| out)
+        Inflater::new(bytes, limits).read_to_end(&mut out).map(|_| out)
     };
     let text = text(100_000);
-    let limits = InflateLimits {
-        bytes_max: 99_999,
-        ..InflateLimits::default()
-    };
+    let limits = InflateLimits { bytes_max: 99_999, ..InflateLimits::default() };
     for bytes in [chunks(&text, 1 << 20).0, bzip2(&text), text.clone()] {
-        assert_eq!(
-            chunk_error(read(&bytes, limits)),
-            ChunkError::TooLarge { limit: 99_999 }
-        );
+        assert_eq!(chunk_error(read(&bytes, limits)), ChunkError::TooLarge { limit: 99_999 });
     }
     // 60 MB of one letter in a few dozen bytes of bzip2.
     let bomb = bzip2(&vec![b'x'; 60_000_000]);
-    assert!(matches!(
-        chunk_error(read(&bomb, InflateLimits::default())),
-        ChunkError::TooLarge { .. }
-    ));
+    assert!(matches!(chunk_error(read(&bomb, InflateLimits::default())), ChunkError::TooLarge { .. }));
 }
 
 #[test]
@@ -162,10 +122,7 @@ fn an_error_of_the_input_stays_itself() {
     impl Read for Broken {
         fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
             if self.0.is_empty() {
-                return Err(std::io::Error::new(
-                    std::io::ErrorKind::UnexpectedEof,
-                    "the line dropped",
-                ));
+                return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the line dropped"));
             }
             let count = self.0.len().min(buf.len());
             buf[..count].copy_from_slice(&self.0[..count]);

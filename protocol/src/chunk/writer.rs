@@ -59,9 +59,7 @@ impl<W: Write> Member<W> {
         let out = self.output_seen - self.start;
         let held = self.taken - self.taken_at_output;
         // Before any output SQL text is taken to shrink to a quarter.
-        let held_out = (held * out)
-            .checked_div(self.taken_at_output)
-            .unwrap_or(held / 4);
+        let held_out = (held * out).checked_div(self.taken_at_output).unwrap_or(held / 4);
         out + held_out
     }
 
@@ -110,13 +108,7 @@ impl<W: Write> ChunkWriter<W> {
         {
             let start = out.bytes;
             let encoder = GzEncoder::new(out, self.level);
-            let member = Member {
-                encoder,
-                start,
-                taken: 0,
-                taken_at_output: 0,
-                output_seen: start,
-            };
+            let member = Member { encoder, start, taken: 0, taken_at_output: 0, output_seen: start };
             self.state = Some(State::Inside(Box::new(member)));
         }
         match &mut self.state {

@@ -9,44 +9,25 @@ use super::{LiteralKind, Shape, ShapeColumn};
 pub(super) fn fields(count: usize, copy_line: &[u8]) -> io::Result<Vec<&[u8]>> {
     let fields: Vec<&[u8]> = copy_line.split(|byte| *byte == b'\t').collect();
     if fields.len() != count {
-        return Err(damaged(format!(
-            "a row has {} fields where {count} are expected",
-            fields.len()
-        )));
+        return Err(damaged(format!("a row has {} fields where {count} are expected", fields.len())));
     }
     Ok(fields)
 }
 
 /// Appends a row's literals, separated by commas.
 pub(super) fn row_literals(shape: &Shape, copy_line: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    push_fields(
-        shape.columns.iter(),
-        shape.columns.len(),
-        copy_line.split(|byte| *byte == b'\t'),
-        out,
-    )
+    push_fields(shape.columns.iter(), shape.columns.len(), copy_line.split(|byte| *byte == b'\t'), out)
 }
 
 /// Appends the key's literals, in brackets when there are several. `line` holds the key only, or the whole row.
-pub(super) fn key_literals(
-    shape: &Shape,
-    line: &[u8],
-    key_only: bool,
-    out: &mut Vec<u8>,
-) -> io::Result<()> {
+pub(super) fn key_literals(shape: &Shape, line: &[u8], key_only: bool, out: &mut Vec<u8>) -> io::Result<()> {
     let keys = || shape.columns.iter().filter(|column| column.key);
     let count = keys().count();
     let values: Vec<&[u8]> = if key_only {
         fields(count, line)?
     } else {
         let row = fields(shape.columns.len(), line)?;
-        shape
-            .columns
-            .iter()
-            .zip(row)
-            .filter(|(column, _)| column.key)
-            .map(|(_, field)| field)
-            .collect()
+        shape.columns.iter().zip(row).filter(|(column, _)| column.key).map(|(_, field)| field).collect()
     };
     if values.contains(&b"\\N".as_slice()) {
         return Err(damaged(format!("a key of table {} is null", shape.table)));
@@ -70,9 +51,7 @@ fn push_fields<'a>(
         if place > 0 {
             out.extend_from_slice(b", ");
         }
-        let field = values
-            .next()
-            .ok_or_else(|| damaged(format!("a row has fewer fields than {count}")))?;
+        let field = values.next().ok_or_else(|| damaged(format!("a row has fewer fields than {count}")))?;
         push_field(column.literal, field, out)?;
     }
     if values.next().is_some() {
@@ -123,9 +102,7 @@ fn unescape(mut field: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
             Some(b'v') => 0x0b,
             Some(b'\\') => b'\\',
             _ => {
-                return Err(damaged(
-                    "a row holds an escape that COPY TO never writes".to_owned(),
-                ));
+                return Err(damaged("a row holds an escape that COPY TO never writes".to_owned()));
             }
         });
         field = &field[place + 2..];
@@ -135,15 +112,10 @@ fn unescape(mut field: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// Appends ` AND column IS NOT DISTINCT FROM old` for each column of `was` that is set and can be compared.
-pub(super) fn push_guards(
-    shape: &Shape,
-    set: &[usize],
-    was: &str,
-    out: &mut Vec<u8>,
-) -> io::Result<()> {
+pub(super) fn push_guards(shape: &Shape, set: &[usize], was: &str, out: &mut Vec<u8>) -> io::Result<()> {
     use serde_json::Value;
-    let old: serde_json::Map<String, Value> = serde_json::from_str(was)
-        .map_err(|error| damaged(format!("old values are not a JSON object: {error}")))?;
+    let old: serde_json::Map<String, Value> =
+        serde_json::from_str(was).map_err(|error| damaged(format!("old values are not a JSON object: {error}")))?;
     for column in set.iter().filter_map(|index| shape.columns.get(*index)) {
         if column.literal == LiteralKind::Opaque {
             continue;
@@ -151,12 +123,8 @@ pub(super) fn push_guards(
         let mut literal = Vec::new();
         match old.get(&column.name) {
             Some(Value::Null) => literal.extend_from_slice(b"NULL"),
-            Some(Value::Bool(value)) => {
-                push_text(column.literal, if *value { "t" } else { "f" }, &mut literal)?
-            }
-            Some(Value::Number(number)) => {
-                push_text(column.literal, &number.to_string(), &mut literal)?
-            }
+            Some(Value::Bool(value)) => push_text(column.literal, if *value { "t" } else { "f" }, &mut literal)?,
+            Some(Value::Number(number)) => push_text(column.literal, &number.to_string(), &mut literal)?,
             Some(Value::String(text)) => push_text(column.literal, text, &mut literal)?,
             Some(Value::Array(_) | Value::Object(_)) | None => continue,
         }

@@ -67,11 +67,7 @@ pub(super) fn redact(consumed: &[u8], ahead: &[u8]) -> String {
     let consumed = String::from_utf8_lossy(consumed);
     let ahead = String::from_utf8_lossy(ahead);
     let whole = format!("{consumed}{ahead}");
-    let verb: String = whole
-        .trim_start()
-        .chars()
-        .take_while(char::is_ascii_alphabetic)
-        .collect();
+    let verb: String = whole.trim_start().chars().take_while(char::is_ascii_alphabetic).collect();
     if !VERBS.contains(&verb.to_ascii_lowercase().as_str()) {
         return "?".to_owned();
     }
@@ -156,10 +152,7 @@ mod tests {
 
     #[test]
     fn values_are_never_shown() {
-        let shown = redact(
-            b"INSERT INTO t (a) VALUES ('it''s', -12.5, ",
-            b"E'my\\'secret' , 'other secret')",
-        );
+        let shown = redact(b"INSERT INTO t (a) VALUES ('it''s', -12.5, ", b"E'my\\'secret' , 'other secret')");
         assert_eq!(shown, "INSERT INTO t (a) VALUES (?, -?, E?...");
     }
 
@@ -172,9 +165,6 @@ mod tests {
     fn a_long_statement_is_cut() {
         let long = format!("INSERT INTO t ({}", "a, ".repeat(200));
         let shown = redact(long.as_bytes(), b"");
-        assert!(
-            shown.ends_with("...") && shown.chars().count() <= 203,
-            "{shown}"
-        );
+        assert!(shown.ends_with("...") && shown.chars().count() <= 203, "{shown}");
     }
 }

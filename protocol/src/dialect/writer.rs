@@ -40,25 +40,14 @@ struct Group {
 impl<W: Write> ScriptWriter<W> {
     /// Starts a script: its preamble and BEGIN.
     pub fn new(mut out: W) -> io::Result<Self> {
-        out.write_all(
-            b"SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; BEGIN;\n",
-        )?;
-        Ok(Self {
-            out,
-            group: None,
-            notes: Vec::new(),
-            in_copy: false,
-            rows: 0,
-        })
+        out.write_all(b"SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; BEGIN;\n")?;
+        Ok(Self { out, group: None, notes: Vec::new(), in_copy: false, rows: 0 })
     }
 
     /// As [`Self::new`], with a comment as the first line: what a client must know that runs the script as it is, for
     /// instance that foreign keys form a cycle which no plain script can load.
     pub fn with_caution(mut out: W, caution: &str) -> io::Result<Self> {
-        let line: String = caution
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let line: String = caution.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         // The blank keeps it apart from a structured comment.
         writeln!(out, "-- {line}")?;
         Self::new(out)
@@ -121,13 +110,7 @@ impl<W: Write> ScriptWriter<W> {
     /// too, but those beyond 15 digits lose some: better as strings).
     /// It goes along as the note `was`, and each column of it that is set and whose type can be compared becomes a
     /// guard, `AND column IS NOT DISTINCT FROM old`.
-    pub fn update(
-        &mut self,
-        shape: &Shape,
-        set: &[usize],
-        copy_line: &[u8],
-        was: Option<&str>,
-    ) -> io::Result<()> {
+    pub fn update(&mut self, shape: &Shape, set: &[usize], copy_line: &[u8], was: Option<&str>) -> io::Result<()> {
         self.end_group()?;
         if set.is_empty() {
             return Err(invalid("an update that sets nothing"));
@@ -137,10 +120,7 @@ impl<W: Write> ScriptWriter<W> {
         let mut text = Vec::new();
         text.extend_from_slice(format!("UPDATE {} SET ", shape.table.quoted()).as_bytes());
         for (place, index) in set.iter().enumerate() {
-            let column = shape
-                .columns
-                .get(*index)
-                .ok_or_else(|| invalid("an update of a column that is not there"))?;
+            let column = shape.columns.get(*index).ok_or_else(|| invalid("an update of a column that is not there"))?;
             if place > 0 {
                 text.extend_from_slice(b", ");
             }
@@ -149,12 +129,7 @@ impl<W: Write> ScriptWriter<W> {
             push_field(column.literal, row[*index], &mut text)?;
         }
         let mut glue = " WHERE ";
-        for (column, field) in shape
-            .columns
-            .iter()
-            .zip(&row)
-            .filter(|(column, _)| column.key)
-        {
+        for (column, field) in shape.columns.iter().zip(&row).filter(|(column, _)| column.key) {
             text.extend_from_slice(glue.as_bytes());
             text.extend_from_slice(quote_identifier(&column.name).as_bytes());
             text.extend_from_slice(b" = ");
@@ -201,10 +176,7 @@ impl<W: Write> ScriptWriter<W> {
         self.flush_notes()?;
         self.out.write_all(b"COMMIT;\n")?;
         if let Some(watermark) = watermark {
-            if watermark.chars().any(char::is_control)
-                || watermark.trim() != watermark
-                || watermark.is_empty()
-            {
+            if watermark.chars().any(char::is_control) || watermark.trim() != watermark || watermark.is_empty() {
                 return Err(invalid("a watermark that is not one word on a line"));
             }
             writeln!(self.out, "-- watermark: {watermark}")?;
@@ -220,20 +192,10 @@ impl<W: Write> ScriptWriter<W> {
     /// Makes sure that the open group is of this shape, and returns the notes that belong before its next row.
     fn join_group(&mut self, shape: &Shape, deletes: bool) -> io::Result<Vec<u8>> {
         check_key(shape)?;
-        if !self
-            .group
-            .as_ref()
-            .is_some_and(|group| group.deletes == deletes && group.shape == *shape)
-        {
+        if !self.group.as_ref().is_some_and(|group| group.deletes == deletes && group.shape == *shape) {
             self.end_group()?;
             self.flush_notes()?;
-            self.group = Some(Group {
-                shape: shape.clone(),
-                deletes,
-                rows: 0,
-                values: Vec::new(),
-                keys: Vec::new(),
-            });
+            self.group = Some(Group { shape: shape.clone(), deletes, rows: 0, values: Vec::new(), keys: Vec::new() });
         }
         Ok(std::mem::take(&mut self.notes))
     }
@@ -290,11 +252,7 @@ impl Group {
         let table = self.shape.table.quoted();
         let keys: Vec<&str> = self.key_columns().collect();
         let key_list = name_list(keys.iter().copied());
-        let key_tuple = if keys.len() == 1 {
-            key_list.clone()
-        } else {
-            format!("({key_list})")
-        };
+        let key_tuple = if keys.len() == 1 { key_list.clone() } else { format!("({key_list})") };
         if self.deletes {
             write!(out, "DELETE FROM {table} WHERE {key_tuple} IN (")?;
             out.write_all(&self.values)?;
@@ -306,27 +264,14 @@ impl Group {
             out.write_all(b");\n")?;
         }
         let columns = name_list(self.shape.columns.iter().map(|column| column.name.as_str()));
-        let overriding = self
-            .shape
-            .columns
-            .iter()
-            .any(|column| column.always_identity);
-        let overriding = if overriding {
-            " OVERRIDING SYSTEM VALUE"
-        } else {
-            ""
-        };
+        let overriding = self.shape.columns.iter().any(|column| column.always_identity);
+        let overriding = if overriding { " OVERRIDING SYSTEM VALUE" } else { "" };
         write!(out, "INSERT INTO {table} ({columns}){overriding} VALUES")?;
         out.write_all(&self.values)?;
         if !self.shape.deferrable_key {
             write!(out, "\nON CONFLICT ({key_list}) DO ")?;
             let mut glue = "UPDATE SET ";
-            for column in self
-                .shape
-                .columns
-                .iter()
-                .filter(|column| !column.key && !column.always_identity)
-            {
+            for column in self.shape.columns.iter().filter(|column| !column.key && !column.always_identity) {
                 let name = quote_identifier(&column.name);
                 write!(out, "{glue}{name} = excluded.{name}")?;
                 glue = ", ";
@@ -339,11 +284,7 @@ impl Group {
     }
 
     fn key_columns(&self) -> impl Iterator<Item = &str> {
-        self.shape
-            .columns
-            .iter()
-            .filter(|column| column.key)
-            .map(|column| column.name.as_str())
+        self.shape.columns.iter().filter(|column| column.key).map(|column| column.name.as_str())
     }
 }
 
@@ -351,10 +292,7 @@ fn check_key(shape: &Shape) -> io::Result<()> {
     if shape.columns.iter().any(|column| column.key) {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::InvalidInput,
-        format!("table {} has no key to write its changes by", shape.table),
-    ))
+    Err(Error::new(ErrorKind::InvalidInput, format!("table {} has no key to write its changes by", shape.table)))
 }
 
 fn name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
@@ -362,8 +300,5 @@ fn name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn invalid(what: &str) -> Error {
-    Error::new(
-        ErrorKind::InvalidInput,
-        format!("the script cannot hold {what}"),
-    )
+    Error::new(ErrorKind::InvalidInput, format!("the script cannot hold {what}"))
 }

@@ -141,7 +141,8 @@ fn chunk(received: Received, seq: Option<u64>, fingerprint: Fingerprint, bytes_m
     match seq {
         Some(seq) if seq < received.next_seq => return stay(Ok(())),
         Some(seq) if seq > received.next_seq => {
-            let message = format!("chunk {seq} does not follow: the next chunk is {}; send that one", received.next_seq);
+            let message =
+                format!("chunk {seq} does not follow: the next chunk is {}; send that one", received.next_seq);
             return stay(Err(Fault::new(FaultCode::ChunkGap, message)));
         }
         Some(_) => {}

@@ -351,6 +351,8 @@ impl Run {
                     run.go(Phase::Finishing, Action::Finish)
                 }
             }),
+            // what an earlier run had frozen is not all that waits now
+            (Phase::RecordingPush, Event::Done) if self.resumed => self.freeze(),
             (Phase::RecordingPush, Event::Done) => self.end(Ending::Done),
             (Phase::RangingAgain, Event::Done) => {
                 self.ranged = true;
@@ -681,9 +683,13 @@ mod tests {
                 frozen(true),
                 Event::Prepared,
                 status(RemoteState::Applied, 9, 100),
+                Event::Done,
+                Event::NothingToSend,
             ],
         );
-        assert_eq!(actions[4..], [Action::Prepare, Action::AskStatus, Action::RecordPush][..]);
+        use Action as A;
+        let expected = [A::Prepare, A::AskStatus, A::RecordPush, A::FreezePush, A::End(Ending::Done)];
+        assert_eq!(actions[4..], expected, "what came later is sent in the same run");
     }
 
     #[test]
@@ -814,6 +820,7 @@ mod tests {
                 Event::Lost,
                 Event::Done,
                 Event::Done,
+                Event::NothingToSend,
             ],
         );
         use Action as A;
@@ -832,6 +839,7 @@ mod tests {
                 A::Finish,
                 A::Finish,
                 A::RecordPush,
+                A::FreezePush,
                 A::End(Ending::Done)
             ]
         );

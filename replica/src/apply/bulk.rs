@@ -56,7 +56,8 @@ impl BulkLoad {
         if table.partitioned || table.inherits {
             return Ok(());
         }
-        let keys = order.catalogue.foreign_keys.iter().filter(|key| key.child == table.name || key.parent == table.name);
+        let keys =
+            order.catalogue.foreign_keys.iter().filter(|key| key.child == table.name || key.parent == table.name);
         for key in keys {
             if self.keys.contains_key(&(key.child.clone(), key.name.clone())) {
                 continue;
@@ -64,8 +65,7 @@ impl BulkLoad {
             if order.catalogue.get(&key.child).is_none_or(|child| child.partitioned || child.inherits) {
                 continue;
             }
-            let sql =
-                format!("alter table {} drop constraint {}", key.child.quoted(), quote_identifier(&key.name));
+            let sql = format!("alter table {} drop constraint {}", key.child.quoted(), quote_identifier(&key.name));
             transaction.batch_execute(&sql).await.map_err(failed)?;
             if !order.policy.tables.contains_key(&key.child) {
                 self.local.push(key.child.clone());
@@ -109,9 +109,10 @@ impl BulkLoad {
             .await
             .map_err(failed)?;
         for index in &self.indexes {
-            transaction.batch_execute(index).await.map_err(|error| {
-                super::failure::of_statement(error, &TableName::public("index"), None)
-            })?;
+            transaction
+                .batch_execute(index)
+                .await
+                .map_err(|error| super::failure::of_statement(error, &TableName::public("index"), None))?;
         }
         for key in self.keys.values() {
             self.restore(transaction, key).await?;

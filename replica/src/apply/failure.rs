@@ -50,9 +50,8 @@ pub(super) fn of_copy(error: tokio_postgres::Error, shape: &Shape, lines: &LineM
     // "COPY stage_1, line 3, column price: ..." names the line; what follows may hold a value
     let context = error.as_db_error().and_then(DbError::where_).unwrap_or_default().to_owned();
     let after = |label: &str| context.split_once(label).map(|(_, rest)| rest.to_owned());
-    let line = after(", line ").and_then(|rest| {
-        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<usize>().ok()
-    });
+    let line = after(", line ")
+        .and_then(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<usize>().ok());
     let column = after(", column ").map(|rest| rest.split([':', ',']).next().unwrap_or_default().to_owned());
     let statement = line.and_then(|line| lines.statement(line));
     let mut failed = of_statement(error, &shape.table.name, statement);
@@ -65,11 +64,7 @@ pub(super) fn of_copy(error: tokio_postgres::Error, shape: &Shape, lines: &LineM
 }
 
 /// A statement of the engine on a table failed.
-pub(super) fn of_statement(
-    error: tokio_postgres::Error,
-    table: &TableName,
-    statement: Option<u64>,
-) -> ReplicaError {
+pub(super) fn of_statement(error: tokio_postgres::Error, table: &TableName, statement: Option<u64>) -> ReplicaError {
     let Some(db) = error.as_db_error() else { return classify("apply rows", error) };
     let state = db.code().clone();
     let class = &state.code()[..2];

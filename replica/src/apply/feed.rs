@@ -5,7 +5,9 @@ use std::io::{self, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::chunk::{ChunkError, InflateLimits, Inflater};
-use protocol::dialect::{DEFAULT_FIELD, DialectError, DialectErrorKind, Event, Reader, ReaderLimits, Statement, WriteKind};
+use protocol::dialect::{
+    DEFAULT_FIELD, DialectError, DialectErrorKind, Event, Reader, ReaderLimits, Statement, WriteKind,
+};
 use protocol::names::TableName;
 use tokio::sync::mpsc;
 
@@ -130,11 +132,7 @@ impl Parse {
             };
             match event {
                 Event::Statement(statement) => {
-                    current = Some(Current {
-                        shape: None,
-                        statement: statement.clone(),
-                        conversion: Conversion::AsIs,
-                    });
+                    current = Some(Current { shape: None, statement: statement.clone(), conversion: Conversion::AsIs });
                 }
                 Event::Row(row) => {
                     let Some(current) = &mut current else { continue };
@@ -172,7 +170,8 @@ impl Parse {
         }
         let start = buffer.text.len();
         buffer.text.extend_from_slice(number.to_string().as_bytes());
-        let refusal = convert(&mut buffer.text, &current.conversion, &shape, current.statement.kind, row, was.as_deref());
+        let refusal =
+            convert(&mut buffer.text, &current.conversion, &shape, current.statement.kind, row, was.as_deref());
         if let Err(message) = refusal {
             buffer.text.truncate(start);
             return Err(refused(number, message).into());
@@ -258,11 +257,18 @@ fn convert(
     match conversion {
         Conversion::AsIs => {
             if may_default && row.split(|&byte| byte == b'\t').any(|field| field == DEFAULT_FIELD) {
-                return Err(format!("DEFAULT is accepted for generated columns only, table {} has none here", shape.table.name));
+                return Err(format!(
+                    "DEFAULT is accepted for generated columns only, table {} has none here",
+                    shape.table.name
+                ));
             }
             let fields = memchr::memchr_iter(b'\t', row).count() + 1;
             if fields != shape.columns.len() {
-                return Err(format!("{fields} values for {} columns of table {}", shape.columns.len(), shape.table.name));
+                return Err(format!(
+                    "{fields} values for {} columns of table {}",
+                    shape.columns.len(),
+                    shape.table.name
+                ));
             }
             text.push(b'\t');
             text.extend_from_slice(row);
@@ -270,7 +276,12 @@ fn convert(
         Conversion::Without(generated) => {
             let fields: Vec<&[u8]> = row.split(|&byte| byte == b'\t').collect();
             if fields.len() != shape.columns.len() + generated.len() {
-                return Err(format!("{} values for {} columns of table {}", fields.len(), shape.columns.len() + generated.len(), shape.table.name));
+                return Err(format!(
+                    "{} values for {} columns of table {}",
+                    fields.len(),
+                    shape.columns.len() + generated.len(),
+                    shape.table.name
+                ));
             }
             for (index, field) in fields.iter().enumerate() {
                 if generated.contains(&index) {
@@ -278,7 +289,10 @@ fn convert(
                         return Err(format!("a generated column of table {} takes DEFAULT only", shape.table.name));
                     }
                 } else if *field == DEFAULT_FIELD {
-                    return Err(format!("DEFAULT is accepted for generated columns only, in table {}", shape.table.name));
+                    return Err(format!(
+                        "DEFAULT is accepted for generated columns only, in table {}",
+                        shape.table.name
+                    ));
                 } else {
                     text.push(b'\t');
                     text.extend_from_slice(field);

@@ -84,10 +84,7 @@ pub async fn apply(
     let quiet = order.rights.quiet;
     let origin = order.origin.to_string();
     let failed = |error| classify("prepare the apply", error);
-    transaction
-        .execute("select set_config('sync.origin', $1, true)", &[&origin])
-        .await
-        .map_err(failed)?;
+    transaction.execute("select set_config('sync.origin', $1, true)", &[&origin]).await.map_err(failed)?;
     if quiet {
         transaction.batch_execute("set local session_replication_role = replica").await.map_err(failed)?;
     }
@@ -244,7 +241,9 @@ impl Apply<'_> {
     async fn merge(&mut self, id: usize, may_hold: bool) -> Result<(), ReplicaError> {
         let Some(mut staging) = self.staging.remove(&id) else { return Ok(()) };
         if staging.shape.kind == ShapeKind::Delete {
-            for held in self.staging.values().filter(|other| other.held && other.shape.table.name == staging.shape.table.name) {
+            for held in
+                self.staging.values().filter(|other| other.held && other.shape.table.name == staging.shape.table.name)
+            {
                 held.forget_deleted(self.transaction, &staging).await?;
             }
         }
@@ -298,9 +297,13 @@ impl Apply<'_> {
 
     async fn set_sequences(&mut self) -> Result<(), ReplicaError> {
         for (sequence, value, called) in std::mem::take(&mut self.sequences) {
-            let known = self.order.policy.tables.keys().filter_map(|name| self.order.catalogue.get(name)).any(|table| {
-                table.columns.iter().any(|column| column.sequence.as_ref() == Some(&sequence))
-            });
+            let known = self
+                .order
+                .policy
+                .tables
+                .keys()
+                .filter_map(|name| self.order.catalogue.get(name))
+                .any(|table| table.columns.iter().any(|column| column.sequence.as_ref() == Some(&sequence)));
             if known {
                 self.transaction
                     .execute("select setval($1::text::regclass, $2, $3)", &[&sequence.quoted(), &value, &called])

@@ -147,7 +147,8 @@ async fn check_parents(
     let keys = key_names(table);
     let touched = pairs("c", &keys, "k", &keys);
     let refers = pairs("p", &key.parent_columns, "c", &key.columns);
-    let order_by = key.parent_columns.iter().map(|column| format!("p.{}", quote_identifier(column))).collect::<Vec<_>>();
+    let order_by =
+        key.parent_columns.iter().map(|column| format!("p.{}", quote_identifier(column))).collect::<Vec<_>>();
     let lock = format!(
         "select count(*) from (select 1 from {parent} p where exists (select from {child} c join {} k on {touched} where {refers})
          order by {} for key share of p) locked",

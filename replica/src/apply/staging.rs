@@ -47,7 +47,11 @@ impl Staging {
                     quoted(&staging.shape.columns),
                 );
                 columns.extend(
-                    staging.others().iter().enumerate().map(|(index, name)| format!("{} as guard_{index}", quote_identifier(name))),
+                    staging
+                        .others()
+                        .iter()
+                        .enumerate()
+                        .map(|(index, name)| format!("{} as guard_{index}", quote_identifier(name))),
                 );
                 columns
             }
@@ -119,7 +123,8 @@ impl Staging {
         transaction: &Transaction<'_>,
         deleted: &Self,
     ) -> Result<(), ReplicaError> {
-        let sql = format!("delete from {} t using {} s where {}", self.name(), deleted.name(), key_match(&self.shape.table));
+        let sql =
+            format!("delete from {} t using {} s where {}", self.name(), deleted.name(), key_match(&self.shape.table));
         transaction.batch_execute(&sql).await.map_err(|error| classify("merge rows", error))
     }
 
@@ -213,7 +218,11 @@ impl Staging {
     /// The last row of every key (a later row of a script replaces an earlier one).
     fn last_rows(&self, up_to: Option<i64>) -> String {
         let keys = column_list(self.shape.table.key_columns().map(|column| column.name.as_str()));
-        format!("(select distinct on ({keys}) * from {} where {} order by {keys}, ctid desc) s", self.name(), limit(up_to))
+        format!(
+            "(select distinct on ({keys}) * from {} where {} order by {keys}, ctid desc) s",
+            self.name(),
+            limit(up_to)
+        )
     }
 
     fn insert_from(&self, rows: &str, conflict: &str) -> String {
@@ -373,10 +382,7 @@ async fn run(
     table: &Table,
     statements: &[String],
 ) -> Result<Vec<i64>, tokio_postgres::Error> {
-    let fires = order
-        .policy
-        .get(&table.name)
-        .is_some_and(|policy| policy.triggers == protocol::policy::Triggers::Fire);
+    let fires = order.policy.get(&table.name).is_some_and(|policy| policy.triggers == protocol::policy::Triggers::Fire);
     // triggers of the application run with the rights they always have
     let role = order.rights.role.as_ref().filter(|_| !fires);
     let mut sql = String::new();

@@ -139,11 +139,8 @@ fn resolve_update(table: &Table, statement: &Statement) -> Result<(ShapeKind, Ve
     let key_end = set_end + statement.key_len;
     let key_names = statement.columns.get(set_end..key_end).unwrap_or_default();
     let key = key_positions(table, key_names)?.into_iter().map(|position| position + set_end).collect();
-    let others: Vec<&str> = table
-        .written_columns()
-        .map(|column| column.name.as_str())
-        .filter(|name| !table.is_key(name))
-        .collect();
+    let others: Vec<&str> =
+        table.written_columns().map(|column| column.name.as_str()).filter(|name| !table.is_key(name)).collect();
     let place = |range: std::ops::Range<usize>| -> Result<Vec<usize>, String> {
         statement
             .columns
@@ -174,10 +171,14 @@ fn key_positions(table: &Table, named: &[String]) -> Result<Vec<usize>, String> 
     if key.is_empty() {
         return Err(format!("table {} has no primary key", table.name));
     }
-    let positions: Option<Vec<usize>> =
-        key.iter().map(|column| named.iter().position(|name| name == column)).collect();
+    let positions: Option<Vec<usize>> = key.iter().map(|column| named.iter().position(|name| name == column)).collect();
     match positions {
         Some(positions) if named.len() == key.len() => Ok(positions),
-        _ => Err(format!("rows of table {} are told apart by ({}), not by ({})", table.name, key.join(", "), named.join(", "))),
+        _ => Err(format!(
+            "rows of table {} are told apart by ({}), not by ({})",
+            table.name,
+            key.join(", "),
+            named.join(", ")
+        )),
     }
 }

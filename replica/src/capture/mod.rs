@@ -104,7 +104,10 @@ pub async fn install(
                 remove(transaction, table, entry.number).await?;
             }
             transaction
-                .execute("update sync.captured_table set active = false, triggers = '{}' where number = $1", &[&entry.number])
+                .execute(
+                    "update sync.captured_table set active = false, triggers = '{}' where number = $1",
+                    &[&entry.number],
+                )
                 .await
                 .map_err(failed)?;
         }
@@ -143,10 +146,17 @@ pub async fn install(
 }
 
 /// Takes the triggers of a table away (for a bulk load that must not be captured); [`install`] brings them back.
-pub async fn suspend(transaction: &Transaction<'_>, table: &Table, captured: &CapturedTable) -> Result<(), ReplicaError> {
+pub async fn suspend(
+    transaction: &Transaction<'_>,
+    table: &Table,
+    captured: &CapturedTable,
+) -> Result<(), ReplicaError> {
     remove(transaction, table, captured.number).await?;
     transaction
-        .execute("update sync.captured_table set active = false, triggers = '{}' where number = $1", &[&captured.number])
+        .execute(
+            "update sync.captured_table set active = false, triggers = '{}' where number = $1",
+            &[&captured.number],
+        )
         .await
         .map_err(|error| classify("suspend capture", error))?;
     Ok(())
@@ -203,7 +213,10 @@ async fn create(transaction: &Transaction<'_>, table: &Table, depth: Depth, numb
     if table.partitioned {
         // TRUNCATE of one partition fires only that partition's triggers, and they are not inherited
         let partitions = transaction
-            .query("select relid::regclass::text from pg_partition_tree($1::oid::regclass) where level > 0", &[&table.oid])
+            .query(
+                "select relid::regclass::text from pg_partition_tree($1::oid::regclass) where level > 0",
+                &[&table.oid],
+            )
             .await
             .map_err(failed)?;
         for partition in partitions {
@@ -234,12 +247,14 @@ async fn remove(transaction: &Transaction<'_>, table: &Table, number: i32) -> Re
     if table.partitioned {
         let failed = |error| classify("remove capture triggers", error);
         let partitions = transaction
-            .query("select relid::regclass::text from pg_partition_tree($1::oid::regclass) where level > 0", &[&table.oid])
+            .query(
+                "select relid::regclass::text from pg_partition_tree($1::oid::regclass) where level > 0",
+                &[&table.oid],
+            )
             .await
             .map_err(failed)?;
         for partition in partitions {
-            let sql =
-                format!("drop trigger if exists zz_sync_{number}_truncate on {}", partition.get::<_, String>(0));
+            let sql = format!("drop trigger if exists zz_sync_{number}_truncate on {}", partition.get::<_, String>(0));
             transaction.batch_execute(&sql).await.map_err(failed)?;
         }
     }

@@ -16,13 +16,17 @@ pub(super) fn by_row(table: &Table) -> bool {
 
 /// What the functions depend on; another shape needs another log.
 pub(super) fn shape(table: &Table, depth: Depth) -> String {
-    let keys: Vec<String> =
-        table.key_columns().map(|column| format!("{} {}", column.name, column.type_name)).collect();
+    let keys: Vec<String> = table.key_columns().map(|column| format!("{} {}", column.name, column.type_name)).collect();
     match depth {
         Depth::Keys => format!("keys({}) by {}", keys.join(", "), if by_row(table) { "row" } else { "statement" }),
         Depth::OldValues => {
             let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-            format!("old({}) key({}) by {}", columns.join(", "), keys.join(", "), if by_row(table) { "row" } else { "statement" })
+            format!(
+                "old({}) key({}) by {}",
+                columns.join(", "),
+                keys.join(", "),
+                if by_row(table) { "row" } else { "statement" }
+            )
         }
     }
 }
@@ -41,7 +45,9 @@ pub(super) fn log_table(table: &Table, depth: Depth, number: i32) -> String {
             let storage: String = table
                 .key_columns()
                 .enumerate()
-                .map(|(index, _)| format!("alter table sync.log_{number} alter column k{} set storage external;", index + 1))
+                .map(|(index, _)| {
+                    format!("alter table sync.log_{number} alter column k{} set storage external;", index + 1)
+                })
                 .collect();
             format!(
                 "create table sync.log_{number}(xid xid8 not null default pg_current_xact_id(), origin int{keys});
@@ -67,8 +73,7 @@ pub(super) fn log_table(table: &Table, depth: Depth, number: i32) -> String {
 }
 
 /// Origin of an entry: set by the engine for its own statements; what triggers do on the side is local.
-const ORIGIN: &str =
-    "case when pg_trigger_depth() = 1 then nullif(current_setting('sync.origin', true), '')::int end";
+const ORIGIN: &str = "case when pg_trigger_depth() = 1 then nullif(current_setting('sync.origin', true), '')::int end";
 
 /// Text forms must not depend on the settings of the session that changes the row.
 const TEXT_SETTINGS: &str = "set DateStyle = 'ISO, YMD' set IntervalStyle = 'postgres' set TimeZone = 'UTC' \
@@ -79,7 +84,11 @@ fn names(count: usize) -> String {
 }
 
 fn keys_of(table: &Table, prefix: &str) -> String {
-    table.key_columns().map(|column| format!("{prefix}{}", quote_identifier(&column.name))).collect::<Vec<_>>().join(", ")
+    table
+        .key_columns()
+        .map(|column| format!("{prefix}{}", quote_identifier(&column.name)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn key_arrays(table: &Table, prefix: &str) -> String {
@@ -214,7 +223,12 @@ fn trigger_statements(table: &Table, depth: Depth, number: i32, target: &str) ->
         sql += &format!("create trigger zz_sync_{number}_{suffix} {definition};");
     };
     if by_row(table) {
-        trigger("row", format!("after insert or update or delete on {target} for each row execute function sync.capture_{number}_row()"));
+        trigger(
+            "row",
+            format!(
+                "after insert or update or delete on {target} for each row execute function sync.capture_{number}_row()"
+            ),
+        );
     } else {
         let keys = format!("for each statement execute function sync.capture_{number}_keys()");
         trigger("insert", format!("after insert on {target} referencing new table as changed {keys}"));
@@ -239,7 +253,10 @@ fn trigger_statements(table: &Table, depth: Depth, number: i32, target: &str) ->
             ),
         }
     }
-    trigger("truncate", format!("before truncate on {target} for each statement execute function sync.capture_{number}_all()"));
+    trigger(
+        "truncate",
+        format!("before truncate on {target} for each statement execute function sync.capture_{number}_all()"),
+    );
     for name in made {
         // fires under session_replication_role = replica too
         sql += &format!("alter table {target} enable always trigger {name};");

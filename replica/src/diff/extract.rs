@@ -32,6 +32,14 @@ pub struct Extraction {
     pub labels: BTreeMap<String, String>,
 }
 
+/// A table of a full copy.
+pub struct CopyPlan {
+    /// The table.
+    pub table: Table,
+    /// Condition on alias `x` for the rows to copy; none for all.
+    pub subset: Option<String>,
+}
+
 /// Writes the changes of a window: tables in the given order (parents first), deletes in reverse at the end.
 ///
 /// `transaction` is the REPEATABLE READ one whose snapshot ends the window.
@@ -69,16 +77,17 @@ pub async fn extract_changes(
 /// Writes whole tables as COPY blocks, in the given order.
 pub async fn extract_copy(
     transaction: &Transaction<'_>,
-    tables: Vec<Table>,
+    tables: Vec<CopyPlan>,
     extraction: Extraction,
 ) -> Result<FrozenStream, ReplicaError> {
     let thread = ScriptThread::start(extraction.writer)?;
     let mut outcome = Ok(());
-    for table in tables {
+    for CopyPlan { table, subset } in tables {
         let columns = copy_columns(&table);
         let columns = column_list(columns.iter().map(String::as_str));
-        let query = if table.partitioned || table.inherits {
-            format!("copy (select {columns} from {}) to stdout", table.target())
+        let query = if table.partitioned || table.inherits || subset.is_some() {
+            let condition = subset.as_deref().unwrap_or("true");
+            format!("copy (select {columns} from {} x where {condition}) to stdout", table.target())
         } else {
             format!("copy {} ({columns}) to stdout", table.name.quoted())
         };

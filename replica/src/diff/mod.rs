@@ -9,5 +9,5 @@ mod lines;
 mod plan;
 mod script;
 
-pub use extract::{Extraction, extract_changes, extract_copy};
-pub use plan::{TablePlan, WindowCount, count_window};
+pub use extract::{CopyPlan, Extraction, extract_changes, extract_copy};
+pub use plan::{Followed, TablePlan, WindowCount, count_window};

@@ -8,8 +8,9 @@ use tokio_postgres::GenericClient;
 
 use crate::ReplicaError;
 use crate::capture::{CapturedTable, Depth};
-use crate::catalogue::Table;
+use crate::catalogue::{ForeignKey, Table};
 use crate::error::classify;
+use crate::subset;
 use crate::watermark::Snapshot;
 
 /// A table that takes part in a diff.
@@ -21,6 +22,21 @@ pub struct TablePlan {
     pub captured: CapturedTable,
     /// Whether deletes are sent.
     pub deletes: bool,
+    /// Condition on alias `x` for the rows that the receiver gets; the others are deletes to it.
+    pub subset: Option<String>,
+    /// Changes of these tables may move rows of this one in or out of the subset: nearest parent first.
+    pub follows: Vec<Followed>,
+}
+
+/// A parent that decides about rows of its children (`rows = "via parent"`).
+#[derive(Debug, Clone)]
+pub struct Followed {
+    /// The parent's key columns.
+    pub parent: Table,
+    /// The parent's capture.
+    pub captured: CapturedTable,
+    /// The foreign key to it, from the table before it in the list.
+    pub key: ForeignKey,
 }
 
 /// Log entries of a table in a window: about how many keys.
@@ -48,19 +64,24 @@ pub async fn count_window<'a>(
             Depth::Keys => "coalesce(sum(cardinality(k1)), 0)::bigint",
             Depth::OldValues => "count(*)",
         };
-        parts.push(format!("select {}, {keys} from {} where {}", captured.number, captured.log(), condition(since, peer)));
+        parts.push(format!(
+            "select {}, {keys} from {} where {}",
+            captured.number,
+            captured.log(),
+            condition(since, peer)
+        ));
     }
     if parts.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = client
-        .query(&parts.join(" union all "), &[])
-        .await
-        .map_err(|error| classify("count the changes", error))?;
+    let rows =
+        client.query(&parts.join(" union all "), &[]).await.map_err(|error| classify("count the changes", error))?;
     let mut counts = Vec::new();
     for row in rows {
         let keys: i64 = row.get(1);
-        if keys > 0 && let Some(table) = by_number.get(&row.get::<_, i32>(0)) {
+        if keys > 0
+            && let Some(table) = by_number.get(&row.get::<_, i32>(0))
+        {
             counts.push(WindowCount { table: table.clone(), keys });
         }
     }
@@ -94,35 +115,94 @@ impl TablePlan {
             .map(|(column, number)| format!("b.{} = k.{number}", quote_identifier(&column.name)))
             .collect();
         let on = on.join(" and ");
-        let gone = self.table.key_columns().next().map_or_else(String::new, |column| {
-            format!("b.{} is null", quote_identifier(&column.name))
-        });
+        let gone = self
+            .table
+            .key_columns()
+            .next()
+            .map_or_else(String::new, |column| format!("b.{} is null", quote_identifier(&column.name)));
         let k_keys: Vec<String> = numbers.iter().map(|number| format!("k.{number}")).collect();
         let k_keys = k_keys.join(", ");
-        let target = self.table.target();
+        let target = subset::source(&self.table, self.subset.as_deref());
+        let followed = self.followed(since, peer);
         match self.captured.depth {
             Depth::Keys => {
-                let unnested: Vec<String> =
-                    numbers.iter().map(|number| format!("unnest({number}) as {number}")).collect();
+                let own = key_window(&self.captured, self.table.key.len(), &window);
+                let followed: String = followed.iter().map(|query| format!(" union all {query}")).collect();
                 format!(
-                    "with k as materialized (select distinct {keys} from (select {} from {log} where {window}) u order by {keys})
+                    "with k as materialized (select distinct {keys} from ({own}{followed}) u order by {keys})
                      select {gone}, {k_keys}, {columns} from k left join {target} b on {on}",
-                    unnested.join(", ")
                 )
             }
-            Depth::OldValues => format!(
-                // the first entry of a key in the window says what the row was at its start; of the old values of a
-                // column the first one counts (jsonb_object_agg keeps the last, hence the descending order)
-                "with e as materialized (select seq, op, old, {keys} from {log} where {window}),
-                      f as (select distinct on ({keys}) {keys}, op from e order by {keys}, seq),
-                      o as (select {keys}, jsonb_object_agg(j.key, j.value order by seq desc) as old
-                            from e, jsonb_each(old) j where old is not null group by {keys}),
-                      k as materialized (select {}, f.op, o.old from f left join o using ({keys}) order by {keys})
-                 select k.op, {gone}, k.old, {k_keys}, {columns} from k left join {target} b on {on}",
-                numbers.iter().map(|number| format!("f.{number}")).collect::<Vec<_>>().join(", ")
-            ),
+            Depth::OldValues => {
+                let followed: String = followed
+                    .iter()
+                    .map(|query| format!(" union all select 0, 'R'::\"char\", null::jsonb, {keys} from ({query}) v"))
+                    .collect();
+                format!(
+                    // the first entry of a key in the window says what the row was at its start; of the old values of a
+                    // column the first one counts (jsonb_object_agg keeps the last, hence the descending order); R asks
+                    // for the whole row
+                    "with e as materialized (select seq, op, old, {keys} from {log} where {window}{followed}),
+                          f as (select {keys}, case when bool_or(op = 'R') then 'R' else (array_agg(op order by seq))[1] end as op from e group by {keys}),
+                          o as (select {keys}, jsonb_object_agg(j.key, j.value order by seq desc) as old
+                                from e, jsonb_each(old) j where old is not null group by {keys}),
+                          k as materialized (select {}, f.op, o.old from f left join o using ({keys}) order by {keys})
+                     select k.op, {gone}, k.old, {k_keys}, {columns} from k left join {target} b on {on}",
+                    numbers.iter().map(|number| format!("f.{number}")).collect::<Vec<_>>().join(", ")
+                )
+            }
         }
     }
+
+    /// Queries for the keys of rows whose parents changed.
+    fn followed(&self, since: &Snapshot, peer: i32) -> Vec<String> {
+        let window = condition(since, peer);
+        let mut queries = Vec::new();
+        for depth in 0..self.follows.len() {
+            let mut keys = {
+                let last = &self.follows[depth];
+                key_window(&last.captured, last.parent.key.len(), &window)
+            };
+            // from the changed parent down to the table, one foreign key at a time
+            for step in (0..=depth).rev() {
+                let followed = &self.follows[step];
+                let child = if step == 0 { &self.table } else { &self.follows[step - 1].parent };
+                let on: Vec<String> = followed
+                    .parent
+                    .key_columns()
+                    .enumerate()
+                    .filter_map(|(index, column)| {
+                        let place = followed.key.parent_columns.iter().position(|name| *name == column.name)?;
+                        Some(format!("c.{} = w.k{}", quote_identifier(followed.key.columns.get(place)?), index + 1))
+                    })
+                    .collect();
+                let selected: Vec<String> = child
+                    .key_columns()
+                    .enumerate()
+                    .map(|(index, column)| format!("c.{} as k{}", quote_identifier(&column.name), index + 1))
+                    .collect();
+                keys = format!(
+                    "select {} from {} c join ({keys}) w on {}",
+                    selected.join(", "),
+                    child.target(),
+                    if on.is_empty() { "false".to_owned() } else { on.join(" and ") }
+                );
+            }
+            queries.push(keys);
+        }
+        queries
+    }
+}
+
+/// The keys of a log's window, as columns k1, k2, ...
+fn key_window(captured: &CapturedTable, columns: usize, window: &str) -> String {
+    let keys: Vec<String> = (1..=columns)
+        .map(|index| match captured.depth {
+            Depth::Keys => format!("unnest(k{index}) as k{index}"),
+            Depth::OldValues => format!("k{index}"),
+        })
+        .collect();
+    format!("select {} from {} where {window}", keys.join(", "), captured.log())
 }
 
 /// A table's written columns as the dialect's writer wants them.

@@ -64,9 +64,7 @@ impl ScriptThread {
         drop(sender);
         let joined = tokio::task::spawn_blocking(move || handle.join()).await;
         match joined {
-            Ok(Ok(result)) => {
-                result.map_err(|source| spool_error("write", std::path::Path::new("the spool"), source))
-            }
+            Ok(Ok(result)) => result.map_err(|source| spool_error("write", std::path::Path::new("the spool"), source)),
             _ => Err(ReplicaError::Invalid("the script thread failed".into())),
         }
     }
@@ -86,12 +84,8 @@ struct Run {
 }
 
 fn run(writer: FrozenWriter, mut receiver: mpsc::Receiver<Work>) -> io::Result<Option<Script>> {
-    let mut run = Run {
-        script: ScriptWriter::new(writer)?,
-        current: Current::Nothing,
-        counts: Vec::new(),
-        deletes: Vec::new(),
-    };
+    let mut run =
+        Run { script: ScriptWriter::new(writer)?, current: Current::Nothing, counts: Vec::new(), deletes: Vec::new() };
     while let Some(work) = receiver.blocking_recv() {
         match work {
             Work::Changes(plan) => {

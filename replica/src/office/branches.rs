@@ -10,7 +10,8 @@ use crate::ReplicaError;
 use crate::error::classify;
 use crate::node;
 
-const COLUMNS: &str = "b.branch_id, b.branch, b.url, b.policy, b.\"timestamp\", b.user_name, b.password_file, s.low, s.high,
+const COLUMNS: &str =
+    "b.branch_id, b.branch, b.url, b.policy, b.\"timestamp\", b.user_name, b.password_file, s.low, s.high,
     b.incarnation, b.cloned_at, b.pulled_at, b.pushed_at, b.settings::text, b.paused";
 const FROM: &str = "sync.branch_synchronization b
     left join lateral (select low, high from sync.id_slot i where i.branch_id = b.branch_id order by slot desc limit 1) s on true";

@@ -11,6 +11,7 @@ use crate::ReplicaError;
 use crate::catalogue::Catalogue;
 use crate::digest::digest;
 use crate::error::classify;
+use crate::subset;
 
 impl Office {
     /// Counts and fingerprints of the branch's tables as the office sees them: tables that belong to all in full,
@@ -35,35 +36,36 @@ impl Office {
         let mut digests = Vec::new();
         for (name, table_rules) in &rules.tables {
             let Some(table) = state.catalogue.get(name) else { continue };
+            let subset = subset::condition(&state.catalogue, &rules, name, branch.id)?;
             let condition = match table_rules.direction {
-                Direction::FromSource | Direction::Both => None,
-                Direction::FromTarget if only_branch => None,
+                Direction::FromSource | Direction::Both => subset,
+                Direction::FromTarget if only_branch || subset.is_some() => subset,
                 Direction::FromTarget => match own.get(name) {
-                    Some(condition) => Some(condition.as_str()),
+                    Some(condition) => Some(condition.clone()),
                     None => continue,
                 },
                 Direction::Initial | Direction::Local => continue,
             };
-            digests.push(digest(&transaction, table, condition).await?);
+            digests.push(digest(&transaction, table, condition.as_deref()).await?);
         }
         transaction.commit().await.map_err(failed)?;
         Ok(digests)
     }
 }
 
-/// Conditions on alias `t` that select a branch's own rows: by an id of its range, or through a foreign key to a table
+/// Conditions on alias `x` that select a branch's own rows: by an id of its range, or through a foreign key to a table
 /// whose rows are told apart by such an id.
 fn own_rows(catalogue: &Catalogue, rules: &ResolvedPolicy, (low, high): (i64, i64)) -> BTreeMap<TableName, String> {
     let tables: BTreeSet<TableName> = rules.in_direction(Direction::FromTarget).map(|(name, _)| name.clone()).collect();
     let within = |column: &str| {
         let column = quote_identifier(column);
-        format!("t.{column} > {low} and t.{column} <= {high}")
+        format!("x.{column} > {low} and x.{column} <= {high}")
     };
     let mut ranged: BTreeMap<TableName, String> = BTreeMap::new();
     for name in &tables {
-        let column = catalogue
-            .get(name)
-            .and_then(|table| table.key_columns().find(|column| column.sequence.is_some()).map(|column| column.name.clone()));
+        let column = catalogue.get(name).and_then(|table| {
+            table.key_columns().find(|column| column.sequence.is_some()).map(|column| column.name.clone())
+        });
         if let Some(column) = column {
             ranged.insert(name.clone(), column);
         }

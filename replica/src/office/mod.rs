@@ -160,7 +160,6 @@ pub struct Lease {
     _connection: tokio_postgres::Client,
 }
 
-
 impl Office {
     /// Opens the database, without installing anything; fails when [`Office::init`] was never run on it.
     pub async fn open(options: OfficeOptions) -> Result<Self, ReplicaError> {
@@ -262,9 +261,9 @@ impl Office {
             let (name, source): (String, String) = (row.get(0), row.get(1));
             let policy = Policy::parse(&source)
                 .map_err(|error| ReplicaError::Schema(format!("stored policy {name:?}: {error}")))?;
-            let resolved = policy
-                .resolve(&names)
-                .map_err(|errors| ReplicaError::Schema(format!("policy {name:?} does not fit this database: {errors}")))?;
+            let resolved = policy.resolve(&names).map_err(|errors| {
+                ReplicaError::Schema(format!("policy {name:?} does not fit this database: {errors}"))
+            })?;
             for (table, rules) in &resolved.tables {
                 match rules.direction {
                     Direction::Both => {

@@ -6,17 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::names::TableName;
-use protocol::policy::Deletes;
+use protocol::policy::{Deletes, ResolvedPolicy};
 use tokio_postgres::{IsolationLevel, Transaction};
 
 use super::{Backlog, Branch, Office, Outgoing, State};
 use crate::ReplicaError;
-use crate::catalogue::Table;
-use crate::diff::{Extraction, TablePlan, count_window, extract_changes, extract_copy};
+use crate::diff::{
+    CopyPlan, Extraction, Followed, TablePlan, WindowCount, count_window, extract_changes, extract_copy,
+};
 use crate::error::classify;
 use crate::killpoint;
 use crate::node;
 use crate::spool::FrozenStream;
+use crate::subset;
 use crate::watermark::{Snapshot, current_snapshot};
 
 /// Compression of clones and pushes.
@@ -37,18 +39,15 @@ impl Office {
             return Ok(outgoing);
         }
         let rules = Self::rules(&state, branch)?;
-        let tables: BTreeSet<TableName> = rules
-            .tables
-            .iter()
-            .filter(|(_, rules)| rules.direction.cloned())
-            .map(|(name, _)| name.clone())
-            .collect();
-        let tables: Vec<Table> = state
-            .catalogue
-            .parents_first(&tables)
-            .iter()
-            .filter_map(|name| state.catalogue.get(name).cloned())
-            .collect();
+        let tables: BTreeSet<TableName> =
+            rules.tables.iter().filter(|(_, rules)| rules.direction.cloned()).map(|(name, _)| name.clone()).collect();
+        let mut plans = Vec::new();
+        for name in state.catalogue.parents_first(&tables) {
+            if let Some(table) = state.catalogue.get(&name) {
+                let subset = subset::condition(&state.catalogue, &rules, &name, branch.id)?;
+                plans.push(CopyPlan { table: table.clone(), subset });
+            }
+        }
         let mut client = self.inner.pool.get().await?;
         let transaction = frozen_transaction(&mut client).await?;
         let snapshot = current_snapshot(&transaction).await?;
@@ -58,7 +57,7 @@ impl Office {
             watermark: None,
             labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
         };
-        let stream = extract_copy(&transaction, tables, extraction).await?;
+        let stream = extract_copy(&transaction, plans, extraction).await?;
         transaction.commit().await.map_err(|error| classify("freeze a clone", error))?;
         self.remember(branch, "clone", stream, &snapshot).await
     }
@@ -167,8 +166,10 @@ impl Office {
         let since = self.pushed(&state, branch, &record)?;
         let rules = Self::rules(&state, branch)?;
         let client = self.inner.pool.get().await?;
-        let captured =
-            state.captured.values().filter(|table| rules.get(&table.name).is_some_and(|rules| rules.direction.flows_to_shop()));
+        let captured = state
+            .captured
+            .values()
+            .filter(|table| rules.get(&table.name).is_some_and(|rules| rules.direction.flows_to_shop()));
         let counts = count_window(&*client, captured, &since, record.peer).await?;
         Ok(Backlog { rows: counts.iter().map(|count| count.keys).sum() })
     }
@@ -184,23 +185,40 @@ impl Office {
         let rules = Self::rules(state, branch)?;
         let flows = |name: &TableName| rules.get(name).is_some_and(|rules| rules.direction.flows_to_shop());
         let captured = state.captured.values().filter(|table| flows(&table.name));
-        let counts = count_window(transaction, captured, since, peer).await?;
+        let mut counts = count_window(transaction, captured, since, peer).await?;
         if counts.is_empty() {
             return Ok(None);
         }
-        let tables = counts.iter().map(|count| count.table.clone()).collect();
-        let plans: Vec<TablePlan> = state
-            .catalogue
-            .parents_first(&tables)
-            .into_iter()
-            .filter_map(|name| {
-                Some(TablePlan {
-                    table: state.catalogue.get(&name)?.clone(),
-                    captured: state.captured.get(&name)?.clone(),
-                    deletes: rules.get(&name)?.deletes == Deletes::Send,
-                })
-            })
-            .collect();
+        let mut plans: Vec<TablePlan> = Vec::new();
+        let all = state.captured.keys().filter(|name| flows(name)).cloned().collect();
+        for name in state.catalogue.parents_first(&all) {
+            let (Some(table), Some(captured), Some(table_rules)) =
+                (state.catalogue.get(&name), state.captured.get(&name), rules.get(&name))
+            else {
+                continue;
+            };
+            let follows = follows(state, &rules, &name)?;
+            let own = counts.iter().any(|count| count.table == name);
+            // children of a parent that changed may have to come or go with it
+            let with_parent: i64 = follows
+                .iter()
+                .filter_map(|followed| counts.iter().find(|count| count.table == followed.parent.name))
+                .map(|count| count.keys)
+                .sum();
+            if !own && with_parent == 0 {
+                continue;
+            }
+            if !own {
+                counts.push(WindowCount { table: name.clone(), keys: with_parent });
+            }
+            plans.push(TablePlan {
+                table: table.clone(),
+                captured: captured.clone(),
+                deletes: table_rules.deletes == Deletes::Send,
+                subset: subset::condition(&state.catalogue, &rules, &name, branch.id)?,
+                follows,
+            });
+        }
         let id = format!("push-{}-{:016x}", branch.id, rand::random::<u64>());
         let extraction = Extraction {
             writer: self.inner.spool.create(&id, LEVEL)?,
@@ -309,6 +327,24 @@ impl Office {
         let client = self.inner.pool.get().await?;
         node::peer(&*client, &format!("branch {}", branch.name)).await
     }
+}
+
+/// The parents by which a table's rows are told to belong to a branch, nearest first.
+fn follows(state: &State, rules: &ResolvedPolicy, table: &TableName) -> Result<Vec<Followed>, ReplicaError> {
+    let mut followed: Vec<Followed> = Vec::new();
+    let mut current = table.clone();
+    while let Some(filter) = rules.get(&current).and_then(|rules| rules.rows.as_ref())
+        && filter.parent().is_some()
+        && followed.len() < state.catalogue.tables.len()
+    {
+        let key = subset::via(&state.catalogue, &current, filter)?.clone();
+        let (Some(parent), Some(captured)) = (state.catalogue.get(&key.parent), state.captured.get(&key.parent)) else {
+            break;
+        };
+        current = key.parent.clone();
+        followed.push(Followed { parent: parent.clone(), captured: captured.clone(), key });
+    }
+    Ok(followed)
 }
 
 async fn frozen_transaction(client: &mut tokio_postgres::Client) -> Result<Transaction<'_>, ReplicaError> {

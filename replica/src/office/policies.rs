@@ -14,7 +14,11 @@ impl Office {
         let (_, findings) = self.check_policy(policy).await?;
         let wrong: Vec<String> = findings.into_iter().filter_map(Result::err).collect();
         if !wrong.is_empty() {
-            return Err(ReplicaError::Schema(format!("policy {:?} cannot work here: {}", policy.name(), wrong.join("; "))));
+            return Err(ReplicaError::Schema(format!(
+                "policy {:?} cannot work here: {}",
+                policy.name(),
+                wrong.join("; ")
+            )));
         }
         let client = self.inner.pool.get().await?;
         client
@@ -63,9 +67,9 @@ impl Office {
     ) -> Result<(ResolvedPolicy, Vec<Result<String, String>>), ReplicaError> {
         let client = self.inner.pool.get().await?;
         let catalogue = Catalogue::discover(&*client).await?;
-        let resolved = policy
-            .resolve(&catalogue.names())
-            .map_err(|errors| ReplicaError::Schema(format!("policy {:?} does not fit this database: {errors}", policy.name())))?;
+        let resolved = policy.resolve(&catalogue.names()).map_err(|errors| {
+            ReplicaError::Schema(format!("policy {:?} does not fit this database: {errors}", policy.name()))
+        })?;
         let mut findings = Vec::new();
         for (name, rules) in resolved.tables.iter().filter(|(_, rules)| rules.direction.synchronised()) {
             let Some(table) = catalogue.get(name) else { continue };

@@ -40,7 +40,10 @@ impl Office {
         let mut client = self.inner.pool.get().await?;
         let transaction = client.transaction().await.map_err(failed)?;
         let stored: Option<String> = transaction
-            .query_one("select \"timestamp\" from sync.branch_synchronization where branch_id = $1 for update", &[&branch.id])
+            .query_one(
+                "select \"timestamp\" from sync.branch_synchronization where branch_id = $1 for update",
+                &[&branch.id],
+            )
             .await
             .map_err(failed)?
             .get(0);
@@ -61,7 +64,8 @@ impl Office {
         let applied = apply::apply(&transaction, &order, input).await?;
         let Some(timestamp) = watermark.or_else(|| applied.watermark.clone()) else {
             return Err(ReplicaError::Invalid(
-                "the diff has no '-- watermark:' line at its end, so the next one could not begin where it ended".into(),
+                "the diff has no '-- watermark:' line at its end, so the next one could not begin where it ended"
+                    .into(),
             ));
         };
         transaction

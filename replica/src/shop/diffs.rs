@@ -101,6 +101,8 @@ impl Shop {
                     table: state.catalogue.get(&name)?.clone(),
                     captured: state.captured.get(&name)?.clone(),
                     deletes,
+                    subset: None,
+                    follows: Vec::new(),
                 })
             })
             .collect();

@@ -34,7 +34,10 @@ impl Shop {
         for (name, table) in &state.policy.tables {
             let found = state.catalogue.get(name);
             if table.direction.synchronised() && found.is_some_and(|found| found.key.is_empty()) {
-                findings.push((format!("table {name}"), Err("has no primary key: add one, or make it \"local\"".to_owned())));
+                findings.push((
+                    format!("table {name}"),
+                    Err("has no primary key: add one, or make it \"local\"".to_owned()),
+                ));
             }
         }
         let capture = if state.wanted.keys().all(|name| state.captured.contains_key(name)) {

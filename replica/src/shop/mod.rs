@@ -316,9 +316,9 @@ impl Shop {
         let state = self.state().await?;
         let high = match high {
             Some(high) => high,
-            None => low
-                .checked_add(self.inner.id_span)
-                .ok_or_else(|| ReplicaError::IdRange(format!("a range that starts at {low} does not fit into bigint")))?,
+            None => low.checked_add(self.inner.id_span).ok_or_else(|| {
+                ReplicaError::IdRange(format!("a range that starts at {low} does not fit into bigint"))
+            })?,
         };
         let failed = |error| classify("set the id range", error);
         let mut client = self.inner.pool.get().await?;
@@ -345,7 +345,8 @@ impl Shop {
         let mut digests = Vec::new();
         for (name, policy) in &state.policy.tables {
             let moves = policy.direction.flows_to_shop() || policy.direction.flows_to_office();
-            let asked = if wanted.is_empty() { moves } else { wanted.contains(name) && policy.direction.synchronised() };
+            let asked =
+                if wanted.is_empty() { moves } else { wanted.contains(name) && policy.direction.synchronised() };
             if let Some(table) = state.catalogue.get(name).filter(|_| asked) {
                 digests.push(digest::digest(&transaction, table, None).await?);
             }

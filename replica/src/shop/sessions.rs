@@ -17,7 +17,8 @@ const OPEN_SESSIONS_MAX: i64 = 4;
 /// Most bytes that a session may have when inflated.
 const INFLATED_BYTES_MAX: u64 = 1 << 40;
 
-const COLUMNS: &str = "sid, key, office, kind, state, quarantine, dry_run, rows, quarantined, fault_code, fault, opened_at, ended_at";
+const COLUMNS: &str =
+    "sid, key, office, kind, state, quarantine, dry_run, rows, quarantined, fault_code, fault, opened_at, ended_at";
 
 impl Shop {
     /// Opens a session, or finds the one with the same key.
@@ -51,10 +52,7 @@ impl Shop {
                  values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing returning {COLUMNS}"
             );
             let row = client
-                .query_opt(
-                    &sql,
-                    &[&sid, &new.office, &key, &kind, &new.base, &new.quarantine, &new.dry_run, &new.peer],
-                )
+                .query_opt(&sql, &[&sid, &new.office, &key, &kind, &new.base, &new.quarantine, &new.dry_run, &new.peer])
                 .await
                 .map_err(failed)?;
             if let Some(row) = row {
@@ -124,7 +122,12 @@ impl Shop {
         match row.state {
             SessionState::Open => {}
             SessionState::Applied => {
-                return Ok(Applied { rows: row.rows, quarantined: row.quarantined, repeated: true, ..Applied::default() });
+                return Ok(Applied {
+                    rows: row.rows,
+                    quarantined: row.quarantined,
+                    repeated: true,
+                    ..Applied::default()
+                });
             }
             _ => return Err(ReplicaError::UnknownSession(format!("session {sid} has ended without being applied"))),
         }
@@ -147,8 +150,10 @@ impl Shop {
         let transaction = client.transaction().await.map_err(failed)?;
         // other processes on this database (a file import) take turns too
         transaction.execute("select pg_advisory_xact_lock($1)", &[&APPLY_LOCK]).await.map_err(failed)?;
-        let facts =
-            transaction.query_one("select awaiting_clone, id_low is not null from sync.node", &[]).await.map_err(failed)?;
+        let facts = transaction
+            .query_one("select awaiting_clone, id_low is not null from sync.node", &[])
+            .await
+            .map_err(failed)?;
         let awaiting: bool = facts.get(0);
         let clone = row.kind == Some(SessionKind::Clone) || (row.kind.is_none() && awaiting);
         let order = ApplyOrder {

@@ -41,7 +41,9 @@ impl State {
             // before the first clean of an empty database
             ResolvedPolicy { name: policy.name().to_owned(), tables: BTreeMap::new() }
         } else {
-            policy.resolve(&names).map_err(|errors| ReplicaError::Schema(format!("policy {:?}: {errors}", policy.name())))?
+            policy
+                .resolve(&names)
+                .map_err(|errors| ReplicaError::Schema(format!("policy {:?}: {errors}", policy.name())))?
         };
         let wanted = resolved
             .tables
@@ -111,12 +113,7 @@ async fn covered(client: &impl GenericClient) -> Result<bool, ReplicaError> {
     Ok(row.get(0))
 }
 
-async fn read(
-    client: &mut Client,
-    policy: &Policy,
-    branch: &str,
-    witness: &Witness,
-) -> Result<State, ReplicaError> {
+async fn read(client: &mut Client, policy: &Policy, branch: &str, witness: &Witness) -> Result<State, ReplicaError> {
     let failed = |error| classify("prepare the shop", error);
     migrate::migrate(client).await?;
     let mut incarnation = node::establish(client, Role::Shop, Some(branch)).await?;

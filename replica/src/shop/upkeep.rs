@@ -82,9 +82,11 @@ impl Shop {
         transaction: &Transaction<'_>,
         state: &State,
     ) -> Result<(), ReplicaError> {
-        let from_office = state.policy.tables.iter().filter(|(_, table)| {
-            matches!(table.direction, Direction::FromSource | Direction::Both)
-        });
+        let from_office = state
+            .policy
+            .tables
+            .iter()
+            .filter(|(_, table)| matches!(table.direction, Direction::FromSource | Direction::Both));
         let (mut schemas, mut names, mut ages) = (Vec::new(), Vec::new(), Vec::new());
         for (name, table) in from_office {
             schemas.push(name.schema.as_str());

@@ -117,9 +117,11 @@ fn json_of(value: &Value) -> serde_json::Value {
         Value::Base64(Blob::Inline(bytes)) => STANDARD.encode(bytes).into(),
         Value::Base64(Blob::Spooled { .. }) => Json::Null,
         Value::Array(values) => values.iter().map(json_of).collect(),
-        Value::Struct(members) => {
-            members.iter().map(|(name, value)| (name.to_owned(), json_of(value))).collect::<serde_json::Map<_, _>>().into()
-        }
+        Value::Struct(members) => members
+            .iter()
+            .map(|(name, value)| (name.to_owned(), json_of(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
     }
 }
 

@@ -54,7 +54,7 @@ impl Report {
 
 fn state_dir(settings: &Settings) -> Result<String, String> {
     let dir = settings.state_dir.display();
-    crate::service::make_dir(&settings.state_dir).map_err(|error| error.to_string())?;
+    crate::service::make_state_dir(&settings.state_dir).map_err(|error| error.to_string())?;
     let probe = settings.state_dir.join(".check");
     std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(|e| format!("{dir}: {e}"))?;
     Ok(dir.to_string())

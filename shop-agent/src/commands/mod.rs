@@ -21,6 +21,7 @@ pub(crate) type CommandError = Box<dyn std::error::Error + Send + Sync>;
 /// Carries out the command.
 pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
     crate::logging::start(cli.log, &cli.log_level);
+    crate::service::close_new_files();
     match cli.command {
         Command::Run(args) => on_runtime(run::run(args)),
         Command::Check(args) => on_runtime(check::check(args)),
@@ -33,9 +34,7 @@ pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
     }
 }
 
-fn on_runtime(
-    work: impl Future<Output = Result<ExitCode, CommandError>>,
-) -> Result<ExitCode, CommandError> {
+fn on_runtime(work: impl Future<Output = Result<ExitCode, CommandError>>) -> Result<ExitCode, CommandError> {
     // few threads: each costs stack, and the work is the database's
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4);
     let runtime = tokio::runtime::Builder::new_multi_thread()

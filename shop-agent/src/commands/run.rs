@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{CommandError, open};
 use crate::cli::NodeArgs;
+use crate::control;
 use crate::rpc::{Agent, AgentOptions, chain};
 use crate::server::accept::serve;
 use crate::server::authentication::{Authentication, DEFAULT_OFFICE};
@@ -18,7 +19,6 @@ use crate::server::http::Service;
 use crate::server::users::{Users, users_path};
 use crate::service::{StateDir, notify, stop_on_signals};
 use crate::settings::Settings;
-use crate::control;
 
 /// How often regular work is done.
 const TICK: Duration = Duration::from_secs(60);

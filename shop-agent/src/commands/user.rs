@@ -7,7 +7,7 @@ use super::CommandError;
 use super::password::password;
 use crate::cli::UserCommand;
 use crate::server::users::{User, Users, hash_password, users_path};
-use crate::service::make_dir;
+use crate::service::make_state_dir;
 use crate::settings::state_dir;
 
 pub(super) fn user(command: UserCommand) -> Result<ExitCode, CommandError> {
@@ -36,8 +36,9 @@ fn add(
     if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) || office.trim().is_empty() {
         return Err("a name has at least one character and no colon, and an office has a name".into());
     }
-    let hash = hash_password(&password(password_file)?).map_err(|error| format!("cannot hash the password: {error}"))?;
-    make_dir(dir)?;
+    let hash =
+        hash_password(&password(password_file)?).map_err(|error| format!("cannot hash the password: {error}"))?;
+    make_state_dir(dir)?;
     let path = users_path(dir);
     let mut users = Users::load(&path)?;
     eprintln!("{name} speaks for office {office}");

@@ -16,7 +16,9 @@ impl<B: Backend> Agent<B> {
         let request: DigestRequest = Parameters::new("sync.digest", params, 0, 1)?.options("request")?;
         if request.low.is_some() || request.high.is_some() {
             // better no answer than one for other rows than were asked for
-            return Err(wrong_parameters("sync.digest: ranges are not supported by this agent; leave low and high out"));
+            return Err(wrong_parameters(
+                "sync.digest: ranges are not supported by this agent; leave low and high out",
+            ));
         }
         let digests = self.backend.digests(&request.tables).await.map_err(|error| of_replica(&error))?;
         spelled(&digests)

@@ -18,7 +18,10 @@ impl<B: Backend> Agent<B> {
     pub(super) async fn hello(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
         let request: HelloRequest = Parameters::new("sync.hello", params, 1, 1)?.options("struct")?;
         if request.protocol < 0 {
-            return Err(Fault::new(FaultCode::WrongParameters, "sync.hello: protocol is the version the caller speaks"));
+            return Err(Fault::new(
+                FaultCode::WrongParameters,
+                "sync.hello: protocol is the version the caller speaks",
+            ));
         }
         let facts = self.backend.facts(&caller.office).await.map_err(|error| of_replica(&error))?;
         let clock = jiff::Timestamp::try_from(facts.clock).map(|clock| clock.to_string()).unwrap_or_default();

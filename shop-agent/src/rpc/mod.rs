@@ -23,5 +23,5 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use fault::chain;
 pub(crate) use dispatch::{Agent, AgentOptions};
+pub(crate) use fault::chain;

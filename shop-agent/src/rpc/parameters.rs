@@ -72,8 +72,9 @@ impl Parameters {
     pub(crate) fn options<T: DeserializeOwned + Default>(&mut self, name: &str) -> Result<T, Fault> {
         match self.optional() {
             None => Ok(T::default()),
-            Some(value @ Value::Struct(_)) => from_value(value)
-                .map_err(|error| wrong_parameters(format!("{}: {name}: {error}", self.method))),
+            Some(value @ Value::Struct(_)) => {
+                from_value(value).map_err(|error| wrong_parameters(format!("{}: {name}: {error}", self.method)))
+            }
             Some(other) => Err(self.wrong(name, "a struct", &other)),
         }
     }

@@ -245,7 +245,9 @@ async fn diffs_are_slices_of_the_frozen_file() -> Outcome {
     bench.shop.lock().diff = b"0123456789".to_vec();
     let path = bench.dir.path().join("d-1");
     let slice = |offset, length| Slice { path: path.clone(), offset, length };
-    let Reply::Slice(all) = bench.reply("centre", "diff", vec![Value::Int(0)]).await? else { return Err("slice".into()) };
+    let Reply::Slice(all) = bench.reply("centre", "diff", vec![Value::Int(0)]).await? else {
+        return Err("slice".into());
+    };
     assert_eq!(all, slice(0, 10));
     let read = |offset: i32, length: i32| vec!["d-1".into(), Value::Int(offset), Value::Int(length)];
     let Reply::Slice(tail) = bench.reply("centre", "sync.diff_read", read(8, 100)).await? else {
@@ -278,9 +280,8 @@ async fn every_listed_method_is_known_and_counts_its_parameters() -> Outcome {
 #[tokio::test]
 async fn a_multicall_goes_on_after_a_fault() -> Outcome {
     let bench = Bench::new()?;
-    let call = |method: &str, params: Vec<Value>| {
-        options(&[("methodName", method.into()), ("params", Value::Array(params))])
-    };
+    let call =
+        |method: &str, params: Vec<Value>| options(&[("methodName", method.into()), ("params", Value::Array(params))]);
     let calls = vec![
         call("get_station_name", vec![]),
         call("no.such", vec![]),

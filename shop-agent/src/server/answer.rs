@@ -42,7 +42,10 @@ pub(crate) async fn answer(result: Result<Reply, Fault>, may_gzip: bool) -> Resp
             Ok(text) => message(text, may_gzip),
             Err(error) => {
                 tracing::error!(%error, "an answer cannot be written");
-                message(write_fault(&Fault::new(FaultCode::Internal, "internal error: the answer has no spelling")), may_gzip)
+                message(
+                    write_fault(&Fault::new(FaultCode::Internal, "internal error: the answer has no spelling")),
+                    may_gzip,
+                )
             }
         },
         Err(fault) => message(write_fault(&fault), may_gzip),

@@ -64,7 +64,8 @@ pub(crate) async fn receive(
         }
     }
     if is_whole && coding == Coding::Identity {
-        let call = read_call(&start[..], charset.as_deref(), &limits.xml(), None).map_err(|error| unreadable(&error, limits))?;
+        let call =
+            read_call(&start[..], charset.as_deref(), &limits.xml(), None).map_err(|error| unreadable(&error))?;
         return Ok(Request { call, blobs: Vec::new() });
     }
 
@@ -77,7 +78,9 @@ pub(crate) async fn receive(
     let parsing = tokio::task::spawn_blocking(move || {
         let mut sink = FileSink::new(&dir);
         let call = match coding {
-            Coding::Identity => read_call(BufReader::with_capacity(64 << 10, source), charset.as_deref(), &xml, Some(&mut sink)),
+            Coding::Identity => {
+                read_call(BufReader::with_capacity(64 << 10, source), charset.as_deref(), &xml, Some(&mut sink))
+            }
             Coding::Gzip => {
                 // one byte more than a document may have, so that its own limit speaks first
                 let inflating = Inflating::new(source, xml.total_bytes_max + 1);
@@ -95,7 +98,7 @@ pub(crate) async fn receive(
     let parsed = parsing.await;
     line.map_err(refused)?;
     match parsed {
-        Ok(parsed) => parsed.map_err(|error| unreadable(&error, limits)),
+        Ok(parsed) => parsed.map_err(|error| unreadable(&error)),
         Err(_) => Err(Refused::Fault(Fault::new(FaultCode::Internal, "internal error while the request was read"))),
     }
 }
@@ -117,7 +120,7 @@ fn refused(error: BodyError) -> Refused {
     }
 }
 
-fn unreadable(error: &ReadError, limits: &ServerLimits) -> Refused {
+fn unreadable(error: &ReadError) -> Refused {
     if let ReadErrorKind::Io(io) = &error.kind
         && let Some(coding) = io.get_ref().and_then(|inner| inner.downcast_ref::<CodingError>())
     {
@@ -127,7 +130,7 @@ fn unreadable(error: &ReadError, limits: &ServerLimits) -> Refused {
         };
     }
     Refused::Fault(match &error.kind {
-        ReadErrorKind::Limit { max, .. } if *max == limits.chunk_bytes_max => {
+        ReadErrorKind::Limit { what, max } if what.contains("base64") => {
             let message = format!("the chunk has more than {max} bytes; send smaller ones");
             Fault::new(FaultCode::ChunkTooLarge, message)
         }

@@ -48,7 +48,9 @@ pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
             let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
             let weight = parameters.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>).unwrap_or(0.0);
             match name.trim() {
-                name if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => return weight > 0.0,
+                name if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => {
+                    return weight > 0.0;
+                }
                 "*" => by_star = weight > 0.0,
                 _ => {}
             }
@@ -125,9 +127,14 @@ mod tests {
 
     #[test]
     fn weights_count() {
-        for (value, accepted) in
-            [("gzip", true), ("deflate, gzip;q=0.5", true), ("gzip;q=0", false), ("*", true), ("*, gzip;q=0", false), ("br", false)]
-        {
+        for (value, accepted) in [
+            ("gzip", true),
+            ("deflate, gzip;q=0.5", true),
+            ("gzip;q=0", false),
+            ("*", true),
+            ("*, gzip;q=0", false),
+            ("br", false),
+        ] {
             assert_eq!(accepts_gzip(&headers(ACCEPT_ENCODING, value)), accepted, "{value}");
         }
         assert!(!accepts_gzip(&HeaderMap::new()));

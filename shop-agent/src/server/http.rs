@@ -154,12 +154,11 @@ impl<D: Dispatch> Service<D> {
         }
         let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let caller = self.authentication.caller(authorization, peer).await.map_err(|refusal| match refusal {
-            Refusal::Unauthorized => Status::new(StatusCode::UNAUTHORIZED, "a user and a password are needed").with(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static(r#"Basic realm="shop-agent", charset="UTF-8""#),
-            ),
-            Refusal::TooManyTries(left) => Status::new(StatusCode::TOO_MANY_REQUESTS, "too many tries; wait")
-                .with(RETRY_AFTER, left.as_secs() + 1),
+            Refusal::Unauthorized => Status::new(StatusCode::UNAUTHORIZED, "a user and a password are needed")
+                .with(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="shop-agent", charset="UTF-8""#)),
+            Refusal::TooManyTries(left) => {
+                Status::new(StatusCode::TOO_MANY_REQUESTS, "too many tries; wait").with(RETRY_AFTER, left.as_secs() + 1)
+            }
             Refusal::Unavailable => {
                 Status::new(StatusCode::SERVICE_UNAVAILABLE, "busy; try again").with(RETRY_AFTER, 5_u64)
             }

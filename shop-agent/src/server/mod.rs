@@ -63,9 +63,5 @@ pub(crate) struct Slice {
 /// Carries out calls. Runs to its end even when the caller hangs up.
 pub(crate) trait Dispatch: Send + Sync + 'static {
     /// Carries out one call.
-    fn call(
-        self: Arc<Self>,
-        caller: Caller,
-        request: Request,
-    ) -> impl Future<Output = Result<Reply, Fault>> + Send;
+    fn call(self: Arc<Self>, caller: Caller, request: Request) -> impl Future<Output = Result<Reply, Fault>> + Send;
 }

@@ -115,7 +115,9 @@ fn nameless_file(dir: &Path) -> io::Result<File> {
     loop {
         let path = dir.join(format!("{:016x}.part", rand::random::<u64>()));
         let mut options = File::options();
-        match std::os::unix::fs::OpenOptionsExt::mode(options.read(true).write(true).create_new(true), 0o600).open(&path) {
+        match std::os::unix::fs::OpenOptionsExt::mode(options.read(true).write(true).create_new(true), 0o600)
+            .open(&path)
+        {
             Ok(file) => {
                 std::fs::remove_file(&path)?;
                 return Ok(file);

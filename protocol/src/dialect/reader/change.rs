@@ -74,9 +74,7 @@ impl<R: BufRead> Reader<R> {
         if tuples {
             draft.columns = self.column_list()?;
             if draft.columns.len() < 2 {
-                return Err(Flaw::refused(
-                    "a list of key columns in brackets needs two or more",
-                ));
+                return Err(Flaw::refused("a list of key columns in brackets needs two or more"));
             }
             self.window.keyword("IN")?;
         } else {
@@ -110,10 +108,7 @@ impl<R: BufRead> Reader<R> {
         if tuples {
             self.window.mark(b'(')?;
             self.tuple(false)?;
-            if self.queue.bytes()[start..]
-                .split(|byte| *byte == b'\t')
-                .any(|field| field == b"\\N")
-            {
+            if self.queue.bytes()[start..].split(|byte| *byte == b'\t').any(|field| field == b"\\N") {
                 return Err(Flaw::syntax("a key is NULL"));
             }
             return Ok(());

@@ -28,14 +28,10 @@ impl<R: BufRead> Reader<R> {
         match self.window.peek()? {
             Some(b'\n') => self.window.consume(1),
             Some(_) => {
-                return Err(Flaw::refused(
-                    "something follows COPY ... FROM stdin; on its line",
-                ));
+                return Err(Flaw::refused("something follows COPY ... FROM stdin; on its line"));
             }
             None => {
-                return Err(Flaw::syntax(
-                    "the script ends inside a COPY block: it is not complete",
-                ));
+                return Err(Flaw::syntax("the script ends inside a COPY block: it is not complete"));
             }
         }
         let width = Some(draft.columns.len()).filter(|width| *width > 0);
@@ -75,9 +71,7 @@ impl CopyBlock {
             }
             searched = rest.len();
             if searched > bytes_max {
-                return Err(Flaw::too_long(format!(
-                    "a row is longer than {bytes_max} bytes"
-                )));
+                return Err(Flaw::too_long(format!("a row is longer than {bytes_max} bytes")));
             }
             if !window.fill()? {
                 // The end mark may be the very last thing in the script, without a line end.
@@ -85,15 +79,11 @@ impl CopyBlock {
                     window.consume(window.rest().len());
                     return Ok(None);
                 }
-                return Err(Flaw::syntax(
-                    "the script ends inside a COPY block: it is not complete",
-                ));
+                return Err(Flaw::syntax("the script ends inside a COPY block: it is not complete"));
             }
         };
         if newline > bytes_max {
-            return Err(Flaw::too_long(format!(
-                "a row is longer than {bytes_max} bytes"
-            )));
+            return Err(Flaw::too_long(format!("a row is longer than {bytes_max} bytes")));
         }
         let line = &window.rest()[..newline];
         if matches!(line, b"\\." | b"\\.\r") {
@@ -113,25 +103,19 @@ impl CopyBlock {
         let row = match line.strip_suffix(b"\r") {
             Some(row) if crlf => row,
             None if crlf => {
-                return Err(Flaw::syntax(
-                    "COPY data mixes line ends: a line feed without carriage return",
-                ));
+                return Err(Flaw::syntax("COPY data mixes line ends: a line feed without carriage return"));
             }
             _ => line,
         };
         if memchr::memchr(b'\r', row).is_some() {
-            return Err(Flaw::syntax(
-                "COPY data holds a carriage return that is not written as \\r",
-            ));
+            return Err(Flaw::syntax("COPY data holds a carriage return that is not written as \\r"));
         }
         check_text(row)?;
         check_escapes(row)?;
         let fields = memchr::memchr_iter(b'\t', row).count() + 1;
         let width = *self.width.get_or_insert(fields);
         if fields != width {
-            return Err(Flaw::syntax(format!(
-                "a row has {fields} values where {width} are expected"
-            )));
+            return Err(Flaw::syntax(format!("a row has {fields} values where {width} are expected")));
         }
         Ok(row.len())
     }
@@ -145,18 +129,12 @@ fn check_escapes(row: &[u8]) -> Result<(), Flaw> {
         let at = place + found;
         match row.get(at + 1) {
             Some(b'b' | b'f' | b'n' | b'r' | b't' | b'v' | b'\\') => {}
-            Some(b'N')
-                if (at == 0 || row[at - 1] == b'\t')
-                    && row.get(at + 2).is_none_or(|byte| *byte == b'\t') => {}
+            Some(b'N') if (at == 0 || row[at - 1] == b'\t') && row.get(at + 2).is_none_or(|byte| *byte == b'\t') => {}
             Some(b'.') => {
-                return Err(Flaw::refused(
-                    "an end mark \\. stands inside a line of COPY data",
-                ));
+                return Err(Flaw::refused("an end mark \\. stands inside a line of COPY data"));
             }
             _ => {
-                return Err(Flaw::refused(
-                    "COPY data holds an escape that COPY TO never writes",
-                ));
+                return Err(Flaw::refused("COPY data holds an escape that COPY TO never writes"));
             }
         }
         place = at + 2;

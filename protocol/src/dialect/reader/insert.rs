@@ -15,11 +15,7 @@ impl<R: BufRead> Reader<R> {
     /// `INSERT INTO t [(columns)] [OVERRIDING SYSTEM VALUE] VALUES (...), ... [ON CONFLICT ...];`
     pub(super) fn insert(&mut self) -> Result<(), Flaw> {
         let slot = self.queue.reserve();
-        let draft = if self.repeats_head()? {
-            None
-        } else {
-            Some(self.insert_head()?)
-        };
+        let draft = if self.repeats_head()? { None } else { Some(self.insert_head()?) };
         self.first_row = true;
         while self.queue.held() <= self.limits.lookahead_bytes {
             if !self.insert_row()? {
@@ -59,9 +55,7 @@ impl<R: BufRead> Reader<R> {
                 self.limits.lookahead_bytes
             )));
         }
-        Err(self
-            .window
-            .unexpected("a comma or the end of the statement"))
+        Err(self.window.unexpected("a comma or the end of the statement"))
     }
 
     /// Takes the text from after INSERT to VALUES when it is the same as the last time.
@@ -70,11 +64,7 @@ impl<R: BufRead> Reader<R> {
         if length == 0 || !self.window.starts_with(&self.insert_head)? {
             return Ok(false);
         }
-        if self
-            .window
-            .peek_at(length)?
-            .is_some_and(continues_identifier)
-        {
+        if self.window.peek_at(length)?.is_some_and(continues_identifier) {
             return Ok(false);
         }
         self.window.consume(length);
@@ -99,11 +89,7 @@ impl<R: BufRead> Reader<R> {
         }
         self.window.keyword("VALUES")?;
         self.width = draft.columns.len();
-        if let Some(text) = self
-            .window
-            .since(start)
-            .filter(|text| text.len() <= HEAD_BYTES_MAX)
-        {
+        if let Some(text) = self.window.since(start).filter(|text| text.len() <= HEAD_BYTES_MAX) {
             self.insert_head.extend_from_slice(text);
         }
         Ok(draft)
@@ -139,11 +125,7 @@ impl<R: BufRead> Reader<R> {
         }
         self.window.mark(b';')?;
         self.insert_tail.clear();
-        if let Some(text) = self
-            .window
-            .since(start)
-            .filter(|text| text.len() <= HEAD_BYTES_MAX)
-        {
+        if let Some(text) = self.window.since(start).filter(|text| text.len() <= HEAD_BYTES_MAX) {
             self.insert_tail.extend_from_slice(text);
         }
         Ok(self.adopt(draft))
@@ -158,11 +140,7 @@ impl<R: BufRead> Reader<R> {
         self.window.keyword("DO")?;
         draft.kind = WriteKind::InsertIgnore;
         if draft.conflict.is_empty() || self.window.try_keyword("NOTHING")? {
-            return if draft.conflict.is_empty() {
-                self.window.keyword("NOTHING")
-            } else {
-                Ok(())
-            };
+            return if draft.conflict.is_empty() { self.window.keyword("NOTHING") } else { Ok(()) };
         }
         self.window.keyword("UPDATE")?;
         self.window.keyword("SET")?;
@@ -174,9 +152,7 @@ impl<R: BufRead> Reader<R> {
             self.window.mark(b'.')?;
             let source = self.window.identifier()?;
             if draft.updates.last() != Some(&source) {
-                return Err(Flaw::refused(
-                    "DO UPDATE may only set a column to its own value in excluded",
-                ));
+                return Err(Flaw::refused("DO UPDATE may only set a column to its own value in excluded"));
             }
             if !self.window.try_mark(b',')? {
                 return check_distinct(&draft.updates);

@@ -49,9 +49,7 @@ impl<R: BufRead> Window<R> {
         self.skip_space()?;
         while self.peek()? == Some(b'-') && self.peek_at(1)? == Some(b'-') {
             if self.peek_at(2)? == Some(b'@') {
-                return Err(Flaw::syntax(
-                    "a structured comment stands in the middle of a statement",
-                ));
+                return Err(Flaw::syntax("a structured comment stands in the middle of a statement"));
             }
             self.skip_line()?;
             self.skip_space()?;
@@ -61,11 +59,7 @@ impl<R: BufRead> Window<R> {
 
     /// Takes a comment when one stands here. Like PostgreSQL's own scanner it ends it at a line feed or a carriage
     /// return. `text` receives what follows the mark of a note or a watermark.
-    pub(super) fn comment(
-        &mut self,
-        text: &mut Vec<u8>,
-        bytes_max: usize,
-    ) -> Result<Option<Comment>, Flaw> {
+    pub(super) fn comment(&mut self, text: &mut Vec<u8>, bytes_max: usize) -> Result<Option<Comment>, Flaw> {
         if self.peek()? != Some(b'-') || self.peek_at(1)? != Some(b'-') {
             return Ok(None);
         }
@@ -84,9 +78,7 @@ impl<R: BufRead> Window<R> {
             let stop = memchr::memchr2(b'\n', b'\r', rest);
             let count = stop.unwrap_or(rest.len());
             if text.len() - start + count > bytes_max {
-                return Err(Flaw::too_long(format!(
-                    "a structured comment is longer than {bytes_max} bytes"
-                )));
+                return Err(Flaw::too_long(format!("a structured comment is longer than {bytes_max} bytes")));
             }
             text.extend_from_slice(&rest[..count]);
             self.consume(count);
@@ -128,11 +120,7 @@ impl<R: BufRead> Window<R> {
 
     /// Takes a keyword that must stand here.
     pub(super) fn keyword(&mut self, keyword: &str) -> Result<(), Flaw> {
-        if self.try_keyword(keyword)? {
-            Ok(())
-        } else {
-            Err(self.unexpected(keyword))
-        }
+        if self.try_keyword(keyword)? { Ok(()) } else { Err(self.unexpected(keyword)) }
     }
 
     /// Takes one character of punctuation when it stands here.
@@ -149,20 +137,14 @@ impl<R: BufRead> Window<R> {
     /// Takes punctuation that must stand here.
     #[inline]
     pub(super) fn mark(&mut self, mark: u8) -> Result<(), Flaw> {
-        if self.try_mark(mark)? {
-            Ok(())
-        } else {
-            Err(self.unexpected(&char::from(mark).to_string()))
-        }
+        if self.try_mark(mark)? { Ok(()) } else { Err(self.unexpected(&char::from(mark).to_string())) }
     }
 
     /// What to say when something else stands where `wanted` should: cut short is not the same as refused.
     pub(super) fn unexpected(&mut self, wanted: &str) -> Flaw {
         match self.ends_in_word() {
             Ok(true) => cut_short(),
-            Ok(false) => Flaw::refused(format!(
-                "this is not part of the dialect: {wanted} is expected here"
-            )),
+            Ok(false) => Flaw::refused(format!("this is not part of the dialect: {wanted} is expected here")),
             Err(flaw) => flaw,
         }
     }
@@ -207,9 +189,7 @@ impl<R: BufRead> Window<R> {
                 }
                 // U&"..." and x"..." are other kinds of names: what follows a plain word must not glue to it.
                 if matches!(self.peek()?, Some(b'"' | b'\'')) {
-                    return Err(Flaw::refused(
-                        "this is not part of the dialect: a name is glued to a quote",
-                    ));
+                    return Err(Flaw::refused("this is not part of the dialect: a name is glued to a quote"));
                 }
             }
             _ => return Err(self.unexpected("a name")),
@@ -228,9 +208,7 @@ pub(super) fn cut_short() -> Flaw {
 
 fn push_bounded(name: &mut Vec<u8>, byte: u8) -> Result<(), Flaw> {
     if name.len() == IDENTIFIER_BYTES_MAX {
-        return Err(Flaw::too_long(format!(
-            "a name is longer than {IDENTIFIER_BYTES_MAX} bytes"
-        )));
+        return Err(Flaw::too_long(format!("a name is longer than {IDENTIFIER_BYTES_MAX} bytes")));
     }
     name.push(byte);
     Ok(())

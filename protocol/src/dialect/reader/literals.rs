@@ -8,19 +8,12 @@ use super::window::{Flaw, Window};
 impl<R: BufRead> Window<R> {
     /// Takes one literal and appends it to `row` as a COPY text field. `row_start` is where the row begins in `row`.
     #[inline]
-    pub(super) fn literal(
-        &mut self,
-        row: &mut Vec<u8>,
-        row_start: usize,
-        bytes_max: usize,
-    ) -> Result<(), Flaw> {
+    pub(super) fn literal(&mut self, row: &mut Vec<u8>, row_start: usize, bytes_max: usize) -> Result<(), Flaw> {
         self.skip_blank()?;
         match self.peek()? {
             Some(b'\'') => self.string(row, row_start, bytes_max),
             Some(b'0'..=b'9' | b'+' | b'-' | b'.') => self.number(row),
-            Some(b'b' | b'B') if self.peek_at(1)? == Some(b'\'') => {
-                self.bits(row, row_start, bytes_max)
-            }
+            Some(b'b' | b'B') if self.peek_at(1)? == Some(b'\'') => self.bits(row, row_start, bytes_max),
             _ if self.try_keyword("NULL")? => {
                 row.extend_from_slice(b"\\N");
                 Ok(())
@@ -38,12 +31,7 @@ impl<R: BufRead> Window<R> {
     }
 
     /// Takes `'text'` and appends it escaped.
-    fn string(
-        &mut self,
-        row: &mut Vec<u8>,
-        row_start: usize,
-        bytes_max: usize,
-    ) -> Result<(), Flaw> {
+    fn string(&mut self, row: &mut Vec<u8>, row_start: usize, bytes_max: usize) -> Result<(), Flaw> {
         self.consume(1);
         loop {
             let rest = self.rest();
@@ -51,16 +39,12 @@ impl<R: BufRead> Window<R> {
             let count = quote.unwrap_or(rest.len());
             escape_field(&rest[..count], row)?;
             if row.len() - row_start > bytes_max {
-                return Err(Flaw::too_long(format!(
-                    "a row is longer than {bytes_max} bytes"
-                )));
+                return Err(Flaw::too_long(format!("a row is longer than {bytes_max} bytes")));
             }
             if quote.is_none() {
                 self.consume(count);
                 if !self.fill()? {
-                    return Err(Flaw::syntax(
-                        "the script ends inside a string: it is not complete",
-                    ));
+                    return Err(Flaw::syntax("the script ends inside a string: it is not complete"));
                 }
                 continue;
             }
@@ -81,9 +65,7 @@ impl<R: BufRead> Window<R> {
         if row[start..].iter().all(|byte| matches!(byte, b'0' | b'1')) {
             Ok(())
         } else {
-            Err(Flaw::syntax(
-                "a bit string holds something other than 0 and 1",
-            ))
+            Err(Flaw::syntax("a bit string holds something other than 0 and 1"))
         }
     }
 
@@ -109,9 +91,7 @@ impl<R: BufRead> Window<R> {
             return Err(cut_short());
         }
         if !is_plain_number(&row[start..]) || self.peek()?.is_some_and(continues_identifier) {
-            return Err(Flaw::refused(
-                "this is not part of the dialect: a plain number is expected here",
-            ));
+            return Err(Flaw::refused("this is not part of the dialect: a plain number is expected here"));
         }
         Ok(())
     }
@@ -135,10 +115,7 @@ impl<R: BufRead> Window<R> {
 /// `[+-] (digits [. [digits]] | . digits) [e [+-] digits]`, which is what PostgreSQL takes for a decimal constant.
 pub(in crate::dialect) fn is_plain_number(text: &[u8]) -> bool {
     let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let mut rest = text
-        .strip_prefix(b"-")
-        .or_else(|| text.strip_prefix(b"+"))
-        .unwrap_or(text);
+    let mut rest = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
     let whole = digits(rest);
     rest = &rest[whole..];
     let mut fraction = 0;
@@ -150,10 +127,7 @@ pub(in crate::dialect) fn is_plain_number(text: &[u8]) -> bool {
         return false;
     }
     if let Some(after) = rest.strip_prefix(b"e").or_else(|| rest.strip_prefix(b"E")) {
-        let after = after
-            .strip_prefix(b"-")
-            .or_else(|| after.strip_prefix(b"+"))
-            .unwrap_or(after);
+        let after = after.strip_prefix(b"-").or_else(|| after.strip_prefix(b"+")).unwrap_or(after);
         let exponent = digits(after);
         return exponent > 0 && exponent == after.len();
     }

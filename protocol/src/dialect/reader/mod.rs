@@ -39,11 +39,7 @@ pub struct ReaderLimits {
 
 impl Default for ReaderLimits {
     fn default() -> Self {
-        Self {
-            row_bytes_max: 256 << 20,
-            lookahead_bytes: 8 << 20,
-            columns_max: 1600,
-        }
+        Self { row_bytes_max: 256 << 20, lookahead_bytes: 8 << 20, columns_max: 1600 }
     }
 }
 
@@ -133,13 +129,7 @@ impl<R: BufRead> Reader<R> {
             Some(Item::Statement) => Some(Event::Statement(&self.statement)),
             Some(Item::Line { start, end }) => Some(Event::Row(self.window.slice(start, end))),
             Some(Item::SetVal) => {
-                self.setval
-                    .take()
-                    .map(|(sequence, value, called)| Event::SetVal {
-                        sequence,
-                        value,
-                        called,
-                    })
+                self.setval.take().map(|(sequence, value, called)| Event::SetVal { sequence, value, called })
             }
             Some(queued) => Some(self.queue.event(queued)),
         })
@@ -166,12 +156,10 @@ impl<R: BufRead> Reader<R> {
             }
             match &mut self.mode {
                 Mode::Ended => return Ok(None),
-                Mode::Copy(block) => {
-                    match block.line(&mut self.window, self.limits.row_bytes_max)? {
-                        Some((start, end)) => return Ok(Some(Item::Line { start, end })),
-                        None => self.mode = Mode::Top,
-                    }
-                }
+                Mode::Copy(block) => match block.line(&mut self.window, self.limits.row_bytes_max)? {
+                    Some((start, end)) => return Ok(Some(Item::Line { start, end })),
+                    None => self.mode = Mode::Top,
+                },
                 Mode::Insert => self.stream_insert()?,
                 Mode::Delete { tuples } => {
                     let tuples = *tuples;
@@ -198,9 +186,9 @@ impl<R: BufRead> Reader<R> {
             }
         }
         match self.window.peek()? {
-            None if self.in_transaction => Err(Flaw::syntax(
-                "the script ends inside a transaction, before COMMIT: it is not complete",
-            )),
+            None if self.in_transaction => {
+                Err(Flaw::syntax("the script ends inside a transaction, before COMMIT: it is not complete"))
+            }
             None => {
                 self.mode = Mode::Ended;
                 Ok(())
@@ -220,9 +208,7 @@ impl<R: BufRead> Reader<R> {
     /// Takes a comment where notes and watermarks may stand; false when there is none.
     fn comment(&mut self) -> Result<bool, Flaw> {
         let start = self.queue.len();
-        let sort = self
-            .window
-            .comment(self.queue.bytes_mut(), self.limits.row_bytes_max)?;
+        let sort = self.window.comment(self.queue.bytes_mut(), self.limits.row_bytes_max)?;
         match sort {
             None => return Ok(false),
             Some(Comment::Plain) => {}
@@ -277,18 +263,8 @@ impl<R: BufRead> Reader<R> {
         let mut message = format!("{what}; line {line}");
         if self.number > 0 && kind != DialectErrorKind::Io {
             let (consumed, ahead) = self.window.statement_text();
-            message.push_str(&format!(
-                ", statement {}: {}",
-                self.number,
-                redact(&consumed, &ahead)
-            ));
+            message.push_str(&format!(", statement {}: {}", self.number, redact(&consumed, &ahead)));
         }
-        DialectError {
-            offset: self.window.offset(),
-            statement: self.number,
-            line,
-            kind,
-            message,
-        }
+        DialectError { offset: self.window.offset(), statement: self.number, line, kind, message }
     }
 }

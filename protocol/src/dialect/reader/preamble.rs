@@ -44,22 +44,14 @@ impl<R: BufRead> Reader<R> {
             "client_encoding" => match value.to_ascii_lowercase().as_str() {
                 // SQL_ASCII says nothing about the bytes; they are checked to be UTF-8 like all others.
                 "utf8" | "utf-8" | "unicode" | "sql_ascii" => Ok(()),
-                _ => Err(Flaw::encoding(
-                    "the script is not written in UTF-8: dump with --encoding=UTF8",
-                )),
+                _ => Err(Flaw::encoding("the script is not written in UTF-8: dump with --encoding=UTF8")),
             },
-            "standard_conforming_strings"
-                if matches!(value.as_str(), "on" | "true" | "1" | "yes") =>
-            {
-                Ok(())
+            "standard_conforming_strings" if matches!(value.as_str(), "on" | "true" | "1" | "yes") => Ok(()),
+            "standard_conforming_strings" => {
+                Err(Flaw::refused("standard_conforming_strings must be on: other strings are not part of the dialect"))
             }
-            "standard_conforming_strings" => Err(Flaw::refused(
-                "standard_conforming_strings must be on: other strings are not part of the dialect",
-            )),
             other if HARMLESS_SETTINGS.contains(&other) => Ok(()),
-            _ => Err(Flaw::refused(
-                "this is not part of the dialect: a setting that pg_dump does not write",
-            )),
+            _ => Err(Flaw::refused("this is not part of the dialect: a setting that pg_dump does not write")),
         }
     }
 
@@ -117,11 +109,7 @@ impl<R: BufRead> Reader<R> {
         if !self.window.starts_with(b"restrict ")? && !self.window.starts_with(b"unrestrict ")? {
             return Err(refused());
         }
-        let word = if self.window.peek()? == Some(b'r') {
-            "restrict "
-        } else {
-            "unrestrict "
-        };
+        let word = if self.window.peek()? == Some(b'r') { "restrict " } else { "unrestrict " };
         self.window.consume(word.len());
         for _ in 0..=KEY_BYTES_MAX {
             match self.window.peek()? {
@@ -140,9 +128,7 @@ fn sequence_name(text: &str) -> Result<TableName, Flaw> {
     let mut window = super::window::Window::new(text.as_bytes());
     let name = window.table_name()?;
     if window.peek()?.is_some() {
-        return Err(Flaw::refused(
-            "the name of the sequence is not a plain name",
-        ));
+        return Err(Flaw::refused("the name of the sequence is not a plain name"));
     }
     Ok(name)
 }

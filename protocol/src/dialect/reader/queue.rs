@@ -107,19 +107,11 @@ impl Queue {
     /// Splits the note whose text begins at `start` into name and JSON.
     pub(super) fn push_note(&mut self, start: usize) -> Result<(), Flaw> {
         let text = &self.bytes[start..];
-        let is_name =
-            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-        let lead = text
-            .iter()
-            .take_while(|byte| matches!(byte, b' ' | b'\t'))
-            .count();
+        let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        let lead = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
         let name = text[lead..].iter().take_while(|byte| is_name(byte)).count();
         let after = &text[lead + name..];
-        if name == 0
-            || after
-                .first()
-                .is_some_and(|byte| !matches!(byte, b' ' | b'\t'))
-        {
+        if name == 0 || after.first().is_some_and(|byte| !matches!(byte, b' ' | b'\t')) {
             return Err(Flaw::syntax("a structured comment has no proper name"));
         }
         let gap = after.len() - after.trim_ascii_start().len();
@@ -140,10 +132,7 @@ impl Queue {
         let trimmed = text.trim_ascii().len();
         if trimmed > 0 {
             let start = start + text.len() - text.trim_ascii_start().len();
-            self.push(Item::Watermark {
-                start,
-                end: start + trimmed,
-            });
+            self.push(Item::Watermark { start, end: start + trimmed });
         }
     }
 
@@ -151,15 +140,9 @@ impl Queue {
     #[inline]
     pub(super) fn event(&self, item: Item) -> Event<'_> {
         match item {
-            Item::Note {
-                start,
-                name,
-                json,
-                end,
-            } => Event::Note {
-                name: self.text(start, name),
-                json: self.text(json, end),
-            },
+            Item::Note { start, name, json, end } => {
+                Event::Note { name: self.text(start, name), json: self.text(json, end) }
+            }
             Item::Watermark { start, end } => Event::Watermark(self.text(start, end)),
             Item::Row { start, end } => Event::Row(&self.bytes[start..end]),
             Item::Nothing | Item::Statement | Item::SetVal | Item::Line { .. } => Event::Row(&[]),

@@ -37,10 +37,7 @@ impl<R: BufRead> Reader<R> {
     pub(super) fn push_column(&mut self, columns: &mut Vec<String>) -> Result<(), Flaw> {
         let column = self.window.identifier()?;
         if columns.len() == self.limits.columns_max {
-            return Err(Flaw::too_long(format!(
-                "a statement has more than {} columns",
-                self.limits.columns_max
-            )));
+            return Err(Flaw::too_long(format!("a statement has more than {} columns", self.limits.columns_max)));
         }
         columns.push(column);
         Ok(())
@@ -106,10 +103,7 @@ impl<R: BufRead> Reader<R> {
             self.width = fields;
         }
         if fields != self.width {
-            return Err(Flaw::syntax(format!(
-                "a row has {fields} values where {} are expected",
-                self.width
-            )));
+            return Err(Flaw::syntax(format!("a row has {fields} values where {} are expected", self.width)));
         }
         self.end_row(start)
     }
@@ -117,20 +111,13 @@ impl<R: BufRead> Reader<R> {
     #[inline]
     pub(super) fn field(&mut self, row_start: usize, defaults: bool) -> Result<(), Flaw> {
         self.window.skip_blank()?;
-        if defaults
-            && matches!(self.window.peek()?, Some(b'd' | b'D'))
-            && self.window.try_keyword("DEFAULT")?
-        {
+        if defaults && matches!(self.window.peek()?, Some(b'd' | b'D')) && self.window.try_keyword("DEFAULT")? {
             self.queue.bytes_mut().extend_from_slice(DEFAULT_FIELD);
             return Ok(());
         }
-        self.window
-            .literal(self.queue.bytes_mut(), row_start, self.limits.row_bytes_max)?;
+        self.window.literal(self.queue.bytes_mut(), row_start, self.limits.row_bytes_max)?;
         if self.queue.len() - row_start > self.limits.row_bytes_max {
-            return Err(Flaw::too_long(format!(
-                "a row is longer than {} bytes",
-                self.limits.row_bytes_max
-            )));
+            return Err(Flaw::too_long(format!("a row is longer than {} bytes", self.limits.row_bytes_max)));
         }
         Ok(())
     }

@@ -20,31 +20,19 @@ pub(super) struct Flaw {
 
 impl Flaw {
     pub(super) fn refused(what: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind: DialectErrorKind::Refused,
-            what: what.into(),
-        }
+        Self { kind: DialectErrorKind::Refused, what: what.into() }
     }
 
     pub(super) fn syntax(what: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind: DialectErrorKind::Syntax,
-            what: what.into(),
-        }
+        Self { kind: DialectErrorKind::Syntax, what: what.into() }
     }
 
     pub(super) fn too_long(what: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind: DialectErrorKind::TooLong,
-            what: what.into(),
-        }
+        Self { kind: DialectErrorKind::TooLong, what: what.into() }
     }
 
     pub(super) fn encoding(what: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind: DialectErrorKind::Encoding,
-            what: what.into(),
-        }
+        Self { kind: DialectErrorKind::Encoding, what: what.into() }
     }
 }
 
@@ -94,21 +82,13 @@ impl<R: BufRead> Window<R> {
     /// The next byte, none at the end of the input.
     #[inline]
     pub(super) fn peek(&mut self) -> Result<Option<u8>, Flaw> {
-        if self.pos < self.end || self.fill()? {
-            Ok(Some(self.bytes[self.pos]))
-        } else {
-            Ok(None)
-        }
+        if self.pos < self.end || self.fill()? { Ok(Some(self.bytes[self.pos])) } else { Ok(None) }
     }
 
     /// The byte `ahead` of the next one.
     #[inline]
     pub(super) fn peek_at(&mut self, ahead: usize) -> Result<Option<u8>, Flaw> {
-        if self.has(ahead + 1)? {
-            Ok(Some(self.bytes[self.pos + ahead]))
-        } else {
-            Ok(None)
-        }
+        if self.has(ahead + 1)? { Ok(Some(self.bytes[self.pos + ahead])) } else { Ok(None) }
     }
 
     /// Reads on until `count` bytes are unconsumed; false when the input ends before.

@@ -45,10 +45,7 @@ fn names_are_folded_like_postgresql_does_and_unqualified_ones_are_public() {
         ),
         ["2 Insert product id,Na\"me", "row 1\t"]
     );
-    assert_eq!(
-        events("DELETE FROM till . \"X Y\" WHERE id = 5;"),
-        ["1 Delete till.X Y id set=0 key=1", "row 5"]
-    );
+    assert_eq!(events("DELETE FROM till . \"X Y\" WHERE id = 5;"), ["1 Delete till.X Y id set=0 key=1", "row 5"]);
 }
 
 #[test]
@@ -60,16 +57,7 @@ fn an_insert_that_repeats_its_head_goes_on_with_rows_but_counts() {
     text += "INSERT INTO t (a) VALUES (4) ON CONFLICT DO NOTHING;\nINSERT INTO t (a) VALUES (5);\n";
     assert_eq!(
         events(&text),
-        [
-            "1 Insert t a",
-            "row 1",
-            "row 2",
-            "row 3",
-            "4 InsertIgnore t a",
-            "row 4",
-            "5 Insert t a",
-            "row 5"
-        ]
+        ["1 Insert t a", "row 1", "row 2", "row 3", "4 InsertIgnore t a", "row 4", "5 Insert t a", "row 5"]
     );
     let mut reader = Reader::new(text.as_bytes(), ReaderLimits::default());
     let mut numbers = Vec::new();
@@ -108,14 +96,8 @@ fn every_form_of_delete_and_update_is_read() {
 
 #[test]
 fn copy_blocks_with_windows_line_ends_lose_them() {
-    assert_eq!(
-        events("COPY t FROM stdin;\r\na\\r\tb\r\n\t\r\n\\.\r\n"),
-        ["1 Copy t ", "row a\\r\tb", "row \t"]
-    );
-    assert_eq!(
-        events("COPY t (a) FROM STDIN;\n\n\\\\.\n\\."),
-        ["1 Copy t a", "row ", "row \\\\."]
-    );
+    assert_eq!(events("COPY t FROM stdin;\r\na\\r\tb\r\n\t\r\n\\.\r\n"), ["1 Copy t ", "row a\\r\tb", "row \t"]);
+    assert_eq!(events("COPY t (a) FROM STDIN;\n\n\\\\.\n\\."), ["1 Copy t a", "row ", "row \\\\."]);
 }
 
 #[test]
@@ -140,39 +122,22 @@ fn notes_and_the_watermark_are_events_and_other_comments_are_not() {
 #[test]
 fn a_comment_ends_where_the_server_ends_it() {
     // PostgreSQL ends a comment at a carriage return too: what follows is a statement for both.
-    assert_eq!(
-        refusal("-- harmless\rDROP TABLE t;").kind,
-        DialectErrorKind::Refused
-    );
-    assert_eq!(
-        events("-- harmless\rDELETE FROM t WHERE a = 1;"),
-        ["1 Delete t a set=0 key=1", "row 1"]
-    );
+    assert_eq!(refusal("-- harmless\rDROP TABLE t;").kind, DialectErrorKind::Refused);
+    assert_eq!(events("-- harmless\rDELETE FROM t WHERE a = 1;"), ["1 Delete t a set=0 key=1", "row 1"]);
 }
 
 #[test]
 fn an_insert_longer_than_the_lookahead_streams() {
-    let limits = ReaderLimits {
-        lookahead_bytes: 1000,
-        ..ReaderLimits::default()
-    };
+    let limits = ReaderLimits { lookahead_bytes: 1000, ..ReaderLimits::default() };
     let rows: Vec<String> = (0..5000).map(|id| format!("({id}, 'name {id}')")).collect();
-    let text = format!(
-        "INSERT INTO t (a, b) VALUES {};INSERT INTO t (a, b) VALUES (1, '');",
-        rows.join(",")
-    );
+    let text = format!("INSERT INTO t (a, b) VALUES {};INSERT INTO t (a, b) VALUES (1, '');", rows.join(","));
     let (events, end) = read_with(text.as_bytes(), 100, limits);
     assert!(end.is_ok());
     assert_eq!(events.len(), 5002);
     assert_eq!(events[0], "1 Insert t a,b");
     assert_eq!(events[5000], "row 4999\tname 4999");
 
-    let text = format!(
-        "INSERT INTO t (a, b) VALUES {} ON CONFLICT DO NOTHING;",
-        rows.join(",")
-    );
-    let error = read_with(text.as_bytes(), 100, limits)
-        .1
-        .expect_err("it was announced as a plain INSERT");
+    let text = format!("INSERT INTO t (a, b) VALUES {} ON CONFLICT DO NOTHING;", rows.join(","));
+    let error = read_with(text.as_bytes(), 100, limits).1.expect_err("it was announced as a plain INSERT");
     assert_eq!(error.kind, DialectErrorKind::TooLong);
 }

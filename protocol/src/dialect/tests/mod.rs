@@ -11,11 +11,7 @@ use super::*;
 use crate::names::TableName;
 
 /// Everything a script yields, as lines of text, and how it ended.
-fn read_with(
-    script: &[u8],
-    buffer: usize,
-    limits: ReaderLimits,
-) -> (Vec<String>, Result<(), DialectError>) {
+fn read_with(script: &[u8], buffer: usize, limits: ReaderLimits) -> (Vec<String>, Result<(), DialectError>) {
     let mut reader = Reader::new(BufReader::with_capacity(buffer, script), limits);
     let mut events = Vec::new();
     loop {
@@ -30,17 +26,7 @@ fn read_with(
 fn describe(event: &Event<'_>) -> String {
     match event {
         Event::Statement(statement) => {
-            let Statement {
-                number,
-                table,
-                kind,
-                columns,
-                set_len,
-                key_len,
-                overriding,
-                conflict,
-                updates,
-            } = statement;
+            let Statement { number, table, kind, columns, set_len, key_len, overriding, conflict, updates } = statement;
             let mut text = format!("{number} {kind:?} {table} {}", columns.join(","));
             if *key_len > 0 {
                 text += &format!(" set={set_len} key={key_len}");
@@ -49,20 +35,12 @@ fn describe(event: &Event<'_>) -> String {
                 text += " overriding";
             }
             if !conflict.is_empty() {
-                text += &format!(
-                    " conflict={} updates={}",
-                    conflict.join(","),
-                    updates.join(",")
-                );
+                text += &format!(" conflict={} updates={}", conflict.join(","), updates.join(","));
             }
             text
         }
         Event::Row(row) => format!("row {}", String::from_utf8_lossy(row)),
-        Event::SetVal {
-            sequence,
-            value,
-            called,
-        } => format!("setval {sequence} {value} {called}"),
+        Event::SetVal { sequence, value, called } => format!("setval {sequence} {value} {called}"),
         Event::Note { name, json } => format!("note {name} {json}"),
         Event::Watermark(text) => format!("watermark {text}"),
     }
@@ -87,12 +65,7 @@ fn refusal(script: impl AsRef<[u8]>) -> DialectError {
 }
 
 fn column(name: &str, key: bool, literal: LiteralKind) -> ShapeColumn {
-    ShapeColumn {
-        name: name.to_owned(),
-        key,
-        literal,
-        always_identity: false,
-    }
+    ShapeColumn { name: name.to_owned(), key, literal, always_identity: false }
 }
 
 fn product() -> Shape {
@@ -111,10 +84,5 @@ fn product() -> Shape {
 fn script(write: impl FnOnce(&mut ScriptWriter<Vec<u8>>) -> std::io::Result<()>) -> String {
     let mut writer = ScriptWriter::new(Vec::new()).expect("a vector takes everything");
     write(&mut writer).expect("the rows can be written");
-    String::from_utf8(
-        writer
-            .finish(Some("2006-09-22T14:03:11.042317123Z"))
-            .expect("the script ends"),
-    )
-    .expect("UTF-8")
+    String::from_utf8(writer.finish(Some("2006-09-22T14:03:11.042317123Z")).expect("the script ends")).expect("UTF-8")
 }

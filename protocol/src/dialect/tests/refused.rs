@@ -133,12 +133,7 @@ fn what_is_cut_short_is_not_taken_for_whole() {
     let begin = whole.find("BEGIN;").expect("it is there") + 6;
     for end in begin..whole.len() {
         let error = refusal(&whole[..end]);
-        assert_eq!(
-            error.kind,
-            DialectErrorKind::Syntax,
-            "{}: {error}",
-            &whole[..end]
-        );
+        assert_eq!(error.kind, DialectErrorKind::Syntax, "{}: {error}", &whole[..end]);
     }
 }
 
@@ -175,22 +170,13 @@ fn bytes_that_no_text_can_hold_are_refused() {
         b"--@ note {\"\xff\"}\n",
         b"SET client_encoding = 'LATIN1';",
     ] {
-        assert_eq!(
-            refusal(text).kind,
-            DialectErrorKind::Encoding,
-            "{}",
-            String::from_utf8_lossy(text)
-        );
+        assert_eq!(refusal(text).kind, DialectErrorKind::Encoding, "{}", String::from_utf8_lossy(text));
     }
 }
 
 #[test]
 fn limits_hold() {
-    let limits = ReaderLimits {
-        row_bytes_max: 1000,
-        lookahead_bytes: 10_000,
-        columns_max: 3,
-    };
+    let limits = ReaderLimits { row_bytes_max: 1000, lookahead_bytes: 10_000, columns_max: 3 };
     let long = "x".repeat(1001);
     for text in [
         format!("INSERT INTO t VALUES ('{long}');"),
@@ -201,9 +187,7 @@ fn limits_hold() {
         format!("INSERT INTO {} VALUES (1);", "n".repeat(64)),
         format!("INSERT INTO t VALUES ({});", "1, ".repeat(1001)),
     ] {
-        let error = read_with(text.as_bytes(), 100, limits)
-            .1
-            .expect_err("it passes a limit");
+        let error = read_with(text.as_bytes(), 100, limits).1.expect_err("it passes a limit");
         assert_eq!(error.kind, DialectErrorKind::TooLong, "{error}");
     }
 }
@@ -212,34 +196,17 @@ fn limits_hold() {
 fn an_error_shows_the_statement_without_its_values_and_comes_again() {
     let text = "INSERT INTO customer (name, phone) VALUES ('Maria ''M'' Silva', 5551234, now());";
     let mut reader = Reader::new(text.as_bytes(), ReaderLimits::default());
-    let message = reader
-        .next()
-        .expect_err("a function is refused")
-        .to_string();
+    let message = reader.next().expect_err("a function is refused").to_string();
     assert!(
-        message.contains(
-            "line 1, statement 1: INSERT INTO customer (name, phone) VALUES (?, ?, now())"
-        ),
+        message.contains("line 1, statement 1: INSERT INTO customer (name, phone) VALUES (?, ?, now())"),
         "{message}"
     );
-    assert!(
-        reader.next().is_err(),
-        "an error must not look like the end when asked again"
-    );
+    assert!(reader.next().is_err(), "an error must not look like the end when asked again");
 
     let message = refusal("COPY t (a) FROM stdin;\n1\n\\.\nMaria Silva\t555\n\\.\n").to_string();
-    assert!(
-        !message.contains("Maria") && !message.contains("555"),
-        "{message}"
-    );
+    assert!(!message.contains("Maria") && !message.contains("555"), "{message}");
     let message = refusal("COPY t (a) FROM stdin;\nMaria\tSilva\n\\.\n").to_string();
-    assert!(
-        !message.contains("Maria") && message.contains("COPY t (a) FROM stdin"),
-        "{message}"
-    );
+    assert!(!message.contains("Maria") && message.contains("COPY t (a) FROM stdin"), "{message}");
     let message = refusal("INSERT INTO t VALUES (E'don\\'t tell', 'secret');").to_string();
-    assert!(
-        !message.contains("tell") && !message.contains("secret"),
-        "{message}"
-    );
+    assert!(!message.contains("tell") && !message.contains("secret"), "{message}");
 }

@@ -67,16 +67,8 @@ fn number() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<i64>().prop_map(|n| n.to_string()),
         any::<f64>().prop_map(|n| n.to_string()),
-        prop::sample::select(vec![
-            "NaN",
-            "Infinity",
-            "-Infinity",
-            "\\N",
-            "1e-05",
-            "-0.00",
-            "12.340"
-        ])
-        .prop_map(str::to_owned),
+        prop::sample::select(vec!["NaN", "Infinity", "-Infinity", "\\N", "1e-05", "-0.00", "12.340"])
+            .prop_map(str::to_owned),
     ]
 }
 
@@ -87,10 +79,7 @@ fn row() -> impl Strategy<Value = String> {
 }
 
 fn rows_of(events: &[String]) -> Vec<&str> {
-    events
-        .iter()
-        .filter_map(|event| event.strip_prefix("row "))
-        .collect()
+    events.iter().filter_map(|event| event.strip_prefix("row ")).collect()
 }
 
 proptest! {
@@ -159,10 +148,7 @@ fn the_script_reads_as_documented() {
     let shape = product();
     let pair = Shape {
         table: TableName::public("tag"),
-        columns: vec![
-            column("a", true, LiteralKind::Number),
-            column("b", true, LiteralKind::Text),
-        ],
+        columns: vec![column("a", true, LiteralKind::Number), column("b", true, LiteralKind::Text)],
         deferrable_key: false,
     };
     let text = script(|w| {
@@ -208,45 +194,23 @@ COMMIT;
 #[test]
 fn what_cannot_be_written_is_an_error() {
     let mut w = ScriptWriter::new(Vec::new()).expect("a vector takes everything");
-    let no_key = Shape {
-        columns: vec![column("a", false, LiteralKind::Text)],
-        ..product()
-    };
-    assert!(
-        w.upsert(&no_key, b"1").is_err(),
-        "a row without a key cannot be repeated"
-    );
-    assert!(
-        w.upsert(&product(), b"1\t2").is_err(),
-        "a row needs all its fields"
-    );
-    assert!(
-        w.delete(&product(), b"\\N").is_err(),
-        "a null key selects nothing"
-    );
+    let no_key = Shape { columns: vec![column("a", false, LiteralKind::Text)], ..product() };
+    assert!(w.upsert(&no_key, b"1").is_err(), "a row without a key cannot be repeated");
+    assert!(w.upsert(&product(), b"1\t2").is_err(), "a row needs all its fields");
+    assert!(w.delete(&product(), b"\\N").is_err(), "a null key selects nothing");
     assert!(w.note("x y", "{}").is_err());
-    assert!(
-        w.note("x", "{}\nDROP TABLE t;").is_err(),
-        "a note must not leave its comment"
-    );
+    assert!(w.note("x", "{}\nDROP TABLE t;").is_err(), "a note must not leave its comment");
     assert!(w.copy_block_rows(b"1\n").is_err(), "rows need a COPY block");
     let w = ScriptWriter::new(Vec::new()).expect("a vector takes everything");
-    assert!(
-        w.finish(Some("x\nDROP TABLE t;")).is_err(),
-        "a watermark must not leave its comment"
-    );
+    assert!(w.finish(Some("x\nDROP TABLE t;")).is_err(), "a watermark must not leave its comment");
 }
 
 #[test]
 fn statements_are_grouped_within_bounds() {
     let shape = product();
-    let text = script(|w| {
-        (0..1200).try_for_each(|id| w.upsert(&shape, format!("{id}\tx\t1\tt").as_bytes()))
-    });
+    let text = script(|w| (0..1200).try_for_each(|id| w.upsert(&shape, format!("{id}\tx\t1\tt").as_bytes())));
     assert_eq!(text.matches("INSERT INTO").count(), 3);
     let wide = "y".repeat(40_000);
-    let text = script(|w| {
-        (0..4).try_for_each(|id| w.upsert(&shape, format!("{id}\t{wide}\t1\tt").as_bytes()))
-    });
+    let text = script(|w| (0..4).try_for_each(|id| w.upsert(&shape, format!("{id}\t{wide}\t1\tt").as_bytes())));
     assert_eq!(text.matches("INSERT INTO").count(), 2);
 }

@@ -55,31 +55,15 @@ fn mangled() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Events of a script and its error: kind, statement, and line and offset where they are exact.
-type Outcome = (
-    Vec<String>,
-    Option<(DialectErrorKind, u64, Option<(u64, u64)>)>,
-);
+type Outcome = (Vec<String>, Option<(DialectErrorKind, u64, Option<(u64, u64)>)>);
 
 /// Events and end of a script, for comparison; inside a long string a bad byte or a limit is noticed somewhat earlier
 /// or later.
 fn outcome(script: &[u8], buffer: usize) -> Outcome {
-    let limits = ReaderLimits {
-        row_bytes_max: 100_000,
-        lookahead_bytes: 200,
-        columns_max: 10,
-    };
+    let limits = ReaderLimits { row_bytes_max: 100_000, lookahead_bytes: 200, columns_max: 10 };
     let (events, end) = read_with(script, buffer, limits);
-    let exact = |error: &DialectError| {
-        matches!(
-            error.kind,
-            DialectErrorKind::Refused | DialectErrorKind::Syntax
-        )
-    };
-    (
-        events,
-        end.err()
-            .map(|e| (e.kind, e.statement, exact(&e).then_some((e.line, e.offset)))),
-    )
+    let exact = |error: &DialectError| matches!(error.kind, DialectErrorKind::Refused | DialectErrorKind::Syntax);
+    (events, end.err().map(|e| (e.kind, e.statement, exact(&e).then_some((e.line, e.offset)))))
 }
 
 proptest! {
@@ -102,10 +86,7 @@ proptest! {
 fn a_script_larger_than_the_window_reads_the_same_with_any_buffer() {
     let wide = "w'\\\n\t\u{e9}".repeat(20_000);
     let literal = wide.replace('\'', "''");
-    let copied = wide
-        .replace('\\', "\\\\")
-        .replace('\n', "\\n")
-        .replace('\t', "\\t");
+    let copied = wide.replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t");
     let text = {
         let mut text = String::new();
         for id in 0..10 {
@@ -119,10 +100,7 @@ fn a_script_larger_than_the_window_reads_the_same_with_any_buffer() {
     assert!(end.is_ok());
     assert_eq!(whole.len(), 40);
     for buffer in [1, 4096, 100_000] {
-        assert!(
-            read_with(text.as_bytes(), buffer, limits).0 == whole,
-            "buffers of {buffer} bytes"
-        );
+        assert!(read_with(text.as_bytes(), buffer, limits).0 == whole, "buffers of {buffer} bytes");
     }
 }
 
