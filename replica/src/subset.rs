@@ -59,8 +59,7 @@ pub fn via<'a>(
     table: &'a TableName,
     filter: &RowFilter,
 ) -> Result<&'a ForeignKey, ReplicaError> {
-    let parent = filter.parent().unwrap_or_default();
-    let parent = crate::digest::table_name(parent);
+    let parent = filter.parent().unwrap_or_else(|| table.clone());
     catalogue.keys_of(table).find(|key| key.parent == parent).ok_or_else(|| {
         ReplicaError::Schema(format!(
             "table {table}: rows = \"via {parent}\" needs a foreign key to {parent}, and there is none"

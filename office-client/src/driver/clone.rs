@@ -4,7 +4,7 @@ use protocol::methods::{Clean, CleanWith, SetIdStart};
 use protocol::session::office::Event;
 
 use super::killpoints::reach;
-use super::{CLONE_UNFINISHED, Drive, DriveError, Report, clone_mark, verify};
+use super::{CLONE_UNFINISHED, Drive, DriveError, Report, clone_mark, greet, verify};
 use crate::link::Patience;
 
 impl Drive<'_> {
@@ -63,6 +63,10 @@ impl Drive<'_> {
             None => self.since.clone(),
         };
         let outgoing = self.outgoing()?.clone();
+        if self.facts.is_some() {
+            // a clean may begin a new history of the shop's database: the one that counts is that of the first watermark
+            self.facts = greet::greet(&mut self.peer, self.job.office, &self.job.branch).await?;
+        }
         let incarnation = self.facts.as_ref().map(|facts| facts.incarnation.as_str()).filter(|id| !id.is_empty());
         reach("office.clone.record.before");
         self.job.office.record_clone(&self.job.branch, &outgoing, &timestamp, incarnation).await?;
