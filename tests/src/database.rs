@@ -21,6 +21,16 @@ impl Database {
         Self { name: name.to_owned(), config, url }
     }
 
+    /// A database anywhere, by its URL as `psql` takes it.
+    ///
+    /// # Panics
+    /// If it is no URL of PostgreSQL.
+    pub fn at(url: &str) -> Self {
+        let config: tokio_postgres::Config = url.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
+        let name = config.get_dbname().unwrap_or("postgres").to_owned();
+        Self { name, config, url: url.to_owned() }
+    }
+
     /// Its name in the cluster.
     pub fn name(&self) -> &str {
         &self.name

@@ -95,6 +95,7 @@ impl Engine {
             id_span: 1_000_000_000_000,
             skew: Duration::from_secs(300),
             retention_min: Duration::from_secs(14 * 86_400),
+            open_sessions_max: 4,
         };
         Shop::open(options).await.unwrap_or_else(|error| panic!("open shop: {error:?}"))
     }

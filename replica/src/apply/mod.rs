@@ -6,6 +6,7 @@
 //! as COPY data.
 
 mod bulk;
+mod conflicts;
 mod failure;
 mod feed;
 mod references;
@@ -27,6 +28,7 @@ use crate::capture::CapturedTable;
 use crate::catalogue::Catalogue;
 use crate::error::classify;
 use crate::node::ApplyRights;
+use crate::watermark::Snapshot;
 use bulk::BulkLoad;
 use feed::{Block, Feed, Message};
 use references::References;
@@ -65,6 +67,8 @@ pub struct ApplyOrder {
     pub rights: ApplyRights,
     /// Peer that the changes come from.
     pub origin: i32,
+    /// What the peer has of our own changes: those after it are contended. None where nothing can be.
+    pub agreed: Option<Snapshot>,
     /// Which way they come.
     pub incoming: Incoming,
     /// Rows of empty tables are loaded in bulk, as a clone wants it.
@@ -97,6 +101,7 @@ pub async fn apply(
         bulk: BulkLoad::default(),
         references: References::default(),
         rows: BTreeMap::new(),
+        conflicts: 0,
         watermark: None,
         sequences: Vec::new(),
     };
@@ -108,6 +113,7 @@ pub async fn apply(
         rows: tables.iter().map(|(_, rows)| rows).sum(),
         tables,
         watermark: apply.watermark,
+        conflicts: apply.conflicts,
         ..Applied::default()
     })
 }
@@ -128,6 +134,7 @@ struct Apply<'a> {
     bulk: BulkLoad,
     references: References,
     rows: BTreeMap<TableName, i64>,
+    conflicts: i64,
     watermark: Option<String>,
     sequences: Vec<(TableName, i64, bool)>,
 }
@@ -250,6 +257,7 @@ impl Apply<'_> {
         if !staging.held {
             self.references.note(self.transaction, self.order, &staging).await?;
         }
+        self.conflicts += staging.settle(self.transaction, self.order).await?;
         let merged = staging.merge(self.transaction, self.order, may_hold).await?;
         if let Merged::Rows(rows) = merged {
             *self.rows.entry(staging.shape.table.name.clone()).or_default() += rows;

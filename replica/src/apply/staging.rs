@@ -5,6 +5,7 @@ use std::sync::Arc;
 use protocol::names::quote_identifier;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
 
+use super::conflicts::Contest;
 use super::target::{Shape, ShapeKind};
 use super::{ApplyOrder, failure};
 use crate::ReplicaError;
@@ -115,6 +116,31 @@ impl Staging {
         self.filled = false;
         self.held = false;
         Ok(Merged::Rows(rows))
+    }
+
+    /// Settles the conflicts of rows that both sides changed, before they are merged; returns how many there were.
+    pub(super) async fn settle(&self, transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<i64, ReplicaError> {
+        let Some(contest) = Contest::of(order, &self.shape.table).filter(|_| !self.held) else { return Ok(0) };
+        match self.shape.kind {
+            ShapeKind::Upsert(_) => contest.settle_upserts(transaction, order, self).await,
+            ShapeKind::Delete => contest.settle_deletes(transaction, order, self).await,
+            ShapeKind::Update | ShapeKind::GuardedUpdate => {
+                let row = transaction
+                    .query_one(&format!("select bit_or(has)::text from {}", self.name()), &[])
+                    .await
+                    .map_err(|error| classify("settle conflicts", error))?;
+                let used = row.get::<_, Option<String>>(0).unwrap_or_default().into_bytes();
+                let used: Vec<(usize, &str)> = self
+                    .others()
+                    .iter()
+                    .enumerate()
+                    .filter(|(index, _)| used.get(*index) == Some(&b'1'))
+                    .map(|(index, name)| (index, name.as_str()))
+                    .collect();
+                contest.settle_updates(transaction, order, self, &used).await
+            }
+            ShapeKind::Insert | ShapeKind::InsertIgnore => Ok(0),
+        }
     }
 
     /// Takes out of a held staging what a later statement deletes.
@@ -300,20 +326,24 @@ impl Staging {
             .await?;
         let rounds: i64 = row.get(0);
         let used = row.get::<_, Option<String>>(1).unwrap_or_default().into_bytes();
+        let contest = Contest::of(order, table);
         let mut assignments = Vec::new();
         let mut new = Vec::new();
         let mut old = Vec::new();
         let mut guards = String::new();
         for (index, name) in self.others().iter().enumerate() {
             let quoted = quote_identifier(name);
-            if self.shape.kind == ShapeKind::GuardedUpdate {
+            if self.shape.kind == ShapeKind::GuardedUpdate && contest.is_none() {
                 guards += &format!(
                     " and (get_bit(s.guarded, {index}) = 0 or not row(t.{quoted})::record *<> row(s.guard_{index})::record)"
                 );
             }
             let settable = table.column(name).is_some_and(|column| !column.always_identity);
             if used.get(index) == Some(&b'1') && settable {
-                let value = format!("case when get_bit(s.has, {index}) = 1 then s.{quoted} else t.{quoted} end");
+                let value = match &contest {
+                    Some(contest) => contest.value(index, name),
+                    None => format!("case when get_bit(s.has, {index}) = 1 then s.{quoted} else t.{quoted} end"),
+                };
                 assignments.push(format!("{quoted} = {value}"));
                 new.push(value);
                 old.push(format!("t.{quoted}"));
@@ -332,6 +362,10 @@ impl Staging {
                     self.name(),
                     limit(up_to)
                 )
+            };
+            let rows = match &contest {
+                Some(contest) => contest.updates(&rows, table),
+                None => rows,
             };
             let sql = format!(
                 "update {} t set {} from {rows} where {} and row({})::record *<> row({})::record{guards}",

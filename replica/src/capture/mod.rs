@@ -230,7 +230,7 @@ async fn create(transaction: &Transaction<'_>, table: &Table, depth: Depth, numb
         .execute(
             "update sync.captured_table c set active = true, relation = $2, installed_at = clock_timestamp(),
              triggers = coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled::text order by t.tgrelid, t.tgname)
-                from pg_trigger t where t.tgname like 'zz_sync_' || c.number || '_%'), '{}')
+                from pg_trigger t where starts_with(t.tgname::text, 'zz_sync_' || c.number || '_')), '{}')
              where c.number = $1",
             &[&number, &table.oid],
         )
@@ -264,11 +264,11 @@ async fn remove(transaction: &Transaction<'_>, table: &Table, number: i32) -> Re
 const INSTALLED: &str = "
 select c.schema_name, c.table_name, c.number, c.relation, c.shape, c.active, c.triggers::text,
        coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled::text order by t.tgrelid, t.tgname)
-                 from pg_trigger t where t.tgname like 'zz_sync_' || c.number || '_%'), '{}')::text
+                 from pg_trigger t where starts_with(t.tgname::text, 'zz_sync_' || c.number || '_')), '{}')::text
 from sync.captured_table c";
 
 /// Whether the triggers of every captured table are as they were installed.
 pub(crate) const COVERED: &str = "
 select coalesce(bool_and(c.triggers = coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled::text order by t.tgrelid, t.tgname)
-                 from pg_trigger t where t.tgname like 'zz_sync_' || c.number || '_%'), '{}')), true)
+                 from pg_trigger t where starts_with(t.tgname::text, 'zz_sync_' || c.number || '_')), '{}')), true)
 from sync.captured_table c where c.active";

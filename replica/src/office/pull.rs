@@ -7,6 +7,7 @@ use crate::ReplicaError;
 use crate::apply::{self, Applied, ApplyOrder, Incoming};
 use crate::error::classify;
 use crate::killpoint;
+use crate::watermark::Snapshot;
 
 /// Most bytes that a diff may have when inflated.
 const INFLATED_BYTES_MAX: u64 = 1 << 40;
@@ -39,14 +40,15 @@ impl Office {
         let peer = self.peer_of(branch).await?;
         let mut client = self.inner.pool.get().await?;
         let transaction = client.transaction().await.map_err(failed)?;
-        let stored: Option<String> = transaction
+        let row = transaction
             .query_one(
-                "select \"timestamp\" from sync.branch_synchronization where branch_id = $1 for update",
+                "select \"timestamp\", pushed_snapshot::text from sync.branch_synchronization where branch_id = $1 for update",
                 &[&branch.id],
             )
             .await
-            .map_err(failed)?
-            .get(0);
+            .map_err(failed)?;
+        let stored: Option<String> = row.get(0);
+        let agreed = row.get::<_, Option<String>>(1).map(|text| Snapshot::parse(&text)).transpose()?;
         if watermark.is_some() && stored == watermark {
             return Ok(Applied { watermark, repeated: true, ..Applied::default() });
         }
@@ -56,6 +58,7 @@ impl Office {
             captured: state.captured.clone(),
             rights: state.rights.clone(),
             origin: peer,
+            agreed,
             incoming: Incoming::FromShop,
             bulk: false,
             keep_sequences: true,

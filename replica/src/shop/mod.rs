@@ -40,6 +40,8 @@ pub struct ShopOptions {
     pub skew: Duration,
     /// How long changes are kept at least, even when they are acknowledged.
     pub retention_min: Duration,
+    /// Sessions that one office may have open at a time.
+    pub open_sessions_max: i64,
 }
 
 /// What a shop says about itself.
@@ -149,6 +151,7 @@ struct Inner {
     id_span: i64,
     skew: Duration,
     retention_min: Duration,
+    open_sessions_max: i64,
     spool: Spool,
     witness: Witness,
     state: StateCell,
@@ -170,6 +173,7 @@ impl Shop {
             id_span: options.id_span,
             skew: options.skew,
             retention_min: options.retention_min,
+            open_sessions_max: options.open_sessions_max,
             spool,
             witness: Witness::new(&options.state_dir),
             state: StateCell::default(),

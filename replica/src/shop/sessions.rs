@@ -3,16 +3,15 @@
 use std::io::Read;
 
 use protocol::methods::SessionKind;
+use protocol::watermark::Since;
 use tokio_postgres::Row;
 
 use super::{NewSession, SessionRow, SessionState, Shop};
 use crate::ReplicaError;
 use crate::apply::{self, Applied, ApplyOrder, Incoming};
 use crate::error::classify;
+use crate::watermark::{self, Snapshot};
 use crate::{capture, node};
-
-/// Sessions that one office may have open at a time.
-const OPEN_SESSIONS_MAX: i64 = 4;
 
 /// Most bytes that a session may have when inflated.
 const INFLATED_BYTES_MAX: u64 = 1 << 40;
@@ -36,7 +35,7 @@ impl Shop {
             .await
             .map_err(failed)?
             .get(0);
-        if open >= OPEN_SESSIONS_MAX {
+        if open >= self.inner.open_sessions_max {
             return Err(ReplicaError::TooManySessions(format!(
                 "office {:?} has {open} sessions open: finish or abort one first",
                 new.office
@@ -162,6 +161,7 @@ impl Shop {
             captured: state.captured.clone(),
             rights: state.rights.clone(),
             origin: peer,
+            agreed: if clone { None } else { self.agreed(&transaction, &state, peer, row.sid).await? },
             incoming: Incoming::FromOffice { initial: clone, history: row.kind == Some(SessionKind::Clone) },
             bulk: clone,
             keep_sequences: facts.get(1),
@@ -173,7 +173,14 @@ impl Shop {
         }
         if row.dry_run {
             transaction.rollback().await.map_err(failed)?;
-            self.end_session(row.sid, SessionState::Aborted, None).await?;
+            client
+                .execute(
+                    "update sync.session set state = 'applied', rows = $2, quarantined = $3, ended_at = clock_timestamp()
+                     where sid = $1 and state = 'open' and dry_run",
+                    &[&row.sid, &applied.rows, &applied.quarantined],
+                )
+                .await
+                .map_err(failed)?;
             return Ok(applied);
         }
         let tables: serde_json::Map<String, serde_json::Value> =
@@ -197,6 +204,39 @@ impl Shop {
             self.inner.state.forget().await;
         }
         Ok(applied)
+    }
+}
+
+impl Shop {
+    /// What the office has of the shop's changes: the watermark that the session rests on, or else the newest one that
+    /// the office acknowledged.
+    async fn agreed(
+        &self,
+        transaction: &tokio_postgres::Transaction<'_>,
+        state: &super::state::State,
+        peer: i32,
+        sid: i32,
+    ) -> Result<Option<Snapshot>, ReplicaError> {
+        let failed = |error| classify("find the watermark of a session", error);
+        let base: Option<String> = transaction
+            .query_one("select base from sync.session where sid = $1", &[&sid])
+            .await
+            .map_err(failed)?
+            .get(0);
+        if let Some(since) = base.and_then(|base| Since::parse(&base).ok())
+            && let Ok(selected) = watermark::select(transaction, peer, since, self.inner.skew, &state.incarnation).await
+        {
+            return Ok(Some(selected.snapshot));
+        }
+        let row = transaction
+            .query_one(
+                "select coalesce((select snapshot from sync.watermark where peer = $1 and acknowledged_at is not null order by issued desc limit 1),
+                                 (select base_snapshot from sync.node))::text",
+                &[&peer],
+            )
+            .await
+            .map_err(failed)?;
+        row.get::<_, Option<String>>(0).map(|text| Snapshot::parse(&text)).transpose()
     }
 }
 

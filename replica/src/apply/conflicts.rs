@@ -1,0 +1,353 @@
+//! Conflicts: what both sides changed since they last agreed, in tables with direction `both`.
+//!
+//! A row is contended when our change log holds a change of it that the peer has not seen. Uncontended rows are merged
+//! in bulk and never come here. Of a contended row, a column that only one side changed goes its own way; for a column
+//! that both changed, the table's rule decides. The loser is kept in `sync.conflict` with both images.
+
+use protocol::names::quote_identifier;
+use protocol::policy::{ConflictRule, Direction};
+use tokio_postgres::Transaction;
+
+use super::ApplyOrder;
+use super::staging::Staging;
+use super::target::Incoming;
+use crate::ReplicaError;
+use crate::catalogue::Table;
+use crate::error::classify;
+
+/// How conflicts of one table are decided, for one apply.
+pub(super) struct Contest {
+    rule: ConflictRule,
+    ours_wins: bool,
+    peer: i32,
+    /// Keys k1, k2, ... of rows that we changed since we last agreed.
+    window: String,
+    log: String,
+}
+
+impl Contest {
+    /// For a table that both sides change; none for the others, or when there is nothing to compare with.
+    pub(super) fn of(order: &ApplyOrder, table: &Table) -> Option<Self> {
+        let rules = order.policy.get(&table.name)?;
+        let captured = order.captured.get(&table.name)?;
+        let agreed = order.agreed.as_ref()?;
+        if rules.direction != Direction::Both {
+            return None;
+        }
+        let keys: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
+        let window = format!(
+            "select distinct {} from {} where {} and origin is distinct from {}",
+            keys.join(", "),
+            captured.log(),
+            agreed.unseen(),
+            order.origin
+        );
+        // "manual" keeps the office's value on both sides until somebody decides; clocks do not travel with changes of
+        // base-method peers, so "newest-wins" falls back to the office as well
+        let ours_wins = match order.incoming {
+            Incoming::FromShop => rules.conflict != ConflictRule::ShopWins,
+            Incoming::FromOffice { .. } => rules.conflict == ConflictRule::ShopWins,
+        };
+        Some(Self { rule: rules.conflict, ours_wins, peer: order.origin, window, log: captured.log() })
+    }
+
+    fn winner(&self, order: &ApplyOrder) -> &'static str {
+        match (order.incoming, self.ours_wins) {
+            (Incoming::FromShop, true) | (Incoming::FromOffice { .. }, false) => "office",
+            _ => "shop",
+        }
+    }
+
+    /// Rows that arrive whole: those that we changed too, differently.
+    pub(super) async fn settle_upserts(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        staging: &Staging,
+    ) -> Result<i64, ReplicaError> {
+        let table = &staging.shape.table;
+        let differs: Vec<String> = staging
+            .shape
+            .columns
+            .iter()
+            .map(|name| format!("t.{0}::text is distinct from s.{0}::text", quote_identifier(name)))
+            .collect();
+        let theirs = image("s.", &staging.shape.columns);
+        self.settle_whole(transaction, order, staging, &differs.join(" or "), "insert-insert", &theirs, table).await
+    }
+
+    /// Deletes of rows that we changed meanwhile.
+    pub(super) async fn settle_deletes(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        staging: &Staging,
+    ) -> Result<i64, ReplicaError> {
+        let table = &staging.shape.table;
+        let ours = image("t.", &written(table));
+        let differs = format!("s.was is null or s.was is distinct from {ours}");
+        self.settle_whole(transaction, order, staging, &differs, "update-delete", "null::jsonb", table).await
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one statement with its parts")]
+    async fn settle_whole(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        staging: &Staging,
+        differs: &str,
+        kind: &str,
+        theirs: &str,
+        table: &Table,
+    ) -> Result<i64, ReplicaError> {
+        let failed = |error| classify("settle conflicts", error);
+        let contended = format!("pg_temp.contended_{}", staging.shape.id);
+        let base = if kind == "update-delete" { "s.was" } else { "null::jsonb" };
+        let found = transaction
+            .execute(
+                &format!(
+                    "create temp table {contended} on commit drop as
+                     select {}, {} as ours, {theirs} as theirs, {base} as base, {} as key
+                     from {} s join ({}) w on {} join {} t on {} where {differs}",
+                    keys("s.", table),
+                    image("t.", &written(table)),
+                    key_image("s.", table),
+                    staging.name(),
+                    self.window,
+                    window_match("s.", table),
+                    table.target(),
+                    key_match(table)
+                ),
+                &[],
+            )
+            .await
+            .map_err(failed)?;
+        if found > 0 {
+            self.record(transaction, order, table, kind, "'{}'::text[]", &format!("{contended} c"), "c.").await?;
+            if self.ours_wins {
+                // the peer gets our row whole
+                let numbered: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
+                transaction
+                    .batch_execute(&format!(
+                        "delete from {} s using {contended} t where {};
+                         insert into {}(op, {}) select 'R', {} from {contended} t",
+                        staging.name(),
+                        key_match(table),
+                        self.log,
+                        numbered.join(", "),
+                        keys("t.", table)
+                    ))
+                    .await
+                    .map_err(failed)?;
+            }
+        }
+        transaction.batch_execute(&format!("drop table {contended}")).await.map_err(failed)?;
+        Ok(i64::try_from(found).unwrap_or(i64::MAX))
+    }
+
+    async fn record(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        table: &Table,
+        kind: &str,
+        columns: &str,
+        from: &str,
+        prefix: &str,
+    ) -> Result<u64, ReplicaError> {
+        transaction
+            .execute(
+                &format!(
+                    "insert into sync.conflict(schema_name, table_name, key, kind, rule, columns, base, ours, theirs, winner, peer)
+                     select $1, $2, {prefix}key, $3, $4, {columns}, {prefix}base, {prefix}ours, {prefix}theirs, $5, $6 from {from}"
+                ),
+                &[
+                    &table.name.schema,
+                    &table.name.name,
+                    &kind,
+                    &self.rule.as_str(),
+                    &self.winner(order),
+                    &self.peer,
+                ],
+            )
+            .await
+            .map_err(|error| classify("record conflicts", error))
+    }
+
+    /// The staged updates with `w`: whether the row is contended. [`Contest::settle_updates`] has made the table of keys.
+    pub(super) fn updates(&self, rows: &str, table: &Table) -> String {
+        format!(
+            "(select s.*, w.k1 is not null as w from {rows} left join {} w on {}) s",
+            window_table(table),
+            window_match("s.", table)
+        )
+    }
+
+    /// The value that a set column gets.
+    pub(super) fn value(&self, index: usize, column: &str) -> String {
+        let quoted = quote_identifier(column);
+        let name = literal(column);
+        let theirs_when_both = if self.ours_wins { "false" } else { "s.w" };
+        format!(
+            "case when get_bit(s.has, {index}) = 1 and (
+                 case when s.was ? {name} then t.{quoted}::text is not distinct from s.was ->> {name} or {theirs_when_both}
+                      else not s.w or {theirs_when_both} end) then s.{quoted} else t.{quoted} end"
+        )
+    }
+
+    /// Whether both sides changed a column, to different values.
+    fn both_changed(index: usize, column: &str) -> String {
+        let quoted = quote_identifier(column);
+        let name = literal(column);
+        format!(
+            "(get_bit(s.has, {index}) = 1 and t.{quoted}::text is distinct from s.{quoted}::text
+              and (not s.was ? {name} or s.was is null or t.{quoted}::text is distinct from s.was ->> {name}))"
+        )
+    }
+
+    /// Records the contended columns of staged updates, and what became of updates whose row is gone.
+    pub(super) async fn settle_updates(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        staging: &Staging,
+        used: &[(usize, &str)],
+    ) -> Result<i64, ReplicaError> {
+        let table = &staging.shape.table;
+        let failed = |error| classify("settle conflicts", error);
+        let window = window_table(table);
+        let mut sql =
+            format!("create temp table if not exists {window} on commit drop as {}; analyze {window};", self.window);
+        if let Some(role) = &order.rights.role {
+            // the merge itself runs as the apply role, which may not read the change log
+            sql += &format!("grant select on {window} to {}", quote_identifier(role));
+        }
+        transaction.batch_execute(&sql).await.map_err(failed)?;
+        let rows = self.updates(&format!("{} s", staging.name()), table);
+        let contended: Vec<String> = used.iter().map(|(index, name)| Self::both_changed(*index, name)).collect();
+        if contended.is_empty() {
+            return Ok(0);
+        }
+        let names: Vec<String> = used
+            .iter()
+            .zip(&contended)
+            .map(|((_, name), condition)| format!("case when {condition} then {} end", literal(name)))
+            .collect();
+        let columns = format!("array_remove(array[{}]::text[], null)", names.join(", "));
+        let set = set_image(used);
+        let from = format!(
+            "(select {} as key, s.was as base, {} as ours, {set} as theirs, {columns} as columns
+              from {rows} join {} t on {} where s.w and ({})) c",
+            key_image("s.", table),
+            image("t.", &written(table)),
+            table.target(),
+            key_match(table),
+            contended.join(" or ")
+        );
+        let mut found = self.record(transaction, order, table, "columns", "c.columns", &from, "c.").await?;
+        let gone = format!(
+            "(select {} as key, s.was as base, null::jsonb as ours, {set} as theirs, {} from {rows}
+              where not exists (select from {} t where {})) c",
+            key_image("s.", table),
+            keys("s.", table),
+            table.target(),
+            key_match(table)
+        );
+        found += self.record(transaction, order, table, "update-delete", "'{}'::text[]", &gone, "c.").await?;
+        if !self.ours_wins {
+            self.revive(transaction, table, &gone).await.map_err(failed)?;
+        }
+        Ok(i64::try_from(found).unwrap_or(i64::MAX))
+    }
+
+    /// Brings deleted rows back from their tombstones, with the columns that the peer set.
+    async fn revive(
+        &self,
+        transaction: &Transaction<'_>,
+        table: &Table,
+        gone: &str,
+    ) -> Result<(), tokio_postgres::Error> {
+        let columns = written(table);
+        let values: Vec<String> = table
+            .written_columns()
+            .map(|column| format!("(i.image ->> {})::{}", literal(&column.name), column.type_name))
+            .collect();
+        let names: Vec<String> = columns.iter().map(|name| quote_identifier(name)).collect();
+        let match_log: Vec<String> = table
+            .key_columns()
+            .enumerate()
+            .map(|(index, column)| format!("l.k{} = c.{}", index + 1, quote_identifier(&column.name)))
+            .collect();
+        transaction
+            .batch_execute(&format!(
+                "insert into {} ({}) overriding system value select {} from (
+                     select d.old || c.theirs as image from {gone} join lateral (
+                         select l.old from {} l where l.op = 'D' and {} order by l.seq desc limit 1) d on true) i",
+                table.name.quoted(),
+                names.join(", "),
+                values.join(", "),
+                self.log,
+                match_log.join(" and ")
+            ))
+            .await
+    }
+}
+
+fn window_table(table: &Table) -> String {
+    format!("pg_temp.window_{}", table.oid)
+}
+
+fn written(table: &Table) -> Vec<String> {
+    table.written_columns().map(|column| column.name.clone()).collect()
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A row as a JSON object of texts: the same form that the change log keeps.
+fn image(prefix: &str, columns: &[String]) -> String {
+    let pairs: Vec<String> =
+        columns.iter().map(|name| format!("({}, {prefix}{}::text)", literal(name), quote_identifier(name))).collect();
+    format!("(select jsonb_object_agg(c, v) from (values {}) as x(c, v))", pairs.join(", "))
+}
+
+fn key_image(prefix: &str, table: &Table) -> String {
+    image(prefix, &table.key_columns().map(|column| column.name.clone()).collect::<Vec<_>>())
+}
+
+/// The columns that an update sets, as a JSON object of texts.
+fn set_image(used: &[(usize, &str)]) -> String {
+    let pairs: Vec<String> = used
+        .iter()
+        .map(|(index, name)| {
+            format!("({}, s.{}::text, get_bit(s.has, {index}) = 1)", literal(name), quote_identifier(name))
+        })
+        .collect();
+    format!("(select jsonb_object_agg(c, v) filter (where h) from (values {}) as x(c, v, h))", pairs.join(", "))
+}
+
+fn keys(prefix: &str, table: &Table) -> String {
+    table
+        .key_columns()
+        .map(|column| format!("{prefix}{}", quote_identifier(&column.name)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn key_match(table: &Table) -> String {
+    table
+        .key_columns()
+        .map(|column| format!("t.{0} = s.{0}", quote_identifier(&column.name)))
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
+
+fn window_match(prefix: &str, table: &Table) -> String {
+    table
+        .key_columns()
+        .enumerate()
+        .map(|(index, column)| format!("w.k{} = {prefix}{}", index + 1, quote_identifier(&column.name)))
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
