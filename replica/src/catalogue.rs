@@ -70,6 +70,8 @@ pub struct Table {
     pub inherits: bool,
     /// Column lists of deferrable unique constraints, which `session_replication_role = replica` does not check.
     pub deferrable_uniques: Vec<Vec<String>>,
+    /// Whether rows have unique values besides the primary key.
+    pub more_uniques: bool,
     /// Triggers of the application that fire on row changes.
     pub application_triggers: Vec<String>,
     /// Estimated rows, as the last ANALYZE saw them; negative when unknown.
@@ -133,6 +135,7 @@ impl Catalogue {
                 deferrable_uniques: Vec::new(),
                 application_triggers: row.get(5),
                 estimated_rows: row.get(6),
+                more_uniques: row.get(7),
             };
             catalogue.tables.insert(name, table);
         }
@@ -278,7 +281,8 @@ select c.oid, n.nspname::text, c.relname::text, c.relkind = 'p',
                  join pg_proc p on p.oid = t.tgfoid
                  where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D'
                    and p.pronamespace is distinct from to_regnamespace('sync')), '{}'),
-       c.reltuples
+       c.reltuples,
+       exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and not i.indisprimary)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
   and n.nspname not in ('sync', 'sync_aside', 'pg_catalog', 'information_schema') and n.nspname not like 'pg\\_%'

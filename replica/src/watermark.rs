@@ -83,23 +83,26 @@ pub async fn current_snapshot(client: &impl GenericClient) -> Result<Snapshot, R
 ///
 /// Strictly increasing over all peers, whatever the clock does.
 pub async fn issue(
-    client: &Client,
+    client: &mut Client,
     peer: i32,
     snapshot: &Snapshot,
     incarnation: &Incarnation,
 ) -> Result<Watermark, ReplicaError> {
-    let row = client
+    let failed = |error| classify("issue a watermark", error);
+    let transaction = client.transaction().await.map_err(failed)?;
+    // two issues at once take turns; a statement of its own, so that the next one sees the maximum of the turn before
+    transaction.execute("select pg_advisory_xact_lock(7952399)", &[]).await.map_err(failed)?;
+    let row = transaction
         .query_one(
-            // the lock makes two issues at once take turns, so that neither misses the other's maximum
-            "with turn as materialized (select pg_advisory_xact_lock(7952399)),
-                  next as (select greatest(clock_timestamp(), (select max(issued) + interval '1 microsecond' from sync.watermark)) as issued from turn)
-             insert into sync.watermark(peer, issued, snapshot, incarnation)
-             select $1, issued, $2::text::pg_snapshot, $3 from next
+            "insert into sync.watermark(peer, issued, snapshot, incarnation)
+             select $1, greatest(clock_timestamp(), (select max(issued) + interval '1 microsecond' from sync.watermark)),
+                 $2::text::pg_snapshot, $3
              returning (extract(epoch from issued) * 1000000)::bigint",
             &[&peer, &snapshot.as_str(), &incarnation.number],
         )
         .await
-        .map_err(|error| classify("issue a watermark", error))?;
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
     Ok(Watermark::new(row.get(0), Some(incarnation.tag)))
 }
 

@@ -82,6 +82,15 @@ impl Cluster {
         Database::new(&name, self.embedded().config(&name), self.embedded().url(&name))
     }
 
+    /// Removes a database, whoever is still connected to it.
+    ///
+    /// # Panics
+    /// If the server does not do it.
+    pub fn remove_database(&self, database: &Database) {
+        let name = database.name().replace('"', "\"\"");
+        self.maintenance().execute(&format!("drop database if exists \"{name}\" with (force)"));
+    }
+
     /// The database for statements about databases and roles.
     pub fn maintenance(&self) -> Database {
         Database::new("postgres", self.embedded().config("postgres"), self.embedded().url("postgres"))

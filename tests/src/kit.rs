@@ -25,6 +25,8 @@ pub struct Plan {
     pub data: String,
     /// Whether the shops have the schema from the start; without it `clean` has to make it.
     pub shops_have_schema: bool,
+    /// What is in the shops' tables before the product sees them, as a script; only for shops that have the schema.
+    pub shop_data: String,
 }
 
 impl Default for Plan {
@@ -38,6 +40,7 @@ impl Default for Plan {
             policy: fixtures::POLICY.into(),
             data: String::from_utf8(data).expect("the fixtures are UTF-8"),
             shops_have_schema: true,
+            shop_data: String::new(),
         }
     }
 }
@@ -56,6 +59,7 @@ impl Plan {
             policy: policy.into(),
             data: data.into(),
             shops_have_schema: true,
+            shop_data: String::new(),
         }
     }
 }
@@ -83,6 +87,49 @@ pub struct Shop {
     url: String,
     files: Files,
     state_dir: PathBuf,
+}
+
+/// A world at rest. Copying it, databases and state directories, takes a small part of a second.
+#[derive(Debug)]
+pub struct Resting {
+    world: World,
+}
+
+impl Resting {
+    /// A copy with databases of its own in these clusters, which must be those of the original. No agent runs yet.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn copy(&self, office: &Cluster, shops: &Cluster) -> World {
+        let from = &self.world;
+        let dir = tempfile::Builder::new().prefix("sync-world-").tempdir().expect("a temporary directory");
+        copy_files(from.files.dir.path(), dir.path());
+        let files = Files { dir: std::sync::Arc::new(dir) };
+        let copies = from.shops.iter().map(|shop| {
+            let database = shops.copy_of(&shop.name, &shop.database);
+            Shop::new(&shop.name, shop.id, database, &files)
+        });
+        World { shops: copies.collect(), office: office.copy_of("office", &from.office), files }
+    }
+}
+
+/// Directories and files; sockets of programs that have ended are left out.
+fn copy_files(from: &Path, to: &Path) {
+    let copy = || -> std::io::Result<()> {
+        fs::create_dir_all(to)?;
+        fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                copy_files(&entry.path(), &to.join(entry.file_name()));
+            } else if kind.is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name()))?;
+            }
+        }
+        Ok(())
+    };
+    copy().unwrap_or_else(|error| panic!("copying {}: {error}", from.display()));
 }
 
 /// Where policy, schema and state lie.
@@ -129,26 +176,38 @@ impl World {
     /// # Panics
     /// If anything of it does not start.
     pub fn in_cluster(cluster: &Cluster, plan: &Plan) -> Self {
+        Self::in_clusters(cluster, cluster, plan)
+    }
+
+    /// The same with the office's database in one cluster and those of the shops in another: either can be killed alone.
+    ///
+    /// # Panics
+    /// If anything of it does not start.
+    pub fn in_clusters(office: &Cluster, shops: &Cluster, plan: &Plan) -> Self {
         let files = Files::new(plan);
-        let empty = cluster.database("schema");
-        empty.load(&plan.schema);
-        let office = cluster.copy_of("office", &empty);
+        let office = office.database("office");
+        office.load(&plan.schema);
         office.load(&plan.data);
         let shops = plan.branches.iter().zip(1..).map(|(name, id)| {
-            let database = if plan.shops_have_schema { cluster.copy_of(name, &empty) } else { cluster.database(name) };
-            let mut shop = Shop {
-                name: name.clone(),
-                id,
-                database,
-                agent: None,
-                url: String::new(),
-                files: files.clone(),
-                state_dir: files.at(&format!("{name}-state")),
-            };
+            let database = shops.database(name);
+            if plan.shops_have_schema {
+                database.load(&plan.schema);
+                database.load(&plan.shop_data);
+            }
+            let mut shop = Shop::new(name, id, database, &files);
             shop.start();
             shop
         });
         Self { shops: shops.collect(), office, files }
+    }
+
+    /// Ends all agents in an orderly way and lets the world rest, so that copies of it can be made.
+    ///
+    /// # Panics
+    /// If an agent does not end well.
+    pub fn rest(mut self) -> Resting {
+        self.shops.iter_mut().for_each(Shop::stop_agent);
+        Resting { world: self }
     }
 
     /// The world most tests want: the retail fixtures, agents running, branches known to the office, nothing cloned yet.
@@ -248,6 +307,18 @@ impl World {
 }
 
 impl Shop {
+    fn new(name: &str, id: u32, database: Database, files: &Files) -> Self {
+        Self {
+            name: name.to_owned(),
+            id,
+            database,
+            agent: None,
+            url: String::new(),
+            files: files.clone(),
+            state_dir: files.at(&format!("{name}-state")),
+        }
+    }
+
     /// URL of the agent. It stays the same when the agent is started again.
     pub fn url(&self) -> &str {
         &self.url
@@ -279,9 +350,17 @@ impl Shop {
     /// # Panics
     /// If it does not come up.
     pub fn start_with(&mut self, args: &[&str]) {
+        self.start_in(args, &[]);
+    }
+
+    /// The same with further environment variables.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_in(&mut self, args: &[&str], environment: &[(&str, &str)]) {
         let listen = self.url.strip_prefix("http://").unwrap_or("127.0.0.1:0").to_owned();
         let mut command = self.command("run");
-        command.args(["--listen", &listen, "--no-auth"]).args(args);
+        command.args(["--listen", &listen, "--no-auth"]).args(args).envs(environment.iter().copied());
         let mut agent = Process::spawn(&mut command);
         self.url = agent.url();
         self.agent = Some(agent);

@@ -142,3 +142,68 @@ async fn two_shops_that_change_one_column_agree_in_the_end() {
     );
     assert_eq!(engine.database.int("select count(*) from sync.conflict"), 1);
 }
+
+const AMOUNTS: &str = r#"
+name = "amounts"
+[tables]
+client = "both"
+[table.client]
+delta = ["debt"]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn amounts_add_up_in_any_order_and_however_often_a_diff_is_repeated() {
+    let schema = "create table client(id bigint primary key, name text, debt numeric(20,2) not null default 0)";
+    let engine = Engine::new(schema, AMOUNTS, &["north", "south"]).await;
+    engine.database.execute("insert into client values (1, 'Ana', 100), (2, 'Bela', 0)");
+    engine.clone_shop("north").await.unwrap();
+    engine.clone_shop("south").await.unwrap();
+    let (north, south) = (engine.shop("north"), engine.shop("south"));
+    let mut expected = 100;
+    for round in 0..4 {
+        north.database.execute("update client set debt = debt - 100 where id = 1");
+        south.database.execute(
+            "update client set debt = debt + 40 where id = 1; update client set name = name || '.' where id = 1",
+        );
+        engine.database.execute("update client set debt = debt + 5 where id = 1");
+        expected += 40 - 100 + 5;
+        if round % 2 == 0 {
+            // the same diff twice: the office took it in and lost its own record of that
+            let before = engine.branch("north").await.timestamp;
+            engine.pull("north").await.unwrap();
+            let forget = format!(
+                "update sync.branch_synchronization set \"timestamp\" = '{}' where branch = 'north'",
+                before.unwrap()
+            );
+            engine.database.execute(&forget);
+        }
+        for name in if round < 2 { ["south", "north"] } else { ["north", "south"] } {
+            engine.update(name).await.unwrap();
+        }
+    }
+    engine.settle(5).await;
+    engine.assert_agree().await;
+    assert_eq!(engine.database.value("select debt from client where id = 1"), Some(format!("{expected}.00")));
+    assert_eq!(engine.database.int("select count(*) from sync.conflict"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn amounts_taken_back_on_the_other_side_still_travel() {
+    let schema = "create table client(id bigint primary key, name text, debt numeric(20,2) not null default 0)";
+    let engine = Engine::new(schema, AMOUNTS, &["north"]).await;
+    engine.database.execute("insert into client values (1, 'Ana', 100)");
+    engine.clone_shop("north").await.unwrap();
+    let north = engine.shop("north");
+    north.database.execute("update client set debt = debt + 5 where id = 1; insert into client values (7, 'New', 3)");
+    engine.database.execute("update client set debt = debt - 5 where id = 1");
+    engine.pull("north").await.unwrap();
+    engine.database.execute("update client set debt = debt + 10 where id = 7");
+    engine.push("north").await.unwrap();
+    north.database.execute("update client set debt = debt + 1");
+    engine.settle(5).await;
+    engine.assert_agree().await;
+    assert_eq!(
+        engine.database.value("select string_agg(debt::text, ' ' order by id) from client").as_deref(),
+        Some("101.00 14.00")
+    );
+}

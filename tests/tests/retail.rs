@@ -122,8 +122,12 @@ async fn truncates_key_changes_partitions_and_much_touched_rows_travel() {
     }
     chain.settle("a day").await;
     // rows that live in partitions: written directly, moved by their key, emptied one partition at a time
-    chain.at_shop("north", "update sale_log_2026_08 set event = 'direct'; delete from sale_log_2026_09 where event = 'event 6'");
-    chain.at_shop("north", "update sale_log set logged_at = logged_at + interval '35 days' where event like 'event 1%'");
+    chain.at_shop(
+        "north",
+        "update sale_log_2026_08 set event = 'direct'; delete from sale_log_2026_09 where event = 'event 6'",
+    );
+    chain
+        .at_shop("north", "update sale_log set logged_at = logged_at + interval '35 days' where event like 'event 1%'");
     chain.at_shop("north", "update sale_log set id = nextval('sale_log_id_seq') where event = 'event 2'");
     chain.at_shop("south", "truncate sale_log_2026_10; insert into sale_log_2026_07 (branch_id, event, logged_at) values (2, 'late', '2026-07-02Z')");
     chain.settle("partitions").await;
@@ -213,18 +217,111 @@ async fn news_fire_their_trigger_once_and_local_and_initial_rows_stay_where_they
     let chain = Chain::open(Rules::Unfiltered, 6).await;
     let notices = |name: &str| chain.shop(name).int("select count(*) from till_notice");
     let before = [notices("north"), notices("south")];
-    assert_eq!(chain.at_all("select count(*) from parameter_data")[0], chain.at_all("select count(*) from parameter_data")[1]);
-    chain.at_office("insert into news (title) values ('one'), ('two'); update news set body = 'again' where title = 'one'");
+    assert_eq!(
+        chain.at_all("select count(*) from parameter_data")[0],
+        chain.at_all("select count(*) from parameter_data")[1]
+    );
+    chain.at_office(
+        "insert into news (title) values ('one'), ('two'); update news set body = 'again' where title = 'one'",
+    );
     chain.at_office("insert into parameter_data (field_name, field_value) values ('later', 'never sent')");
-    chain.at_shop("north", "update parameter_data set field_value = 'north''s own'; insert into till_session (cash) values (7)");
+    chain.at_shop(
+        "north",
+        "update parameter_data set field_value = 'north''s own'; insert into till_session (cash) values (7)",
+    );
     let fired = chain.at_all("select count(*) from till_notice")[0];
     chain.settle("news").await;
-    assert_eq!([notices("north") - before[0], notices("south") - before[1]], [2, 2], "each piece of news is announced once");
+    assert_eq!(
+        [notices("north") - before[0], notices("south") - before[1]],
+        [2, 2],
+        "each piece of news is announced once"
+    );
     assert_eq!(chain.at_all("select count(*) from till_notice")[0], fired, "and not again at the office");
     let [office, north, south] = chain.at_all("select count(*) from parameter_data where field_name = 'later'");
     assert_eq!((office, north, south), (1, 0, 0));
     assert_eq!(chain.at_all("select count(*) from parameter_data where field_value = 'north''s own'")[0], 0);
     assert_eq!(chain.at_all("select count(*) from till_session where cash = 7"), [0, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_filters_give_every_shop_its_own_rows() {
+    let chain = Chain::open(Rules::Full, 7).await;
+    chain.assert_agree("after the clones");
+    // rows enter one subset and leave another, with all that hangs on them; others appear, change and go
+    chain.at_office(
+        "update promotion set branch_id = branch_id % 3 + 1;
+         update price set branch_id = 1 where id % 10 = 0; update price set branch_id = 2 where id % 10 = 1;
+         update price set branch_id = null where id % 10 = 2; update price set amount = amount + 1 where id % 10 = 3;
+         delete from price where id % 10 = 4;
+         insert into shelf (branch_id, position) select b, 900 from generate_series(1, 3) b;",
+    );
+    chain.settle("rows move between branches").await;
+    chain.at_office(
+        "update promotion set branch_id = branch_id % 3 + 1, name = name || '!'; delete from promotion_item where product_id % 2 = 0;
+         insert into promotion (branch_id, name, starts_on, ends_on) select b, 'new', '2026-01-01', '2026-01-02' from generate_series(1, 3) b;
+         insert into promotion_item select id, 1, 0.5 from promotion where name = 'new';
+         update price set branch_id = 3 where branch_id is not null; delete from promotion where name = 'new' and branch_id = 3;",
+    );
+    for (branch, name) in (1..).zip(SHOPS) {
+        chain.at_shop(name, &day_of_sales(800 + branch as u64, 10, branch));
+        chain.at_shop(name, &format!("update shelf set position = position + 1000 where branch_id = {branch}; delete from shelf where position = 1900"));
+    }
+    chain.settle("and back").await;
+    assert_eq!(chain.at_all("select count(*) from shelf where position = 1900"), [0; 3]);
+    assert_eq!(chain.at_all("select count(*) from price where branch_id is not null")[1..], [0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_gives_a_shop_back_its_own_recent_sales() {
+    let chain = Chain::prepare(Rules::Full, 8).await;
+    let when = |table: &str, id: &str| {
+        format!("update {table} set sold_at = now() - case when {id} % 2 = 0 then interval '10 days' else interval '200 days' end;")
+    };
+    chain.at_office(&(when("sale", "id") + &when("sale_item", "sale_id") + &when("payment", "sale_id")));
+    for name in SHOPS {
+        chain.world.clone_shop(name).await.unwrap_or_else(|error| panic!("clone {name}: {error:?}"));
+    }
+    for (branch, name) in (1..).zip(SHOPS) {
+        let recent = format!("branch_id = {branch} and id % 2 = 0");
+        let (office, shop) = (("office", &chain.world.database), (name, chain.shop(name)));
+        let mut found = tests::compare::differences(office, shop, "sale", Some(&recent));
+        for table in ["sale_item", "payment"] {
+            let of_them = format!("sale_id in (select id from sale where {recent})");
+            found.extend(tests::compare::differences(office, shop, table, Some(&of_them)));
+        }
+        assert!(found.is_empty(), "{}", found.join("\n  "));
+        let held = shop.1.int("select count(*) from sale");
+        assert!(held > 0);
+        assert_eq!(held, shop.1.int(&format!("select count(*) from sale where {recent}")), "{name} holds no others");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_changed_on_every_side_agree_afterwards_and_amounts_add_up() {
+    let chain = Chain::open(Rules::Full, 9).await;
+    let amounts = "select coalesce(sum((credit_used * 100)::bigint + 1000000 * loyalty_points), 0)::bigint from client";
+    let before = chain.at_all(amounts)[0];
+    let clients = chain.at_all("select count(*) from client")[0];
+    for round in 1..=2 {
+        let edits = |side: i64| {
+            format!(
+                "update person set phone = 'side {side} round {round}' where id % 2 = 0;
+                 update person set note = 'side {side}', email = case when {side} = 1 then 'one@x' else email end where id % 3 = {side};
+                 update address set street = 'side {side}' where id % 5 < 3;
+                 update bank_account set bank = 'side {side}' where id % 2 = {side} % 2;
+                 update specimen set a_numeric = {side}.{round}0, some_texts = array['{side}'] where id % 2 = 1;
+                 delete from specimen where id % 20 = {side};
+                 update warehouse.transfer set quantity = {side} where id % 4 = 0;
+                 update client set credit_used = credit_used + 1.25, loyalty_points = loyalty_points + 2;"
+            )
+        };
+        chain.at_office(&edits(0));
+        for (side, name) in (1..).zip(SHOPS) {
+            chain.at_shop(name, &edits(side));
+        }
+        chain.settle(&format!("round {round}")).await;
+        assert_eq!(chain.at_all(amounts), [before + 3 * round * clients * (125 + 2_000_000); 3], "round {round}: amounts add up");
+    }
 }
 
 impl Chain {

@@ -34,7 +34,7 @@ use workload::{Journal, Manner, OFFICE_TABLES, POLICY, SCHEMA, SHOP_TABLES, Tabl
 const PULSE: Duration = Duration::from_millis(30);
 
 /// How long the writers write.
-const BUSY: Duration = Duration::from_secs(7);
+const BUSY: Duration = Duration::from_secs(6);
 
 /// Writers that write until the flag is set.
 pub(crate) struct Writers {
@@ -68,7 +68,10 @@ impl Writers {
 
 /// One in four is slow, one in three commits asynchronously.
 fn mixed(index: usize) -> Manner {
-    Manner { asynchronous: if index % 3 == 0 { 80 } else { 10 }, long: if index % 4 == 0 { 90 } else { 15 } }
+    Manner {
+        asynchronous: if index.is_multiple_of(3) { 80 } else { 10 },
+        long: if index.is_multiple_of(4) { 90 } else { 15 },
+    }
 }
 
 /// Pulls once, booking what was delivered; whether there was anything. Every few times the answer gets lost and the diff
@@ -176,7 +179,7 @@ async fn writers_at_a_shop_lose_nothing_where_cursors_do() {
     let by_time = Cursor::start(&shop, "ts", "'-infinity'::timestamptz", PULSE, stop.clone());
     let by_sequence = Cursor::start(&shop, "seq", "0::bigint", PULSE, stop);
     let mut ledger = Ledger::default();
-    while began.elapsed() < BUSY {
+    while began.elapsed() < BUSY || ledger.diffs <= 20 {
         pull(&engine, "north", &mut ledger).await.unwrap();
         tokio::time::sleep(PULSE).await;
     }
@@ -188,7 +191,7 @@ async fn writers_at_a_shop_lose_nothing_where_cursors_do() {
     assert_holds("office", &engine.database, SHOP_TABLES, &journals);
     assert_equal(&engine.database, &shop, SHOP_TABLES);
     figures("shop", began, &journals, &ledger);
-    assert!(ledger.diffs > 20 && ledger.repeats > 2, "too few diffs to prove anything");
+    assert!(ledger.repeats > 2, "too few repeats to prove anything");
 
     // the same workload at the same time, read as it is usually done
     for cursor in [by_time, by_sequence] {
@@ -215,7 +218,7 @@ async fn writers_at_the_office_reach_two_shops() {
             let engine = engine.clone();
             tokio::spawn(async move {
                 let mut ledger = Ledger::default();
-                while began.elapsed() < BUSY {
+                while began.elapsed() < BUSY || ledger.diffs <= 8 {
                     push(&engine, name, &mut ledger).await.unwrap();
                     tokio::time::sleep(pulse).await;
                 }
@@ -235,7 +238,7 @@ async fn writers_at_the_office_reach_two_shops() {
         assert_holds(name, shop, OFFICE_TABLES, &journals);
         assert_equal(&engine.database, shop, OFFICE_TABLES);
         figures(name, began, &journals, ledger);
-        assert!(ledger.diffs > 8 && ledger.repeats > 0, "too few diffs to prove anything");
+        assert!(ledger.repeats > 0, "too few repeats to prove anything");
     }
     assert_holds("office", &engine.database, OFFICE_TABLES, &journals);
 }

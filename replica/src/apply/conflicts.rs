@@ -9,6 +9,7 @@ use protocol::policy::{ConflictRule, Direction};
 use tokio_postgres::Transaction;
 
 use super::ApplyOrder;
+use super::amounts;
 use super::staging::Staging;
 use super::target::Incoming;
 use crate::ReplicaError;
@@ -66,10 +67,12 @@ impl Contest {
         staging: &Staging,
     ) -> Result<i64, ReplicaError> {
         let table = &staging.shape.table;
+        let delta = amounts::columns(order, table);
         let differs: Vec<String> = staging
             .shape
             .columns
             .iter()
+            .filter(|name| !delta.contains(&name.as_str()))
             .map(|name| format!("t.{0}::text is distinct from s.{0}::text", quote_identifier(name)))
             .collect();
         let theirs = image("s.", &staging.shape.columns);
@@ -101,6 +104,7 @@ impl Contest {
         table: &Table,
     ) -> Result<i64, ReplicaError> {
         let failed = |error| classify("settle conflicts", error);
+        let delta = if staging.shape.amounts { amounts::columns(order, table) } else { Vec::new() };
         let contended = format!("pg_temp.contended_{}", staging.shape.id);
         let base = if kind == "update-delete" { "s.was" } else { "null::jsonb" };
         let found = transaction
@@ -125,6 +129,20 @@ impl Contest {
         if found > 0 {
             self.record(transaction, order, table, kind, "'{}'::text[]", &format!("{contended} c"), "c.").await?;
             if self.ours_wins {
+                for column in delta.iter().filter_map(|name| table.column(name)) {
+                    // what the peer added counts, whoever wins the rest
+                    let quoted = quote_identifier(&column.name);
+                    let sql = format!(
+                        "update {} t set {quoted} = {} from {} s join {contended} c on {} where {} and s.totals ? {}",
+                        table.target(),
+                        amounts::added(&column.name, &column.type_name, &format!("t.{quoted}")),
+                        staging.name(),
+                        key_match(table).replace("t.", "c."),
+                        key_match(table),
+                        literal(&column.name)
+                    );
+                    transaction.batch_execute(&sql).await.map_err(failed)?;
+                }
                 // the peer gets our row whole
                 let numbered: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
                 transaction

@@ -64,7 +64,8 @@ impl Feed {
         std::thread::Builder::new()
             .name("feed".into())
             .spawn(move || {
-                let mut parse = Parse { order, sender, shapes: Vec::new(), buffers: BTreeMap::new(), was: None };
+                let mut parse =
+                    Parse { order, sender, shapes: Vec::new(), buffers: BTreeMap::new(), was: None, totals: None };
                 if let Err(Stop::Failed(error)) = parse.run(input) {
                     // the receiver may be gone: then nobody wants to know
                     let _ = parse.sender.blocking_send(Err(error));
@@ -104,6 +105,7 @@ struct Parse {
     shapes: Vec<Arc<Shape>>,
     buffers: BTreeMap<usize, Buffer>,
     was: Option<Vec<u8>>,
+    totals: Option<Vec<u8>>,
 }
 
 /// The statement whose rows are coming in.
@@ -144,6 +146,7 @@ impl Parse {
                     self.send(Message::SetVal { sequence, value, called })?;
                 }
                 Event::Note { name: "was", json } => self.was = Some(copy_escape(json.as_bytes())),
+                Event::Note { name: "total", json } => self.totals = Some(copy_escape(json.as_bytes())),
                 Event::Note { .. } => {}
                 Event::Watermark(text) => {
                     let text = text.to_owned();
@@ -163,7 +166,8 @@ impl Parse {
             Some(shape) => shape.clone(),
             None => self.begin(current, number)?,
         };
-        let was = self.was.take();
+        let (was, totals) = (self.was.take(), self.totals.take());
+        let amounts = shape.amounts;
         let buffer = self.buffers.entry(shape.id).or_default();
         if buffer.statements.last().is_none_or(|(_, last)| *last != number) {
             buffer.statements.push((buffer.rows, number));
@@ -175,6 +179,10 @@ impl Parse {
         if let Err(message) = refusal {
             buffer.text.truncate(start);
             return Err(refused(number, message).into());
+        }
+        if amounts {
+            // last column of the staging table
+            push_was(&mut buffer.text, totals.as_deref());
         }
         buffer.text.push(b'\n');
         buffer.rows += 1;
@@ -223,7 +231,9 @@ impl Parse {
         if let Some(shape) = found {
             return shape.clone();
         }
-        let shape = Arc::new(Shape { id: self.shapes.len(), table: Arc::new(table), kind, columns });
+        let travels = matches!(kind, ShapeKind::Upsert(_) | ShapeKind::Update | ShapeKind::GuardedUpdate);
+        let amounts = travels && !super::amounts::columns(&self.order, &table).is_empty();
+        let shape = Arc::new(Shape { id: self.shapes.len(), table: Arc::new(table), kind, columns, amounts });
         self.shapes.push(shape.clone());
         shape
     }

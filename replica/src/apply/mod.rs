@@ -5,6 +5,7 @@
 //! and foreign keys last. Nothing of the script is ever run as SQL: names are looked up in the catalogue, values travel
 //! as COPY data.
 
+mod amounts;
 mod bulk;
 mod conflicts;
 mod failure;
@@ -35,6 +36,7 @@ use references::References;
 use staging::{Merged, Staging};
 use target::{Shape, ShapeKind};
 
+pub use amounts::begin as begin_amounts;
 pub use target::Incoming;
 
 /// What an apply did.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use protocol::names::quote_identifier;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
 
+use super::amounts;
 use super::conflicts::Contest;
 use super::target::{Shape, ShapeKind};
 use super::{ApplyOrder, failure};
@@ -58,6 +59,10 @@ impl Staging {
             }
         };
         let name = staging.name();
+        let mut columns = columns;
+        if staging.shape.amounts {
+            columns.push("null::jsonb as totals".to_owned());
+        }
         let mut sql = format!(
             "create temp table {name} on commit drop as select null::bigint as n, {} from {} with no data;",
             columns.join(", "),
@@ -120,7 +125,13 @@ impl Staging {
 
     /// Settles the conflicts of rows that both sides changed, before they are merged; returns how many there were.
     pub(super) async fn settle(&self, transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<i64, ReplicaError> {
-        let Some(contest) = Contest::of(order, &self.shape.table).filter(|_| !self.held) else { return Ok(0) };
+        if self.held {
+            return Ok(0);
+        }
+        if self.shape.amounts {
+            amounts::settle(transaction, order, self).await?;
+        }
+        let Some(contest) = Contest::of(order, &self.shape.table) else { return Ok(0) };
         match self.shape.kind {
             ShapeKind::Upsert(_) => contest.settle_upserts(transaction, order, self).await,
             ShapeKind::Delete => contest.settle_deletes(transaction, order, self).await,
@@ -136,6 +147,8 @@ impl Staging {
                     .enumerate()
                     .filter(|(index, _)| used.get(*index) == Some(&b'1'))
                     .map(|(index, name)| (index, name.as_str()))
+                    // amounts add up, they are never in conflict
+                    .filter(|(_, name)| !amounts::columns(order, &self.shape.table).contains(name))
                     .collect();
                 contest.settle_updates(transaction, order, self, &used).await
             }
@@ -299,7 +312,19 @@ impl Staging {
         let conflict = if set.is_empty() {
             format!("on conflict ({keys}) do nothing")
         } else {
-            let assignments: Vec<String> = set.iter().map(|name| format!("{name} = excluded.{name}")).collect();
+            let delta = if self.shape.amounts { amounts::columns(order, table) } else { Vec::new() };
+            let assignments: Vec<String> = set
+                .iter()
+                .map(|name| {
+                    let amount = delta.iter().find(|column| quote_identifier(column) == *name);
+                    match amount.and_then(|column| table.column(column)) {
+                        Some(column) => {
+                            format!("{name} = {}", amounts::added_on_conflict(self, &column.name, &column.type_name))
+                        }
+                        None => format!("{name} = excluded.{name}"),
+                    }
+                })
+                .collect();
             format!("on conflict ({keys}) do update set {} where {}", assignments.join(", "), differs("excluded."))
         };
         one(run(transaction, order, table, &[self.insert_from(&rows, &conflict)]).await?)
@@ -327,6 +352,7 @@ impl Staging {
         let rounds: i64 = row.get(0);
         let used = row.get::<_, Option<String>>(1).unwrap_or_default().into_bytes();
         let contest = Contest::of(order, table);
+        let delta = if self.shape.amounts { amounts::columns(order, table) } else { Vec::new() };
         let mut assignments = Vec::new();
         let mut new = Vec::new();
         let mut old = Vec::new();
@@ -340,8 +366,12 @@ impl Staging {
             }
             let settable = table.column(name).is_some_and(|column| !column.always_identity);
             if used.get(index) == Some(&b'1') && settable {
+                let amount = delta.contains(&name.as_str()).then(|| table.column(name)).flatten();
                 let value = match &contest {
-                    Some(contest) => contest.value(index, name),
+                    Some(contest) => match amount {
+                        Some(column) => amounts::added(name, &column.type_name, &contest.value(index, name)),
+                        None => contest.value(index, name),
+                    },
                     None => format!("case when get_bit(s.has, {index}) = 1 then s.{quoted} else t.{quoted} end"),
                 };
                 assignments.push(format!("{quoted} = {value}"));

@@ -68,6 +68,8 @@ pub(super) struct Shape {
     /// Insert kinds: the columns written. Update kinds: the key columns, then all other written columns (then those
     /// again as guards). Delete: the key columns.
     pub(super) columns: Vec<String>,
+    /// The staging table ends with a column `totals`: some of the columns are amounts.
+    pub(super) amounts: bool,
 }
 
 /// How a row of the script becomes a row of its shape.

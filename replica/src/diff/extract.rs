@@ -51,7 +51,7 @@ pub async fn extract_changes(
     peer: i32,
     extraction: Extraction,
 ) -> Result<FrozenStream, ReplicaError> {
-    let thread = ScriptThread::start(extraction.writer)?;
+    let thread = ScriptThread::start(extraction.writer, caution(&tables, counts))?;
     let mut outcome = Ok(());
     for plan in tables {
         let Some(count) = counts.iter().find(|count| count.table == plan.table.name) else { continue };
@@ -74,13 +74,32 @@ pub async fn extract_changes(
     close(thread, outcome, extraction.watermark, extraction.labels).await
 }
 
+/// What a client must know that runs the script as it is: rows are written one after the other, so a unique value that
+/// has moved from one row to another may still be taken when it is written. Which values moved is not known before the
+/// rows are read, so this says where it can have happened: two rows or more changed, unique by more than their key.
+fn caution(tables: &[TablePlan], counts: &[WindowCount]) -> Option<String> {
+    let several = |name: &TableName| counts.iter().any(|count| count.table == *name && count.keys > 1);
+    let names: Vec<String> = tables
+        .iter()
+        .filter(|plan| plan.table.more_uniques && several(&plan.table.name))
+        .map(|plan| plan.table.name.to_string())
+        .collect();
+    if names.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "where unique values have moved from row to row, a plain run stops at a duplicate key; it may be so in: {}",
+        names.join(", ")
+    ))
+}
+
 /// Writes whole tables as COPY blocks, in the given order.
 pub async fn extract_copy(
     transaction: &Transaction<'_>,
     tables: Vec<CopyPlan>,
     extraction: Extraction,
 ) -> Result<FrozenStream, ReplicaError> {
-    let thread = ScriptThread::start(extraction.writer)?;
+    let thread = ScriptThread::start(extraction.writer, None)?;
     let mut outcome = Ok(());
     for CopyPlan { table, subset } in tables {
         let columns = copy_columns(&table);

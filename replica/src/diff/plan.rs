@@ -24,6 +24,8 @@ pub struct TablePlan {
     pub deletes: bool,
     /// Condition on alias `x` for the rows that the receiver gets; the others are deletes to it.
     pub subset: Option<String>,
+    /// Columns whose totals travel beside the rows (tables with old values only).
+    pub delta: Vec<String>,
     /// Changes of these tables may move rows of this one in or out of the subset: nearest parent first.
     pub follows: Vec<Followed>,
 }
@@ -99,7 +101,7 @@ impl TablePlan {
     }
 
     /// The query that yields, per changed key: for `Keys` logs `gone, key..., columns...`; for `OldValues` logs
-    /// `operation, gone, old, key..., columns...`. `gone` is t when the row is no longer there.
+    /// `operation, gone, old, totals, key..., columns...`. `gone` is t when the row is no longer there.
     pub(super) fn query(&self, since: &Snapshot, peer: i32) -> String {
         let numbers: Vec<String> = (1..=self.table.key.len()).map(|index| format!("k{index}")).collect();
         let keys = numbers.join(", ");
@@ -134,6 +136,7 @@ impl TablePlan {
                 )
             }
             Depth::OldValues => {
+                let totals = self.totals(peer);
                 let followed: String = followed
                     .iter()
                     .map(|query| format!(" union all select 0, 'R'::\"char\", null::jsonb, {keys} from ({query}) v"))
@@ -147,11 +150,40 @@ impl TablePlan {
                           o as (select {keys}, jsonb_object_agg(j.key, j.value order by seq desc) as old
                                 from e, jsonb_each(old) j where old is not null group by {keys}),
                           k as materialized (select {}, f.op, o.old from f left join o using ({keys}) order by {keys})
-                     select k.op, {gone}, k.old, {k_keys}, {columns} from k left join {target} b on {on}",
+                     select k.op, {gone}, k.old, {totals}, {k_keys}, {columns} from k left join {target} b on {on}",
                     numbers.iter().map(|number| format!("f.{number}")).collect::<Vec<_>>().join(", ")
                 )
             }
         }
+    }
+
+    /// The totals of the delta columns as a JSON object: the value without what the receiver contributed to it.
+    fn totals(&self, peer: i32) -> String {
+        if self.delta.is_empty() {
+            return "null".to_owned();
+        }
+        let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
+        let key: Vec<String> = self
+            .table
+            .key_columns()
+            .map(|column| format!("{}, b.{}::text", text(&column.name), quote_identifier(&column.name)))
+            .collect();
+        let totals: Vec<String> = self
+            .delta
+            .iter()
+            .map(|column| {
+                format!(
+                    "{0}, (b.{1} - coalesce((select r.total from sync.total r where r.peer = {peer} and r.schema_name = {2}
+                       and r.table_name = {3} and r.key = jsonb_build_object({4}) and r.column_name = {0}), 0))::text",
+                    text(column),
+                    quote_identifier(column),
+                    text(&self.table.name.schema),
+                    text(&self.table.name.name),
+                    key.join(", ")
+                )
+            })
+            .collect();
+        format!("jsonb_build_object({})", totals.join(", "))
     }
 
     /// Queries for the keys of rows whose parents changed.

@@ -42,13 +42,13 @@ pub(super) struct ScriptThread {
 }
 
 impl ScriptThread {
-    /// Starts the thread over a stream of the spool.
-    pub(super) fn start(writer: FrozenWriter) -> Result<Self, ReplicaError> {
+    /// Starts the thread over a stream of the spool; `caution` becomes the script's first line.
+    pub(super) fn start(writer: FrozenWriter, caution: Option<String>) -> Result<Self, ReplicaError> {
         // a few blocks ahead, so that reading, converting and compressing overlap in bounded memory
         let (sender, receiver) = mpsc::channel(8);
         let handle = std::thread::Builder::new()
             .name("script".into())
-            .spawn(move || run(writer, receiver))
+            .spawn(move || run(writer, caution.as_deref(), receiver))
             .map_err(|source| spool_error("start a thread for", std::path::Path::new("the script"), source))?;
         Ok(Self { sender, handle })
     }
@@ -83,9 +83,17 @@ struct Run {
     deletes: Vec<(Arc<TablePlan>, LineBuffer)>,
 }
 
-fn run(writer: FrozenWriter, mut receiver: mpsc::Receiver<Work>) -> io::Result<Option<Script>> {
+fn run(
+    writer: FrozenWriter,
+    caution: Option<&str>,
+    mut receiver: mpsc::Receiver<Work>,
+) -> io::Result<Option<Script>> {
+    let script = match caution {
+        Some(caution) => ScriptWriter::with_caution(writer, caution)?,
+        None => ScriptWriter::new(writer)?,
+    };
     let mut run =
-        Run { script: ScriptWriter::new(writer)?, current: Current::Nothing, counts: Vec::new(), deletes: Vec::new() };
+        Run { script, current: Current::Nothing, counts: Vec::new(), deletes: Vec::new() };
     while let Some(work) = receiver.blocking_recv() {
         match work {
             Work::Changes(plan) => {
@@ -194,7 +202,7 @@ fn keys_line(
     Ok(true)
 }
 
-/// `operation, gone, old, key..., columns...`
+/// `operation, gone, old, totals, key..., columns...`
 fn old_values_line(
     script: &mut ScriptWriter<FrozenWriter>,
     plan: &TablePlan,
@@ -205,6 +213,7 @@ fn old_values_line(
     let (operation, rest) = split_fields(line, 1);
     let (gone, rest) = split_fields(rest, 1);
     let (old, rest) = split_fields(rest, 1);
+    let (totals, rest) = split_fields(rest, 1);
     let (key, row) = split_fields(rest, plan.table.key.len());
     if gone == b"t" {
         // made and unmade inside the window: the receiver never saw it
@@ -217,7 +226,12 @@ fn old_values_line(
         }
         return Ok(false);
     }
+    let totals: serde_json::Map<String, serde_json::Value> =
+        unescape(totals).and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     if operation != b"U" {
+        if !totals.is_empty() {
+            script.note("total", &serde_json::Value::Object(totals).to_string())?;
+        }
         script.upsert(shape, row)?;
         return Ok(true);
     }
@@ -231,14 +245,20 @@ fn old_values_line(
             continue;
         }
         let now = unescape(field);
-        // a column that has come back to its old value did not change
-        if before.as_str().map(str::as_bytes) != now.as_deref() {
+        // a column that has come back to its old value did not change; but what was added to an amount may have been
+        // taken back by the peer, and has to reach it all the same
+        if plan.delta.contains(&column.name) || before.as_str().map(str::as_bytes) != now.as_deref() {
             set.push(index);
             was.insert(column.name.clone(), before.clone());
         }
     }
     if set.is_empty() {
         return Ok(false);
+    }
+    let totals: serde_json::Map<String, serde_json::Value> =
+        totals.into_iter().filter(|(name, _)| was.contains_key(name)).collect();
+    if !totals.is_empty() {
+        script.note("total", &serde_json::Value::Object(totals).to_string())?;
     }
     script.update(shape, &set, row, Some(&serde_json::Value::Object(was).to_string()))?;
     Ok(true)

@@ -20,11 +20,7 @@ impl Office {
         let failed = |error| classify("fingerprint the tables", error);
         let state = self.state().await?;
         let rules = Self::rules(&state, branch)?;
-        let only_branch = self.branches().await?.iter().filter(|other| other.policy == branch.policy).count() == 1;
-        let own = match branch.id_range {
-            Some(range) if !only_branch => own_rows(&state.catalogue, &rules, range),
-            _ => BTreeMap::new(),
-        };
+        let own = branch.id_range.map_or_else(BTreeMap::new, |range| own_rows(&state.catalogue, &rules, range));
         let mut client = self.inner.pool.get().await?;
         let transaction = client
             .build_transaction()
@@ -39,10 +35,11 @@ impl Office {
             let subset = subset::condition(&state.catalogue, &rules, name, branch.id)?;
             let condition = match table_rules.direction {
                 Direction::FromSource | Direction::Both => subset,
-                Direction::FromTarget if only_branch || subset.is_some() => subset,
-                Direction::FromTarget => match own.get(name) {
-                    Some(condition) => Some(condition.clone()),
-                    None => continue,
+                // what the office has of the branch from before its clone is not at the shop
+                Direction::FromTarget => match (own.get(name), subset) {
+                    (Some(own), Some(subset)) => Some(format!("{own} and {subset}")),
+                    (Some(own), None) => Some(own.clone()),
+                    (None, _) => continue,
                 },
                 Direction::Initial | Direction::Local => continue,
             };

@@ -110,7 +110,9 @@ impl Office {
         killpoint::reach("office.record.before");
         client
             .execute(
-                "update sync.branch_synchronization
+                // the clone's amounts begin anew: nothing of them was contributed by the shop
+                "with forgotten as (delete from sync.total where peer = (select peer from sync.branch_synchronization where branch_id = $1))
+                 update sync.branch_synchronization
                  set \"timestamp\" = $3, incarnation = $4, pushed_snapshot = outgoing_snapshot, pushed_incarnation = $5,
                      cloned_at = clock_timestamp(), pulled_at = clock_timestamp(), pushed_at = clock_timestamp(),
                      outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null, outgoing_started = false
@@ -215,6 +217,7 @@ impl Office {
                 table: table.clone(),
                 captured: captured.clone(),
                 deletes: table_rules.deletes == Deletes::Send,
+                delta: table_rules.delta.clone(),
                 subset: subset::condition(&state.catalogue, &rules, &name, branch.id)?,
                 follows,
             });

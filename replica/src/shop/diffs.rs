@@ -76,14 +76,14 @@ impl Shop {
             .map_err(failed)?;
         let snapshot = watermark::current_snapshot(&transaction).await?;
         let counts = count_window(&transaction, state.captured.values(), &selected.snapshot, peer).await?;
-        let teller = self.inner.pool.get().await?;
+        let mut teller = self.inner.pool.get().await?;
         if let (Some(exact), true) = (&selected.exact, counts.is_empty()) {
             transaction.commit().await.map_err(failed)?;
             watermark::repoint(&*teller, peer, exact, &snapshot).await?;
             return Ok(empty(exact));
         }
         // durable before anybody is told; an unfinished diff leaves a watermark that nobody knows
-        let issued = watermark::issue(&teller, peer, &snapshot, &state.incarnation).await?;
+        let issued = watermark::issue(&mut teller, peer, &snapshot, &state.incarnation).await?;
         self.inner.witness.remember(&state.incarnation, &snapshot, &issued)?;
         crate::killpoint::reach("shop.diff.issued");
         if counts.is_empty() {
@@ -96,11 +96,12 @@ impl Shop {
             .parents_first(&tables)
             .into_iter()
             .filter_map(|name| {
-                let deletes = state.policy.get(&name)?.deletes == Deletes::Send;
+                let rules = state.policy.get(&name)?;
                 Some(TablePlan {
                     table: state.catalogue.get(&name)?.clone(),
                     captured: state.captured.get(&name)?.clone(),
-                    deletes,
+                    deletes: rules.deletes == Deletes::Send,
+                    delta: rules.delta.clone(),
                     subset: None,
                     follows: Vec::new(),
                 })

@@ -169,6 +169,7 @@ impl Shop {
         };
         let applied = apply::apply(&transaction, &order, input).await?;
         if clone {
+            apply::begin_amounts(&transaction, &order).await?;
             capture::install(&transaction, &state.catalogue, &state.wanted).await?;
         }
         if row.dry_run {

@@ -19,9 +19,9 @@ impl Shop {
     pub async fn tick(&self) -> Result<(), ReplicaError> {
         let state = self.state().await?;
         let failed = |error| classify("regular work", error);
-        let client = self.inner.pool.get().await?;
+        let mut client = self.inner.pool.get().await?;
         let snapshot = watermark::current_snapshot(&*client).await?;
-        watermark::issue(&client, TICK, &snapshot, &state.incarnation).await?;
+        watermark::issue(&mut client, TICK, &snapshot, &state.incarnation).await?;
         client
             .execute(
                 "delete from sync.watermark where peer = 0 and issued < clock_timestamp() - $1 * interval '1 second'",

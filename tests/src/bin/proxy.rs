@@ -67,9 +67,9 @@ impl Line {
 
     /// Whether the connection that has just reached its bytes is cut: only so many are.
     fn cut(&self) -> bool {
-        let counted = self.cuts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |cuts| {
-            (cuts < self.times).then_some(cuts + 1)
-        });
+        let counted = self
+            .cuts
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |cuts| (cuts < self.times).then_some(cuts + 1));
         if let Ok(before) = counted {
             eprintln!("cut {} of {} after {} bytes", before + 1, self.times, self.cut_after);
         }

@@ -1,10 +1,10 @@
 //! Values that are hard to carry, written out: every column of `specimen`, and the catalogue's and the shops' own tables.
 
 /// Rows of [`rows`].
-pub const COUNT: i64 = 6;
+pub(crate) const COUNT: i64 = 6;
 
 /// The office's own hard rows, in tables that only it writes.
-pub const CATALOGUE: &str = r#"
+pub(crate) const CATALOGUE: &str = r#"
 insert into product (code, name, category_id, cost, weight_kg, size_mm, keywords, attributes, picture, warranty, launched_at)
 values ('hard-1', E'crlf\r\n tab\t back\\slash \'quoted\' 🛒 "double"', 1, -0.01, 'NaN', '{{1,NULL},{-3,4}}', '{NULL,"",NULL,"a,b","{}","\\"}',
         '{"a": 1.10, "b": [null, {"é": "\u0041"}]}', '\x00ff5c0a0d', '1 year -2 mons +3 days -04:05:06.000007', 'infinity'),
@@ -20,7 +20,7 @@ update branch set network = '::/0' where id = 2;
 "#;
 
 /// New rows of `specimen`: extremes, zeros, nulls, empty values, and texts that look like something else.
-pub fn rows(place: &str) -> String {
+pub(crate) fn rows(place: &str) -> String {
     format!(
         r#"insert into specimen (label, a_bool, a_small, an_int, a_big, a_numeric, an_amount, a_real, a_double, a_text, a_varchar, a_char,
     some_bytes, a_json, some_ints, some_texts, a_state, a_uuid, an_inet, a_cidr, a_mac, an_interval, a_date, a_time, a_timestamp,
@@ -48,7 +48,7 @@ values ('hard {place} 1', true, -32768, -2147483648, -9223372036854775808, 'NaN'
 }
 
 /// Changes of rows that another side made: a value's scale, its sign, its emptiness; everything that compares equal and is not.
-pub fn rewrites(owner: &str) -> String {
+pub(crate) fn rewrites(owner: &str) -> String {
     format!(
         r#"update specimen set a_numeric = 1.1, a_text = null where label = 'hard {owner} 4';
 update specimen set a_double = 0, a_real = 0, a_numeric = 0.0 where label = 'hard {owner} 5';
@@ -62,7 +62,7 @@ update specimen set a_timestamptz = a_timestamptz, label = label where label = '
 }
 
 /// Nulls everywhere, and deletes.
-pub fn erasures(owner: &str) -> String {
+pub(crate) fn erasures(owner: &str) -> String {
     format!(
         "update specimen set a_bool = null, a_small = null, a_numeric = null, a_double = null, a_text = null, some_bytes = null,
              a_json = null, some_texts = null, an_interval = null, a_date = null, a_timestamptz = null, a_varbit = null, a_range = null
@@ -72,7 +72,7 @@ pub fn erasures(owner: &str) -> String {
 }
 
 /// Reports of a shop's devices: `json`, which keeps its spelling, doubled keys and all.
-pub fn reports(branch: usize) -> String {
+pub(crate) fn reports(branch: usize) -> String {
     format!(
         r#"insert into device_report (branch_id, payload) values ({branch}, '{{"b" : 1, "b":2, "a": [ ] }}'), ({branch}, E' \n null\t'),
     ({branch}, '"\u0041\\n"'), ({branch}, '1.0'), ({branch}, '1.00');

@@ -6,16 +6,19 @@ use std::time::{Duration, Instant};
 
 use replica::office::NewBranch;
 use tests::cluster::Cluster;
+use tests::database::Database;
 use tests::engine::{Engine, ShopSide};
 
 use crate::ledger::Ledger;
-use crate::workload::{Journal, Manner, POLICY, SCHEMA, SHOP_TABLES, rows_of};
+use crate::workload::{self, Journal, Manner, POLICY, SCHEMA, SHOP_TABLES, rows_of};
 use crate::{PULSE, Writers, assert_equal, assert_holds, figures, pull};
 
 #[derive(Debug, Clone, Copy)]
 enum End {
     /// The server's machine loses power, as far as the server can tell.
     Kill,
+    /// The same right after a diff, when nobody else has made its asynchronous commits durable.
+    KillAfterDiff,
     /// An orderly restart that ends all sessions.
     Fast,
     /// One backend is killed: the server throws everybody out and recovers.
@@ -32,16 +35,34 @@ async fn shop_in(cluster: &Cluster) -> Engine {
         policy: engine.policy.name().to_owned(),
         ..NewBranch::default()
     };
-    engine.office.add_branch(new).await.unwrap();
+    engine.office.add_branch(new).await.expect("a new branch");
     let shop = engine.open_shop("north", &database).await;
     engine.shops.push(ShopSide { name: "north".into(), shop, database });
-    engine.clone_shop("north").await.unwrap();
+    engine.clone_shop("north").await.expect("a clone");
     engine
 }
 
-async fn wait_until_it_answers(engine: &Engine) {
-    let database = engine.shop("north").database.clone();
-    tests::wait_for::condition("the shop's database", || database.try_execute("select 1").is_ok());
+fn crash(cluster: &Cluster, shop: &Database, end: End) {
+    match end {
+        End::Kill | End::KillAfterDiff => cluster.kill(),
+        End::Fast => cluster.restart(),
+        End::Backend => {
+            let pid = shop.int("select pid from pg_stat_activity where application_name = 'till' limit 1");
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process number"));
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("a backend of this test's server");
+        }
+    }
+}
+
+/// Stops pulling: what was pulled, and how many pulls have been interrupted so far.
+async fn end_of(
+    stop: &AtomicBool,
+    puller: tokio::task::JoinHandle<(Ledger, usize)>,
+    interrupted: usize,
+) -> (Ledger, usize) {
+    stop.store(true, Ordering::Relaxed);
+    let (ledger, more) = puller.await.expect("pulling goes on after a crash");
+    (ledger, interrupted + more)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +80,7 @@ async fn what_a_diff_has_delivered_is_never_taken_back_by_a_crash() {
     let mut journals: Vec<Journal> = (1..=8).map(|writer| Journal::new(writer, SHOP_TABLES)).collect();
     let mut ledger = Ledger::default();
     let mut interrupted = 0;
-    for end in [End::Kill, End::Backend, End::Fast, End::Kill, End::Kill, End::Backend] {
+    for end in [End::Kill, End::KillAfterDiff, End::Backend, End::KillAfterDiff, End::Fast, End::KillAfterDiff] {
         let manner = |index| Manner { asynchronous: if index == 0 { 20 } else { 100 }, long: 10 };
         let writers = Writers::start(&shop, journals, manner);
         let stop = Arc::new(AtomicBool::new(false));
@@ -78,25 +99,28 @@ async fn what_a_diff_has_delivered_is_never_taken_back_by_a_crash() {
                 (ledger, interrupted)
             }
         });
-        tokio::time::sleep(Duration::from_millis(1100)).await;
-        tokio::task::block_in_place(|| match end {
-            End::Kill => cluster.kill(),
-            End::Fast => cluster.restart(),
-            End::Backend => {
-                let pid = shop.int("select pid from pg_stat_activity where application_name = 'till' limit 1");
-                let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process number"));
-                nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("a backend of this test's server");
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        if matches!(end, End::KillAfterDiff) {
+            journals = writers.stop().await;
+            (ledger, interrupted) = end_of(&stop, puller, interrupted).await;
+            let client = workload::open(&shop).await.expect("the shop's database");
+            for _ in 0..3 {
+                journals[3].change(&client).await;
+                pull(&engine, "north", &mut ledger).await.unwrap();
             }
-        });
-        journals = writers.join().await;
-        if matches!(end, End::Kill) {
+            tokio::task::block_in_place(|| cluster.kill());
             tokio::task::block_in_place(|| cluster.restart());
+        } else {
+            tokio::task::block_in_place(|| crash(&cluster, &shop, end));
+            journals = writers.join().await;
+            tokio::task::block_in_place(|| {
+                if matches!(end, End::Kill) {
+                    cluster.restart();
+                }
+                tests::wait_for::condition("the shop's database", || shop.try_execute("select 1").is_ok());
+            });
+            (ledger, interrupted) = end_of(&stop, puller, interrupted).await;
         }
-        wait_until_it_answers(&engine).await;
-        stop.store(true, Ordering::Relaxed);
-        let more;
-        (ledger, more) = puller.await.expect("pulling goes on after a crash");
-        interrupted += more;
 
         let mut found = tokio::task::block_in_place(|| rows_of(&shop, SHOP_TABLES));
         for journal in &mut journals {

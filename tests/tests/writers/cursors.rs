@@ -26,7 +26,8 @@ impl Reader {
     async fn read(&mut self, client: &Client) {
         for (table, last) in [SHOP_TABLES.parent, SHOP_TABLES.both].into_iter().zip(&mut self.last) {
             let column = self.column;
-            let sql = format!("select id, version, {column}::text from {table} where {column} > {last} order by {column}");
+            let sql =
+                format!("select id, version, {column}::text from {table} where {column} > {last} order by {column}");
             for row in client.query(&sql, &[]).await.expect("the reader reads") {
                 self.seen.insert((table, row.get(0), row.get(1)));
                 let kind = if column == "ts" { "timestamptz" } else { "bigint" };

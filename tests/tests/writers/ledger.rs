@@ -49,10 +49,11 @@ pub(crate) fn read(path: &Path) -> Vec<Delivery> {
         match event {
             Event::Statement(statement) => {
                 let at = |name: &str| statement.columns.iter().position(|column| column == name);
-                let table = [SHOP_TABLES.parent, SHOP_TABLES.child, OFFICE_TABLES.parent, OFFICE_TABLES.child, "member"]
-                    .into_iter()
-                    .find(|table| *table == statement.table.name)
-                    .unwrap_or_else(|| panic!("table {} in a diff", statement.table));
+                let table =
+                    [SHOP_TABLES.parent, SHOP_TABLES.child, OFFICE_TABLES.parent, OFFICE_TABLES.child, "member"]
+                        .into_iter()
+                        .find(|table| *table == statement.table.name)
+                        .unwrap_or_else(|| panic!("table {} in a diff", statement.table));
                 let id = at("id").unwrap_or_else(|| panic!("no key: {statement:?}"));
                 let version = match statement.kind {
                     WriteKind::Delete => None,
@@ -69,7 +70,11 @@ pub(crate) fn read(path: &Path) -> Vec<Delivery> {
                 };
                 let line = line_at.map_or(0, |index| i32::try_from(number(index)).unwrap_or(-1));
                 let id = number(id);
-                deliveries.push(Delivery { key: (table, id, line), version: version.map(number), writer: writer_of(id) });
+                deliveries.push(Delivery {
+                    key: (table, id, line),
+                    version: version.map(number),
+                    writer: writer_of(id),
+                });
             }
             Event::Note { .. } | Event::Watermark(_) => {}
             Event::SetVal { .. } => panic!("a sequence in a diff"),

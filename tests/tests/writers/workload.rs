@@ -125,11 +125,24 @@ impl Journal {
         let Ok(client) = open(&database).await else { return self };
         while !stop.load(Ordering::Relaxed) {
             if self.transaction(&client, manner).await.is_err() {
-                assert!(client.is_closed() || self.gone(&client).await, "writer {} failed for another reason", self.writer);
+                assert!(
+                    client.is_closed() || self.gone(&client).await,
+                    "writer {} failed for another reason",
+                    self.writer
+                );
                 break;
             }
         }
         self
+    }
+
+    /// Commits one change asynchronously.
+    pub(crate) async fn change(&mut self, client: &Client) {
+        let before = self.now().clone();
+        while *self.now() == before {
+            let manner = Manner { asynchronous: 100, long: 0 };
+            self.transaction(client, manner).await.expect("the shop's database answers");
+        }
     }
 
     async fn gone(&self, client: &Client) -> bool {

@@ -1,0 +1,263 @@
+//! What is killed: worlds at rest just before a command, with the states that the command may leave.
+
+use std::time::{Duration, Instant};
+
+use tests::cluster::Cluster;
+use tests::database::Database;
+use tests::kit::{Plan, Resting, World};
+use tests::process::Finished;
+
+use crate::fixture;
+
+/// Name of the only branch.
+pub(crate) const BRANCH: &str = "north";
+
+/// Two servers, one for each end, so that either can be killed alone.
+pub(crate) struct Servers {
+    /// The office's.
+    pub(crate) office: Cluster,
+    /// The shop's.
+    pub(crate) shop: Cluster,
+}
+
+impl Servers {
+    pub(crate) fn start() -> Self {
+        Self { office: Cluster::start(false), shop: Cluster::start(false) }
+    }
+}
+
+/// The rows of all synchronised tables, as one fingerprint a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Picture(Vec<String>);
+
+impl Picture {
+    pub(crate) fn of(database: &Database) -> Self {
+        let one = |table: &&str| {
+            format!(
+                "select '{table} ' || count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\\n' order by t::text collate \"C\")), '-') from {table} t"
+            )
+        };
+        let sql: Vec<String> = fixture::TABLES.iter().map(one).collect();
+        let rows = database.rows(&sql.join(" union all "));
+        Self(rows.into_iter().map(|mut row| row.swap_remove(0).unwrap_or_default()).collect())
+    }
+}
+
+/// A command, and the world just before it.
+pub(crate) struct Stage {
+    /// In messages: clone, update..
+    pub(crate) name: &'static str,
+    /// What `office-client` is told to do.
+    pub(crate) command: &'static [&'static str],
+    resting: Resting,
+    /// The pictures that the shop may show at any time, the last being the one at the end.
+    pub(crate) shop: Vec<Picture>,
+    /// The same of the office.
+    pub(crate) office: Vec<Picture>,
+    /// Conflicts that are recorded at the end, at the office and at the shop.
+    pub(crate) conflicts: (i64, i64),
+    /// How long the command takes when nobody is killed.
+    pub(crate) duration: Duration,
+}
+
+impl Stage {
+    /// The first clone of a shop whose tables hold rows from an earlier life.
+    pub(crate) fn clone(servers: &Servers) -> Self {
+        let plan = Plan { shop_data: fixture::OLD_SHOP_DATA.into(), ..plan() };
+        let world = World::in_clusters(&servers.office, &servers.shop, &plan);
+        world.enrol();
+        Self::new("clone", &["clone", BRANCH], world, servers, &[&Self::emptied(servers)])
+    }
+
+    /// An update with changes, a conflict and amounts on both sides.
+    pub(crate) fn update(servers: &Servers) -> Self {
+        let world = World::in_clusters(&servers.office, &servers.shop, &plan());
+        world.enrol();
+        world.clone_all();
+        world.office.execute(fixture::OFFICE_DAY);
+        world.shop(BRANCH).database.execute(fixture::SHOP_DAY);
+        Self::new("update", &["update", BRANCH], world, servers, &[])
+    }
+
+    /// A clone that is run again after one that died when its session was open and had received nothing.
+    pub(crate) fn clone_again(servers: &Servers) -> Self {
+        let world = World::in_clusters(&servers.office, &servers.shop, &plan());
+        world.enrol();
+        let mut command = world.office_command(&["clone", BRANCH]);
+        let died = tests::process::run(command.env(replica::killpoint::VARIABLE, "office.push.prepared"));
+        assert_eq!(died.code, Some(137), "{}", died.stderr);
+        Self::new("clone run again", &["clone", BRANCH], world, servers, &[&Self::emptied(servers)])
+    }
+
+    /// What a shop looks like between clean and the end of a clone.
+    fn emptied(servers: &Servers) -> Picture {
+        let database = servers.shop.database("emptied");
+        database.execute(fixture::SCHEMA);
+        Picture::of(&database)
+    }
+
+    /// Lets the world rest, and runs the command once on a copy of it.
+    fn new(
+        name: &'static str,
+        command: &'static [&'static str],
+        world: World,
+        servers: &Servers,
+        between: &[&Picture],
+    ) -> Self {
+        let mut office = vec![Picture::of(&world.office)];
+        let mut shop = vec![Picture::of(&world.shop(BRANCH).database)];
+        shop.extend(between.iter().map(|picture| (*picture).clone()));
+        let resting = world.rest();
+        let mut stage = Self {
+            name,
+            command,
+            resting,
+            shop: Vec::new(),
+            office: Vec::new(),
+            conflicts: (0, 0),
+            duration: Duration::ZERO,
+        };
+        let mut case = stage.set_up(servers);
+        case.start_agent(None);
+        let began = Instant::now();
+        case.world.office(command).succeeded();
+        stage.duration = began.elapsed();
+        office.push(Picture::of(&case.world.office));
+        shop.push(Picture::of(&case.world.shop(BRANCH).database));
+        assert_eq!(office.last(), shop.last(), "{name}: the two ends differ after an unharmed run");
+        stage.conflicts = case.conflicts();
+        (stage.office, stage.shop) = (office, shop);
+        case.assert_complete(&stage, "an unharmed run");
+        stage
+    }
+
+    /// A copy of the world.
+    pub(crate) fn set_up<'a>(&self, servers: &'a Servers) -> Case<'a> {
+        Case { world: self.resting.copy(&servers.office, &servers.shop), servers }
+    }
+}
+
+fn plan() -> Plan {
+    Plan::of(fixture::SCHEMA, fixture::POLICY, fixture::OFFICE_DATA)
+}
+
+/// A copy of a stage's world, in which something is killed.
+pub(crate) struct Case<'a> {
+    pub(crate) world: World,
+    servers: &'a Servers,
+}
+
+impl Case<'_> {
+    /// Starts the agent (again), which dies at that point.
+    pub(crate) fn start_agent(&mut self, kill_at: Option<&str>) {
+        let environment: Vec<(&str, &str)> = kill_at.iter().map(|at| (replica::killpoint::VARIABLE, *at)).collect();
+        let shop = self.world.shop_mut(BRANCH);
+        shop.start_in(&[], &environment);
+        let url = shop.url().to_owned();
+        self.world
+            .office
+            .execute(&format!("update sync.branch_synchronization set url = '{url}' where url <> '{url}'"));
+    }
+
+    /// I5: neither end shows anything but a state before or after a whole step.
+    pub(crate) fn assert_whole(&self, stage: &Stage, what: &str) {
+        let shop = Picture::of(&self.world.shop(BRANCH).database);
+        assert!(
+            stage.shop.contains(&shop),
+            "{}, {what}: the shop is between two states\n{shop:#?}\n{:#?}",
+            stage.name,
+            stage.shop
+        );
+        let office = Picture::of(&self.world.office);
+        assert!(
+            stage.office.contains(&office),
+            "{}, {what}: the office is between two states\n{office:#?}",
+            stage.name
+        );
+    }
+
+    /// The command has succeeded: both ends agree, everything is recorded once, nothing is left over, nothing moves again.
+    pub(crate) fn assert_complete(&self, stage: &Stage, what: &str) {
+        let context = |told: &str| format!("{}, {what}: {told}", stage.name);
+        let shop = &self.world.shop(BRANCH).database;
+        assert_eq!(Some(&Picture::of(shop)), stage.shop.last(), "{}", context("the shop is not as it should be"));
+        assert_eq!(
+            Some(&Picture::of(&self.world.office)),
+            stage.office.last(),
+            "{}",
+            context("the office is not as it should be")
+        );
+        assert_eq!(self.conflicts(), stage.conflicts, "{}", context("conflicts are missing or recorded twice"));
+        let range = |database: &Database, sql| database.rows(sql).swap_remove(0);
+        assert_eq!(
+            range(shop, "select id_low, id_high from sync.node"),
+            range(&self.world.office, "select low, high from sync.id_slot order by slot desc limit 1"),
+            "{}",
+            context("the shop's id range is not the one the office gave it")
+        );
+        let again = self.world.office(&["--json", "update", BRANCH]);
+        assert!(again.is_success(), "{}\n{}{}", context("the next update fails"), again.stdout, again.stderr);
+        let still = again.stdout.contains("\"pulled_rows\":0") && again.stdout.contains("\"pushed_rows\":0");
+        assert!(still, "{}\n{}", context("rows move again"), again.stdout);
+        assert_eq!(Some(&Picture::of(shop)), stage.shop.last(), "{}", context("the next update changes the shop"));
+        for database in [shop, &self.world.office] {
+            assert_eq!(
+                database.int("select count(*) from sync.quarantine"),
+                0,
+                "{}",
+                context("rows wait in quarantine")
+            );
+        }
+        assert_eq!(
+            shop.int("select count(*) from sync.session where state = 'open'"),
+            0,
+            "{}",
+            context("a session stays open")
+        );
+        let outgoing = "select count(*) from sync.branch_synchronization where outgoing_key is not null";
+        assert_eq!(self.world.office.int(outgoing), 0, "{}", context("the office still has something to send"));
+        assert_eq!(self.files_left(), Vec::<String>::new(), "{}", context("files are left over"));
+    }
+
+    /// Frozen streams, received parts and chunks that nobody needs any more.
+    fn files_left(&self) -> Vec<String> {
+        let office = self.world.office_state_dir();
+        let shop = self.world.shop(BRANCH).state_dir();
+        let places = [office.join("spool"), office.join("receive"), shop.join("spool"), shop.join("sessions")];
+        let entries = places.iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();
+        entries.map(|entry| entry.path().display().to_string()).collect()
+    }
+
+    fn conflicts(&self) -> (i64, i64) {
+        let count = |database: &Database| database.int("select count(*) from sync.conflict");
+        (count(&self.world.office), count(&self.world.shop(BRANCH).database))
+    }
+
+    /// The same command again, which must succeed without anybody's help.
+    pub(crate) fn run_again(&self, stage: &Stage, what: &str, first: &Finished) {
+        let again = self.world.office(stage.command);
+        assert!(
+            again.is_success(),
+            "{}, {what}: run again, it ended with {:?}\n{}{}\nthe first run ended with {:?}\n{}{}",
+            stage.name,
+            again.code,
+            again.stdout,
+            again.stderr,
+            first.code,
+            first.stdout,
+            first.stderr
+        );
+    }
+}
+
+impl Drop for Case<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let shop = self.world.shop_mut(BRANCH);
+        shop.kill_agent();
+        self.servers.shop.remove_database(&shop.database);
+        self.servers.office.remove_database(&self.world.office);
+    }
+}
