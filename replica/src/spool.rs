@@ -1,7 +1,8 @@
 //! Frozen streams: files of gzipped SQL, written once from one snapshot, read and sent by offset.
 //!
 //! A stream lives in the spool directory as `<id>.sql.gz` with its description in `<id>.json`; the description is
-//! written last (and renamed into place), so a stream without one was never finished and is swept away.
+//! written last (and renamed into place), so a stream without one was never finished. Its file is locked as long as its
+//! writer lives: what is unfinished and not locked was left by a process that died, and is swept away.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -63,6 +64,10 @@ impl Spool {
         self.dir.join(format!("{id}.json"))
     }
 
+    fn temporary_path(&self, id: &str) -> PathBuf {
+        self.dir.join(format!("{id}.json.new"))
+    }
+
     /// The stream of that name, or none when it is missing, unfinished or not whole.
     pub fn find(&self, id: &str) -> Result<Option<FrozenStream>, ReplicaError> {
         if !is_stream_id(id) {
@@ -99,7 +104,7 @@ impl Spool {
         if !is_stream_id(id) {
             return Ok(());
         }
-        for path in [self.description_path(id), self.data_path(id)] {
+        for path in [self.description_path(id), self.temporary_path(id), self.data_path(id)] {
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(spool_error("remove", &path, error));
@@ -113,13 +118,32 @@ impl Spool {
     /// Starts a stream; it becomes visible when it is finished.
     pub fn create(&self, id: &str, level: u32) -> Result<FrozenWriter, ReplicaError> {
         let path = self.data_path(id);
-        let file = File::create(&path).map_err(|source| spool_error("create", &path, source))?;
+        let file = create_locked(&path).map_err(|source| spool_error("create", &path, source))?;
         let hashing = Hashing { inner: BufWriter::with_capacity(256 * 1024, file), hash: Sha256::new(), bytes: 0 };
         Ok(FrozenWriter {
             spool: self.clone(),
             id: id.to_owned(),
             chunks: ChunkWriter::new(hashing, MEMBER_BYTES, level),
         })
+    }
+
+    /// Removes what processes left that died while they wrote a stream; what is being written stays.
+    pub fn sweep(&self) -> Result<(), ReplicaError> {
+        let failed = |source| spool_error("sweep", &self.dir, source);
+        for entry in std::fs::read_dir(&self.dir).map_err(failed)?.flatten() {
+            let name = entry.file_name();
+            let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".sql.gz")) else { continue };
+            if self.description_path(id).exists() {
+                continue;
+            }
+            let Ok(file) = File::open(entry.path()) else { continue };
+            // in this order: a writer that has just finished has let go of the lock after the description was there
+            if file.try_lock().is_ok() && !self.description_path(id).exists() {
+                tracing::debug!(stream = id, "an unfinished stream was swept away");
+                self.remove(id)?;
+            }
+        }
+        Ok(())
     }
 
     /// Bytes of a stream from `offset`, at most `length` of them; fewer at its end, none past it.
@@ -134,6 +158,19 @@ impl Spool {
         };
         read.await.map_err(|source| spool_error("read", &path, source))?;
         Ok(bytes)
+    }
+}
+
+/// A new file that is locked until it is closed.
+fn create_locked(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::MetadataExt as _;
+    loop {
+        let file = File::create(path)?;
+        file.lock()?;
+        // somebody who sweeps may have taken it away before it was locked
+        if std::fs::metadata(path).is_ok_and(|named| file.metadata().is_ok_and(|ours| ours.ino() == named.ino())) {
+            return Ok(file);
+        }
     }
 }
 
@@ -189,7 +226,7 @@ impl FrozenWriter {
                 tables,
                 labels,
             };
-            let temporary = description.with_extension("json.new");
+            let temporary = spool.temporary_path(&id);
             let mut file = File::create(&temporary)?;
             file.write_all(&serde_json::to_vec_pretty(&stream)?)?;
             file.sync_data()?;
@@ -202,7 +239,7 @@ impl FrozenWriter {
 
     /// Drops an unfinished stream.
     pub fn discard(self) {
-        // nothing refers to an unfinished stream; a file left behind is swept by the next create of the same id
+        // nothing refers to an unfinished stream; a file left behind is swept away later
         let _ = std::fs::remove_file(self.spool.data_path(&self.id));
     }
 }
@@ -233,4 +270,30 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dead_writer_left_is_swept_away_and_nothing_else() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let spool = Spool::open(dir.path())?;
+        let finished = spool.create("finished", 1)?.finish(0, Vec::new(), None, Default::default())?;
+        let writing = spool.create("writing", 1)?;
+        std::fs::write(spool.data_path("abandoned"), b"half a member")?;
+        std::fs::write(spool.temporary_path("abandoned"), b"{")?;
+        spool.sweep()?;
+        let mut names: Vec<String> = std::fs::read_dir(dir.path())?
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["finished.json", "finished.sql.gz", "writing.sql.gz"]);
+        writing.finish(0, Vec::new(), None, Default::default())?;
+        spool.sweep()?;
+        assert!(spool.find("writing")?.is_some() && spool.find(&finished.id)?.is_some());
+        Ok(())
+    }
 }

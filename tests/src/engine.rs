@@ -112,11 +112,16 @@ impl Engine {
 
     /// Opens a session at a shop.
     pub async fn session(&self, name: &str, key: Option<&str>, kind: Option<SessionKind>) -> SessionRow {
+        // as office-client does: an update rests on what has been pulled
+        let base = match kind {
+            Some(SessionKind::Update) => self.branch(name).await.timestamp,
+            _ => None,
+        };
         let new = NewSession {
             office: OFFICE.into(),
             key: key.map(str::to_owned),
             kind,
-            base: None,
+            base,
             quarantine: false,
             dry_run: false,
             peer: "test".into(),

@@ -155,7 +155,7 @@ impl Bench {
                 assert_eq!(first, again, "{name}: sql_finish says something else the second time");
                 let late = self.create(sid, gzip(b"BEGIN;COMMIT;"), None).expect_err("a session that is over");
                 assert_eq!(late.code, 17, "{name}: a chunk after the end: {late}");
-                self.keeps_secrets(name, &late.message);
+                assert_eq!(self.told(&late.message), None, "{name}: {late}");
                 Answer::Fault(first)
             }
             (first, _) => panic!("{name}: was accepted: {first:?}"),
@@ -190,12 +190,11 @@ impl Bench {
     }
 
     /// A fault must not tell what rows hold, where files are or who is let in.
-    fn keeps_secrets(&self, name: &str, message: &str) {
-        let paths = [self.world.dir().to_string_lossy().into_owned(), "/tmp/".into(), "/etc/".into()];
-        let url = self.world.shops[0].database.url();
-        for secret in CANARIES.iter().copied().chain(paths.iter().map(String::as_str)).chain([url]) {
-            assert!(!message.contains(secret), "{name}: the fault tells {secret}: {message}");
-        }
+    fn told(&self, message: &str) -> Option<String> {
+        let dir = self.world.dir().to_string_lossy().into_owned();
+        let mut secrets: Vec<&str> = CANARIES.to_vec();
+        secrets.extend([dir.as_str(), "/tmp/", "/etc/", self.world.shops[0].database.url()]);
+        secrets.into_iter().find(|secret| message.contains(secret)).map(str::to_owned)
     }
 
     fn nothing_changed(&self, name: &str) {
@@ -235,7 +234,9 @@ fn bad_input_gets_the_fault_of_the_protocol_and_changes_nothing() {
                 for word in words.iter().filter(|word| !fault.message.contains(**word)) {
                     wrong.push(format!("{}: the fault does not say {word:?}: {}", case.name, fault.message));
                 }
-                bench.keeps_secrets(case.name, &fault.message);
+                if let Some(secret) = bench.told(&fault.message) {
+                    wrong.push(format!("{}: the fault tells {secret}: {}", case.name, fault.message));
+                }
             }
             (Answer::Http(status, text), Expected::Http(wanted, words)) => {
                 if status != wanted || words.iter().any(|word| !text.to_lowercase().contains(word)) {

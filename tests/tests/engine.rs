@@ -115,3 +115,28 @@ async fn what_the_policy_forbids_is_refused_and_changes_nothing() {
         assert_eq!(before, shop.shop.digests(&[]).await.unwrap(), "{script}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sale_of_a_product_deleted_meanwhile_brings_it_back() {
+    let world = Engine::new(SCHEMA, POLICY, &["north", "south"]).await;
+    world.database.execute(DATA);
+    world.clone_shop("north").await.unwrap();
+    world.clone_shop("south").await.unwrap();
+    world.database.execute("update product set category = 2; delete from product where id = 11; delete from product where id = 10; delete from category where id = 2");
+    let north = world.shop("north");
+    north
+        .database
+        .execute("insert into sale(person) values (null); insert into sale_item select id, 1, 11, 1 from sale");
+    world.update("south").await.unwrap();
+    assert_eq!(world.shop("south").database.int("select count(*) from product"), 0);
+    world.settle(4).await;
+    world.assert_agree().await;
+    assert_eq!(world.database.int("select count(*) from product where name = 'milk'"), 1, "sold, so it is back");
+    assert_eq!(world.database.int("select count(*) from product"), 1, "not sold, so it stays away");
+    assert_eq!(
+        world.shop("south").database.int("select count(*) from category where id = 2"),
+        1,
+        "with what it refers to"
+    );
+    assert_eq!(world.database.int("select count(*) from sync.conflict where kind = 'revived'"), 2);
+}

@@ -5,7 +5,7 @@ use protocol::session::office::Event;
 use protocol::xmlrpc::Value;
 
 use super::killpoints::reach;
-use super::receive::{file_error, remove};
+use super::receive::{file_error, remove, remove_others};
 use super::{Drive, DriveError, Report};
 use crate::limits::{DIFF_ID_CHARS_MAX, WATERMARK_CHARS_MAX};
 use crate::link::Patience;
@@ -17,6 +17,7 @@ impl Drive<'_> {
         let diff = self.peer.ask(&call, Patience::Work).await?;
         check_frozen(&diff)?;
         reach("office.pull.opened");
+        remove_others(self.job.office, &self.job.branch, &diff.id).await?;
         let rows = u64::try_from(diff.rows).unwrap_or(0);
         self.diff = Some(diff);
         Ok(Event::DiffOpened { rows })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use protocol::methods::DiffRead;
 use protocol::session::office::Event;
 use protocol::xmlrpc::Blob;
+use replica::office::{Branch, Office};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
@@ -63,6 +64,25 @@ impl Drive<'_> {
         reach("office.pull.received");
         Ok(Event::Done)
     }
+}
+
+/// Removes the received files of a branch but the one of this diff: what an earlier run had applied, or not, before it
+/// died. Whoever calls holds the branch.
+pub(super) async fn remove_others(office: &Office, branch: &Branch, diff_id: &str) -> Result<(), DriveError> {
+    let kept = office.receive_path(branch, diff_id);
+    let Some(dir) = kept.parent() else { return Ok(()) };
+    let mut entries = match tokio::fs::read_dir(dir).await {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(file_error("list", dir, source)),
+    };
+    let own = format!("{}-", branch.id);
+    while let Some(entry) = entries.next_entry().await.map_err(|source| file_error("list", dir, source))? {
+        if entry.file_name().to_string_lossy().starts_with(&own) && entry.path() != kept {
+            remove(&entry.path()).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens the file for appending; one that is longer than the diff belongs to something else and is emptied.

@@ -201,15 +201,16 @@ impl Contest {
         )
     }
 
-    /// The value that a set column gets.
+    /// The value that a set column gets. Of an uncontended row it is the peer's, whatever is there: the peer has seen all
+    /// that we changed, and has decided.
     pub(super) fn value(&self, index: usize, column: &str) -> String {
         let quoted = quote_identifier(column);
         let name = literal(column);
         let theirs_when_both = if self.ours_wins { "false" } else { "s.w" };
         format!(
-            "case when get_bit(s.has, {index}) = 1 and (
+            "case when get_bit(s.has, {index}) = 1 and (not s.w or
                  case when s.was ? {name} then t.{quoted}::text is not distinct from s.was ->> {name} or {theirs_when_both}
-                      else not s.w or {theirs_when_both} end) then s.{quoted} else t.{quoted} end"
+                      else {theirs_when_both} end) then s.{quoted} else t.{quoted} end"
         )
     }
 

@@ -11,6 +11,7 @@ mod conflicts;
 mod failure;
 mod feed;
 mod references;
+mod revive;
 mod staging;
 mod target;
 

@@ -11,8 +11,9 @@ use tokio_postgres::Transaction;
 
 use super::ApplyOrder;
 use super::bulk::BulkLoad;
+use super::revive;
 use super::staging::Staging;
-use super::target::ShapeKind;
+use super::target::{Incoming, ShapeKind};
 use crate::ReplicaError;
 use crate::catalogue::{ForeignKey, Table, column_list};
 use crate::error::{Failure, classify};
@@ -68,13 +69,18 @@ impl References {
         order: &ApplyOrder,
         bulk: &BulkLoad,
     ) -> Result<(), ReplicaError> {
-        for name in &self.written {
-            let Some(table) = order.catalogue.get(name) else { continue };
+        let mut queue: Vec<TableName> = self.written.iter().cloned().collect();
+        while let Some(name) = queue.pop() {
+            let Some(table) = order.catalogue.get(&name) else { continue };
             analyze(transaction, &written(table)).await?;
-            for key in order.catalogue.keys_of(name).filter(|key| !bulk.rebuilds(key)) {
+            for key in order.catalogue.keys_of(&name).filter(|key| !bulk.rebuilds(key)) {
+                if order.incoming == Incoming::FromShop && revive::parents(transaction, order, table, key).await? {
+                    // what came back may itself refer to something that is gone
+                    queue.push(key.parent.clone());
+                }
                 check_parents(transaction, order, table, key).await?;
             }
-            for key in order.catalogue.keys_to(name).filter(|key| !by_primary_key(table, key)) {
+            for key in order.catalogue.keys_to(&name).filter(|key| !by_primary_key(table, key)) {
                 check_all(transaction, order, key).await?;
             }
             check_deferrable_uniques(transaction, table).await?;
@@ -94,7 +100,7 @@ impl References {
     }
 }
 
-fn written(table: &Table) -> String {
+pub(super) fn written(table: &Table) -> String {
     format!("pg_temp.written_{}", table.oid)
 }
 
@@ -107,11 +113,11 @@ async fn analyze(transaction: &Transaction<'_>, name: &str) -> Result<(), Replic
 }
 
 /// Whether the foreign key points to exactly the table's primary key.
-fn by_primary_key(table: &Table, key: &ForeignKey) -> bool {
+pub(super) fn by_primary_key(table: &Table, key: &ForeignKey) -> bool {
     key.parent_columns.len() == table.key.len() && key.parent_columns.iter().all(|column| table.is_key(column))
 }
 
-fn pairs(left: &str, left_columns: &[String], right: &str, right_columns: &[String]) -> String {
+pub(super) fn pairs(left: &str, left_columns: &[String], right: &str, right_columns: &[String]) -> String {
     left_columns
         .iter()
         .zip(right_columns)
@@ -120,7 +126,7 @@ fn pairs(left: &str, left_columns: &[String], right: &str, right_columns: &[Stri
         .join(" and ")
 }
 
-fn not_null(alias: &str, columns: &[String]) -> String {
+pub(super) fn not_null(alias: &str, columns: &[String]) -> String {
     columns
         .iter()
         .map(|column| format!("{alias}.{} is not null", quote_identifier(column)))
@@ -128,7 +134,7 @@ fn not_null(alias: &str, columns: &[String]) -> String {
         .join(" and ")
 }
 
-fn key_names(table: &Table) -> Vec<String> {
+pub(super) fn key_names(table: &Table) -> Vec<String> {
     table.key_columns().map(|column| column.name.clone()).collect()
 }
 

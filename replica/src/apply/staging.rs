@@ -451,18 +451,20 @@ async fn run(
     let role = order.rights.role.as_ref().filter(|_| !fires);
     let mut sql = String::new();
     if fires && order.rights.quiet {
-        sql += "set local session_replication_role = origin; ";
+        // the application's triggers see the world as they do for the application
+        sql += "set local session_replication_role = origin; set local search_path to default; ";
     }
     if let Some(role) = role {
         sql += &format!("set local role {}; ", quote_identifier(role));
     }
+    // as many commands as there are semicolons come before the first statement
     let before = sql.matches(';').count();
     sql += &statements.join("; ");
     if role.is_some() {
         sql += "; reset role";
     }
     if fires && order.rights.quiet {
-        sql += "; set local session_replication_role = replica";
+        sql += "; set local session_replication_role = replica; set local search_path = pg_catalog";
     }
     let messages = transaction.simple_query(&sql).await?;
     let counts: Vec<i64> = messages

@@ -19,8 +19,28 @@ use crate::error::classify;
 pub enum Depth {
     /// The keys of changed rows (tables that flow one way).
     Keys,
+    /// Keys, and the images of deleted rows (what the office owns and shops refer to).
+    Tombstones,
     /// Keys, the old values of changed columns, who and when (tables with direction `both`).
     OldValues,
+}
+
+impl Depth {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::Tombstones => "tombstones",
+            Self::OldValues => "old-values",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "tombstones" => Self::Tombstones,
+            "old-values" => Self::OldValues,
+            _ => Self::Keys,
+        }
+    }
 }
 
 /// A table under capture.
@@ -53,14 +73,14 @@ pub struct Coverage {
 /// Reads which tables are under capture.
 pub async fn captured(client: &impl GenericClient) -> Result<BTreeMap<TableName, CapturedTable>, ReplicaError> {
     let rows = client
-        .query("select number, schema_name, table_name, old_values from sync.captured_table where active", &[])
+        .query("select number, schema_name, table_name, depth from sync.captured_table where active", &[])
         .await
         .map_err(|error| classify("read the captured tables", error))?;
     Ok(rows
         .iter()
         .map(|row| {
             let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
-            let depth = if row.get(3) { Depth::OldValues } else { Depth::Keys };
+            let depth = Depth::parse(row.get(3));
             (name.clone(), CapturedTable { number: row.get(0), name, depth })
         })
         .collect())
@@ -183,9 +203,9 @@ async fn register(
     let style = if triggers::by_row(table) { "row" } else { "statement" };
     let row = transaction
         .query_one(
-            "insert into sync.captured_table(schema_name, table_name, relation, style, old_values, shape)
+            "insert into sync.captured_table(schema_name, table_name, relation, style, depth, shape)
              values ($1, $2, $3, $4, $5, $6) returning number",
-            &[&table.name.schema, &table.name.name, &table.oid, &style, &(depth == Depth::OldValues), &shape],
+            &[&table.name.schema, &table.name.name, &table.oid, &style, &depth.as_str(), &shape],
         )
         .await
         .map_err(failed)?;
@@ -201,6 +221,7 @@ async fn forget(transaction: &Transaction<'_>, number: i32) -> Result<(), Replic
              drop function if exists sync.capture_{number}_keys() cascade;
              drop function if exists sync.capture_{number}_row() cascade;
              drop function if exists sync.capture_{number}_all() cascade;
+             drop function if exists sync.capture_{number}_gone() cascade;
              delete from sync.captured_table where number = {number}"
         ))
         .await

@@ -18,6 +18,10 @@ pub(super) fn by_row(table: &Table) -> bool {
 pub(super) fn shape(table: &Table, depth: Depth) -> String {
     let keys: Vec<String> = table.key_columns().map(|column| format!("{} {}", column.name, column.type_name)).collect();
     match depth {
+        Depth::Tombstones => {
+            let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+            format!("{} tombstones({})", shape(table, Depth::Keys), columns.join(", "))
+        }
         Depth::Keys => format!("keys({}) by {}", keys.join(", "), if by_row(table) { "row" } else { "statement" }),
         Depth::OldValues => {
             let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
@@ -35,7 +39,7 @@ pub(super) fn shape(table: &Table, depth: Depth) -> String {
 /// `OldValues`: an entry per row; `seq` orders the changes of one row (row locks serialise its writers).
 pub(super) fn log_table(table: &Table, depth: Depth, number: i32) -> String {
     match depth {
-        Depth::Keys => {
+        Depth::Keys | Depth::Tombstones => {
             let keys: String = table
                 .key_columns()
                 .enumerate()
@@ -133,7 +137,7 @@ pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
     let from = table.target();
     let mut sql = removal(table, number);
     match depth {
-        Depth::Keys => {
+        Depth::Keys | Depth::Tombstones => {
             sql += &format!(
                 "create or replace function sync.capture_{number}_keys() returns trigger {header} as $sync$ begin
                      insert into sync.log_{number}(origin, {keys}) select {ORIGIN}, {} from changed having count(*) > 0;
@@ -211,8 +215,31 @@ pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
             );
         }
     }
+    if depth == Depth::Tombstones {
+        sql += &tombstone_function(table, number);
+    }
     sql += &trigger_statements(table, depth, number, &target);
     sql
+}
+
+/// Keeps the images of deleted rows.
+fn tombstone_function(table: &Table, number: i32) -> String {
+    let (prefix, from) = if by_row(table) { ("old.", "") } else { ("changed.", " from changed") };
+    let key: Vec<String> = table
+        .key_columns()
+        .map(|column| format!("{}, {prefix}{}::text", quote_literal(&column.name), quote_identifier(&column.name)))
+        .collect();
+    format!(
+        "create or replace function sync.capture_{number}_gone() returns trigger language plpgsql security definer
+             set search_path = pg_catalog {TEXT_SETTINGS} as $sync$ begin
+             insert into sync.tombstone(schema_name, table_name, key, image)
+                 select {}, {}, jsonb_build_object({}), {}{from};
+             return null; end $sync$;",
+        quote_literal(&table.name.schema),
+        quote_literal(&table.name.name),
+        key.join(", "),
+        image(&table.columns, prefix)
+    )
 }
 
 fn trigger_statements(table: &Table, depth: Depth, number: i32, target: &str) -> String {
@@ -234,7 +261,7 @@ fn trigger_statements(table: &Table, depth: Depth, number: i32, target: &str) ->
         trigger("insert", format!("after insert on {target} referencing new table as changed {keys}"));
         trigger("delete", format!("after delete on {target} referencing old table as changed {keys}"));
         match depth {
-            Depth::Keys => {
+            Depth::Keys | Depth::Tombstones => {
                 trigger("update", format!("after update on {target} referencing new table as changed {keys}"));
                 // the new keys are in the statement's entry; the argument says that only the old key is to be logged
                 trigger(
@@ -252,6 +279,10 @@ fn trigger_statements(table: &Table, depth: Depth, number: i32, target: &str) ->
                 ),
             ),
         }
+    }
+    if depth == Depth::Tombstones {
+        let level = if by_row(table) { "for each row" } else { "referencing old table as changed for each statement" };
+        trigger("gone", format!("after delete on {target} {level} execute function sync.capture_{number}_gone()"));
     }
     trigger(
         "truncate",
@@ -276,7 +307,7 @@ pub(super) fn partition_truncate(partition: &str, number: i32) -> String {
 
 /// Takes the triggers away.
 pub(super) fn removal(table: &Table, number: i32) -> String {
-    ["row", "insert", "delete", "update", "rekey", "truncate"]
+    ["row", "insert", "delete", "update", "rekey", "gone", "truncate"]
         .iter()
         .map(|suffix| format!("drop trigger if exists zz_sync_{number}_{suffix} on {};", table.name.quoted()))
         .collect()

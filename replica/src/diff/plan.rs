@@ -63,7 +63,7 @@ pub async fn count_window<'a>(
     for captured in tables {
         by_number.insert(captured.number, captured.name.clone());
         let keys = match captured.depth {
-            Depth::Keys => "coalesce(sum(cardinality(k1)), 0)::bigint",
+            Depth::Keys | Depth::Tombstones => "coalesce(sum(cardinality(k1)), 0)::bigint",
             Depth::OldValues => "count(*)",
         };
         parts.push(format!(
@@ -127,7 +127,7 @@ impl TablePlan {
         let target = subset::source(&self.table, self.subset.as_deref());
         let followed = self.followed(since, peer);
         match self.captured.depth {
-            Depth::Keys => {
+            Depth::Keys | Depth::Tombstones => {
                 let own = key_window(&self.captured, self.table.key.len(), &window);
                 let followed: String = followed.iter().map(|query| format!(" union all {query}")).collect();
                 format!(
@@ -230,7 +230,7 @@ impl TablePlan {
 fn key_window(captured: &CapturedTable, columns: usize, window: &str) -> String {
     let keys: Vec<String> = (1..=columns)
         .map(|index| match captured.depth {
-            Depth::Keys => format!("unnest(k{index}) as k{index}"),
+            Depth::Keys | Depth::Tombstones => format!("unnest(k{index}) as k{index}"),
             Depth::OldValues => format!("k{index}"),
         })
         .collect();

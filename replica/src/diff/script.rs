@@ -83,17 +83,12 @@ struct Run {
     deletes: Vec<(Arc<TablePlan>, LineBuffer)>,
 }
 
-fn run(
-    writer: FrozenWriter,
-    caution: Option<&str>,
-    mut receiver: mpsc::Receiver<Work>,
-) -> io::Result<Option<Script>> {
+fn run(writer: FrozenWriter, caution: Option<&str>, mut receiver: mpsc::Receiver<Work>) -> io::Result<Option<Script>> {
     let script = match caution {
         Some(caution) => ScriptWriter::with_caution(writer, caution)?,
         None => ScriptWriter::new(writer)?,
     };
-    let mut run =
-        Run { script, current: Current::Nothing, counts: Vec::new(), deletes: Vec::new() };
+    let mut run = Run { script, current: Current::Nothing, counts: Vec::new(), deletes: Vec::new() };
     while let Some(work) = receiver.blocking_recv() {
         match work {
             Work::Changes(plan) => {
@@ -129,7 +124,7 @@ impl Run {
             Current::Changes { plan, shape, rows, deleted } => {
                 let line = line.strip_suffix(b"\n").unwrap_or(line);
                 let written = match plan.captured.depth {
-                    Depth::Keys => keys_line(&mut self.script, plan, shape, deleted, line)?,
+                    Depth::Keys | Depth::Tombstones => keys_line(&mut self.script, plan, shape, deleted, line)?,
                     Depth::OldValues => old_values_line(&mut self.script, plan, shape, deleted, line)?,
                 };
                 *rows += u64::from(written);

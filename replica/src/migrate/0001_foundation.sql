@@ -46,7 +46,7 @@ create table sync.captured_table (
     table_name   text not null,
     relation     oid not null,
     style        text not null check (style in ('statement', 'row')),
-    old_values   boolean not null,            -- 'both' tables: one entry per row, with old values
+    depth        text not null check (depth in ('keys', 'tombstones', 'old-values')),
     shape        text not null,               -- key and columns the functions were made for
     triggers     jsonb not null default '{}', -- trigger name -> xmin of its row in pg_trigger, as installed
     active       boolean not null default true,
@@ -194,6 +194,17 @@ create table sync.total (
     total       numeric not null,
     primary key (peer, incarnation, schema_name, table_name, key, column_name)
 );
+
+-- Deleted rows of the office's own tables: a sale that arrives late and refers to one brings it back.
+create table sync.tombstone (
+    schema_name text not null,
+    table_name  text not null,
+    key         jsonb not null,
+    image       jsonb not null,
+    xid         xid8 not null default pg_current_xact_id(),
+    deleted_at  timestamptz not null default clock_timestamp()
+);
+create index on sync.tombstone (schema_name, table_name, key);
 
 -- What clean put aside.
 create table sync.aside (

@@ -270,7 +270,7 @@ impl Office {
                         wanted.insert(table.clone(), Depth::OldValues);
                     }
                     Direction::FromSource => {
-                        wanted.entry(table.clone()).or_insert(Depth::Keys);
+                        wanted.entry(table.clone()).or_insert(Depth::Tombstones);
                     }
                     Direction::FromTarget | Direction::Initial | Direction::Local => {}
                 }

@@ -77,6 +77,7 @@ impl Office {
             transaction.commit().await.map_err(|error| classify("freeze a push", error))?;
             // nothing happened in between: the newer snapshot stands for the same, and saves the next scan
             self.store_pushed(branch, &snapshot, &state).await?;
+            self.sweep_streams(branch, None)?;
             return Ok(None);
         };
         transaction.commit().await.map_err(|error| classify("freeze a push", error))?;
@@ -294,21 +295,29 @@ impl Office {
         let key = format!("{:032x}", rand::random::<u128>());
         let client = self.inner.pool.get().await?;
         killpoint::reach("office.freeze.before-record");
-        let row = client
-            .query_one(
-                "update sync.branch_synchronization b
+        client
+            .execute(
+                "update sync.branch_synchronization
                  set outgoing_key = $2, outgoing_kind = $3, outgoing_stream = $4, outgoing_snapshot = $5::text::pg_snapshot
-                 from (select outgoing_stream as old from sync.branch_synchronization where branch_id = $1) o
-                 where branch_id = $1 returning o.old",
+                 where branch_id = $1",
                 &[&branch.id, &key, &kind, &stream.id, &snapshot.as_str()],
             )
             .await
             .map_err(|error| classify("record an outgoing stream", error))?;
         killpoint::reach("office.freeze.recorded");
-        if let Some(old) = row.get::<_, Option<String>>(0) {
-            self.inner.spool.remove(&old)?;
-        }
+        self.sweep_streams(branch, Some(&stream.id))?;
         Ok(Outgoing { key, stream, resumed: false })
+    }
+
+    /// Removes the branch's streams but the one that is recorded: what an earlier run replaced, had sent, or froze before
+    /// it died. Whoever calls holds the branch, so nobody writes one of them now.
+    fn sweep_streams(&self, branch: &Branch, recorded: Option<&str>) -> Result<(), ReplicaError> {
+        for stream in self.inner.spool.list()? {
+            if stream.labels.get("branch") == Some(&branch.name) && Some(stream.id.as_str()) != recorded {
+                self.inner.spool.remove(&stream.id)?;
+            }
+        }
+        self.inner.spool.sweep()
     }
 
     async fn store_pushed(&self, branch: &Branch, snapshot: &Snapshot, state: &State) -> Result<(), ReplicaError> {

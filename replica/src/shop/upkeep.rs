@@ -66,6 +66,7 @@ impl Shop {
     }
 
     fn sweep(&self) -> Result<(), ReplicaError> {
+        self.inner.spool.sweep()?;
         for stream in self.inner.spool.list()? {
             let modified = std::fs::metadata(self.inner.spool.data_path(&stream.id)).and_then(|data| data.modified());
             let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());

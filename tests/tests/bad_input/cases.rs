@@ -92,7 +92,7 @@ fn requests() -> Vec<Case> {
             InvalidRequest,
         ),
         ("no method", b"<methodCall><params/></methodCall>".to_vec(), InvalidRequest),
-        ("an unknown type", call("diff", "<value><CANARY>1</CANARY></value>"), InvalidRequest),
+        ("an unknown type", call("diff", "<value><colour>CANARY</colour></value>"), InvalidRequest),
         ("a broken integer", call("diff", "<value><i4>98765x</i4></value>"), InvalidRequest),
         ("an integer of more than 32 bits", call("diff", "<value><i4>9876543210</i4></value>"), InvalidRequest),
         ("a broken boolean", call("diff", "<value><boolean>98765</boolean></value>"), InvalidRequest),
@@ -263,7 +263,7 @@ fn damaged() -> Vec<Case> {
 fn refused() -> Vec<Case> {
     let statements: &[(&'static str, &'static str)] = &[
         ("DROP", "DROP TABLE item;"),
-        ("ALTER", "ALTER TABLE item ADD CANARY int;"),
+        ("ALTER", "ALTER TABLE item ADD colour int;"),
         ("CREATE TABLE", "CREATE TABLE canary (id int);"),
         ("CREATE FUNCTION", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 98765';"),
         ("CREATE EXTENSION", "CREATE EXTENSION pg_trgm;"),
@@ -348,7 +348,7 @@ fn refused() -> Vec<Case> {
         ("an open statement", "INSERT INTO item (id, kind_id, label) VALUES (3, 1, 'CANARY')"),
         ("an open COPY", "COPY heap (line) FROM stdin;\nCANARY\n"),
         ("an open comment", "/* CANARY"),
-        ("prose", "CANARY is not SQL;"),
+        ("prose", "Please pay 'CANARY' 98765;"),
     ];
     statements
         .iter()
