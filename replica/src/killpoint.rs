@@ -1,14 +1,20 @@
 //! Places where a test can make the process die, as a power cut would.
 //!
 //! Every durable action has a point before and after it. `SYNC_KILL_AT=name` ends the process the first time the
-//! point is reached, `SYNC_KILL_AT=name:3` the third time: at once, without destructors, with exit code 137. Where
-//! the variable is not set, a point costs one load.
+//! point is reached, `SYNC_KILL_AT=name:3` the third time: at once, without destructors, with exit code 137.
+//! `SYNC_KILL_LOG=FILE` appends the name of every point that is reached to a file, so that a test knows which there are.
+//! Where neither variable is set, a point costs two loads.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Name of the environment variable.
 pub const VARIABLE: &str = "SYNC_KILL_AT";
+
+/// Name of the environment variable with the file that lists the points reached.
+pub const LOG_VARIABLE: &str = "SYNC_KILL_LOG";
 
 /// Every point of the product. A test walks through all of them; one that is missing here cannot be hit.
 pub const ALL: &[&str] = &[
@@ -92,8 +98,19 @@ fn parse(text: &str) -> Option<Target> {
     (!name.is_empty()).then(|| Target { name: name.to_owned(), left: AtomicU64::new(left) })
 }
 
+/// Writes down that a point was reached, if the environment asks for it.
+fn log(name: &str) {
+    static LOG: OnceLock<Option<File>> = OnceLock::new();
+    let open = || File::options().append(true).create(true).open(std::env::var_os(LOG_VARIABLE)?).ok();
+    if let Some(mut file) = LOG.get_or_init(open).as_ref() {
+        // a line is one write, so that two processes may share the file; a test misses what cannot be written
+        let _ = file.write_all(format!("{name}\n").as_bytes());
+    }
+}
+
 /// Ends the process here if the environment asks for it.
 pub fn reach(name: &str) {
+    log(name);
     let Some(target) = target() else { return };
     debug_assert!(ALL.contains(&name), "kill point {name} is not listed");
     if target.name == name && target.left.fetch_sub(1, Ordering::SeqCst) == 1 {

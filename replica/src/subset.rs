@@ -40,6 +40,40 @@ fn nested(
         )));
     }
     let Some(parent) = nested(catalogue, rules, &key.parent, branch_id, depth - 1)? else { return Ok(None) };
+    Ok(Some(of_parents(catalogue, key, &parent)))
+}
+
+/// The condition on alias `x` for the rows of a from-target table that a re-cloned shop gets back; none when it gets none.
+///
+/// Rows that belong to the branch `via` a parent come with the parent, whose age decides.
+pub fn history(
+    catalogue: &Catalogue,
+    rules: &ResolvedPolicy,
+    table: &TableName,
+    branch_id: i64,
+) -> Result<Option<String>, ReplicaError> {
+    let Some(table_rules) = rules.get(table) else { return Ok(None) };
+    let (Some(age), Some(column), Some(filter)) = (table_rules.history, &table_rules.history_column, &table_rules.rows)
+    else {
+        return Ok(None);
+    };
+    if let Some(expression) = filter.expression(&format!("{branch_id}::bigint")) {
+        let seconds = age.as_secs();
+        return Ok(Some(format!(
+            "{expression} and x.{} >= statement_timestamp() - interval '{seconds} seconds'",
+            quote_identifier(column)
+        )));
+    }
+    let key = via(catalogue, table, filter)?;
+    if key.parent == *table {
+        return Ok(None);
+    }
+    let Some(parent) = history(catalogue, rules, &key.parent, branch_id)? else { return Ok(None) };
+    Ok(Some(of_parents(catalogue, key, &parent)))
+}
+
+/// The condition on alias `x` that a row's parent fulfils a condition.
+fn of_parents(catalogue: &Catalogue, key: &ForeignKey, parent: &str) -> String {
     let refers: Vec<String> = key
         .columns
         .iter()
@@ -47,10 +81,7 @@ fn nested(
         .map(|(child, parent)| format!("p.{} = x.{}", quote_identifier(parent), quote_identifier(child)))
         .collect();
     let target = catalogue.get(&key.parent).map_or_else(|| key.parent.quoted(), Table::target);
-    Ok(Some(format!(
-        "exists (select from (select x.* from {target} x where {parent}) p where {})",
-        refers.join(" and ")
-    )))
+    format!("exists (select from (select x.* from {target} x where {parent}) p where {})", refers.join(" and "))
 }
 
 /// The foreign key that a `via` follows.

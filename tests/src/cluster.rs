@@ -78,7 +78,9 @@ impl Cluster {
     fn create(&self, prefix: &str, template: &str) -> Database {
         let name = format!("{prefix}_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        self.maintenance().execute(&format!("create database {} template {}", quote(&name), quote(template)));
+        // older servers know this way only
+        let strategy = if self.embedded().binaries().major >= 15 { " strategy file_copy" } else { "" };
+        self.maintenance().execute(&format!("create database {} template {}{strategy}", quote(&name), quote(template)));
         Database::new(&name, self.embedded().config(&name), self.embedded().url(&name))
     }
 

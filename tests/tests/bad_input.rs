@@ -73,14 +73,12 @@ fn digests(database: &Database) -> Vec<(String, Option<String>)> {
         "select extname from pg_extension",
     ];
     let own = rows.iter().map(|table| format!("select * from {table}"));
-    own.chain(catalogue.iter().map(|query| (*query).to_owned()))
-        .map(|query| {
-            let digest =
-                format!("select md5(string_agg(r::text, E'\\n' order by r::text collate \"C\")) from ({query}) r");
-            let value = database.value(&digest);
-            (query, value)
-        })
-        .collect()
+    let queries: Vec<String> = own.chain(catalogue.iter().map(|query| (*query).to_owned())).collect();
+    let digest =
+        |query| format!("select md5(string_agg(r::text, E'\\n' order by r::text collate \"C\")) from ({query}) r;");
+    let values = database.rows(&queries.iter().map(digest).collect::<String>());
+    assert_eq!(values.len(), queries.len());
+    queries.into_iter().zip(values.into_iter().map(|mut row| row.swap_remove(0))).collect()
 }
 
 /// One world for all cases, and what it looked like at first.

@@ -203,7 +203,8 @@ impl Apply<'_> {
             self.close_copy().await?;
         }
         for id in due {
-            self.merge(id, shape.kind == ShapeKind::Delete).await?;
+            // what clashes now may be set free by a later change or delete of another row
+            self.merge(id, true).await?;
         }
         Ok(())
     }
@@ -257,9 +258,8 @@ impl Apply<'_> {
                 held.forget_deleted(self.transaction, &staging).await?;
             }
         }
-        if !staging.held {
-            self.references.note(self.transaction, self.order, &staging).await?;
-        }
+        // a held one may have got more rows
+        self.references.note(self.transaction, self.order, &staging).await?;
         self.conflicts += staging.settle(self.transaction, self.order).await?;
         let merged = staging.merge(self.transaction, self.order, may_hold).await?;
         if let Merged::Rows(rows) = merged {

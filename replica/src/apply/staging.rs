@@ -174,15 +174,24 @@ impl Staging {
         order: &ApplyOrder,
         error: &tokio_postgres::Error,
     ) -> Result<Option<i64>, ReplicaError> {
-        let whole = self.shape.table.written_columns().all(|column| self.shape.columns.contains(&column.name));
-        if !is_clash(error) || !whole || !order.rights.quiet || !matches!(self.shape.kind, ShapeKind::Upsert(_)) {
+        if !is_clash(error) || !order.rights.quiet {
             return Ok(None);
         }
         let table = &self.shape.table;
-        let statements = vec![
-            format!("delete from {} t using {} s where {}", table.target(), self.last_rows(None), key_match(table)),
-            self.insert_from(&self.last_rows(None), ""),
-        ];
+        let statements = match self.shape.kind {
+            ShapeKind::Upsert(_) if table.written_columns().all(|column| self.shape.columns.contains(&column.name)) => {
+                let rows = self.last_rows(None);
+                vec![
+                    format!("delete from {} t using {rows} where {}", table.target(), key_match(table)),
+                    self.insert_from(&rows, ""),
+                ]
+            }
+            ShapeKind::Update | ShapeKind::GuardedUpdate => match self.exchange(transaction).await? {
+                Some(statement) => vec![statement],
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
         match run(transaction, order, &self.shape.table, &statements).await {
             Ok(counts) => Ok(counts.last().copied()),
             Err(_) => {
@@ -193,6 +202,70 @@ impl Staging {
                 Ok(None)
             }
         }
+    }
+
+    /// All rows of an update out and, changed, in again, as one statement; none where a row is updated more than once.
+    async fn exchange(&self, transaction: &Transaction<'_>) -> Result<Option<String>, ReplicaError> {
+        let table = &self.shape.table;
+        let keys = column_list(table.key_columns().map(|column| column.name.as_str()));
+        let once: bool = transaction
+            .query_one(
+                &format!("select not exists (select from {} group by {keys} having count(*) > 1)", self.name()),
+                &[],
+            )
+            .await
+            .map_err(|error| classify("merge rows", error))?
+            .get(0);
+        if !once {
+            return Ok(None);
+        }
+        let mut guards = String::new();
+        // the new value of a column, where the row as it was is called `row`
+        let value = |row: &str, index: usize, quoted: &str| {
+            format!("case when get_bit(s.has, {index}) = 1 then s.{quoted} else {row}.{quoted} end")
+        };
+        let mut new = Vec::new();
+        let mut old = Vec::new();
+        for (index, name) in self.others().iter().enumerate() {
+            let quoted = quote_identifier(name);
+            if self.shape.kind == ShapeKind::GuardedUpdate {
+                guards += &format!(
+                    " and (get_bit(s.guarded, {index}) = 0 or not row(t.{quoted})::record *<> row(s.guard_{index})::record)"
+                );
+            }
+            new.push(value("t", index, &quoted));
+            old.push(format!("t.{quoted}"));
+        }
+        let columns: Vec<&str> = table.written_columns().map(|column| column.name.as_str()).collect();
+        let back: Vec<String> = columns
+            .iter()
+            .map(|name| {
+                let quoted = quote_identifier(name);
+                let fixed = table.column(name).is_none_or(|column| column.always_identity);
+                match self.others().iter().position(|other| other == name).filter(|_| !fixed) {
+                    Some(index) => value("g", index, &quoted),
+                    None => format!("g.{quoted}"),
+                }
+            })
+            .collect();
+        let same_key: Vec<String> =
+            table.key_columns().map(|column| format!("g.{0} = s.{0}", quote_identifier(&column.name))).collect();
+        Ok(Some(format!(
+            // sorting reads all of what was deleted before the first row comes back
+            "with gone as (delete from {} t using {} s where {} and row({})::record *<> row({})::record{guards} returning t.*)
+             insert into {} ({}) overriding system value
+             select {} from (select * from gone order by {keys}) g join {} s on {}",
+            table.target(),
+            self.name(),
+            key_match(table),
+            new.join(", "),
+            old.join(", "),
+            table.name.quoted(),
+            column_list(columns.iter().copied()),
+            back.join(", "),
+            self.name(),
+            same_key.join(" and ")
+        )))
     }
 
     /// The first statement whose rows cannot be merged, found by halving.

@@ -44,7 +44,15 @@ impl Office {
         let mut plans = Vec::new();
         for name in state.catalogue.parents_first(&tables) {
             if let Some(table) = state.catalogue.get(&name) {
-                let subset = subset::condition(&state.catalogue, &rules, &name, branch.id)?;
+                let own = rules.get(&name).is_some_and(|rules| !rules.direction.cloned());
+                let subset = if own {
+                    match subset::history(&state.catalogue, &rules, &name, branch.id)? {
+                        Some(condition) => Some(condition),
+                        None => continue,
+                    }
+                } else {
+                    subset::condition(&state.catalogue, &rules, &name, branch.id)?
+                };
                 plans.push(CopyPlan { table: table.clone(), subset });
             }
         }

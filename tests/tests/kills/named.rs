@@ -8,41 +8,32 @@ use tests::process::{Finished, Process};
 
 use crate::stage::{BRANCH, Servers, Stage};
 
-/// How often a point may be reached in one run before the walk is taken for endless.
-const TIMES_MAX: u64 = 200;
-
 /// A program that has the points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Program {
+enum Program {
     Agent,
     Client,
 }
 
 impl Program {
     /// The program in which a point lies.
-    pub(crate) fn of(point: &str) -> Self {
+    fn of(point: &str) -> Self {
         if point.starts_with("office.") { Self::Client } else { Self::Agent }
     }
 }
 
-/// Kills the program at the first, the second, .. time a point is reached, until a run is not harmed; how often it was.
-pub(crate) fn walk(stage: &Stage, servers: &Servers, point: &str) -> u64 {
-    for time in 1..=TIMES_MAX {
-        let harmed = match Program::of(point) {
-            Program::Agent => kill_agent(stage, servers, point, time),
-            Program::Client => kill_client(stage, servers, point, time),
-        };
-        if !harmed {
-            return time - 1;
-        }
+/// A death: the program that has the point dies when it reaches it for that time; whether it did.
+pub(crate) fn kill(stage: &Stage, servers: &Servers, point: &str, time: u64) -> bool {
+    match Program::of(point) {
+        Program::Agent => kill_agent(stage, servers, point, time),
+        Program::Client => kill_client(stage, servers, point, time),
     }
-    panic!("{}: {point} is reached more than {TIMES_MAX} times", stage.name);
 }
 
 fn kill_client(stage: &Stage, servers: &Servers, point: &str, time: u64) -> bool {
     let what = format!("office-client killed at {point}:{time}");
     let mut case = stage.set_up(servers);
-    case.start_agent(None);
+    case.start_agent(&[]);
     let mut command = case.world.office_command(stage.command);
     let first = tests::process::run(command.env(killpoint::VARIABLE, format!("{point}:{time}")));
     let harmed = first.code == Some(137);
@@ -62,7 +53,7 @@ fn kill_agent(stage: &Stage, servers: &Servers, point: &str, time: u64) -> bool 
     let what =
         format!("shop-agent killed at {point}:{time}, the office {}", if patient { "trying on" } else { "giving up" });
     let mut case = stage.set_up(servers);
-    case.start_agent(Some(&format!("{point}:{time}")));
+    case.start_agent(&[(killpoint::VARIABLE, &format!("{point}:{time}"))]);
     let mut client = start_client(&case.world, stage, if patient { "60s" } else { "0s" });
     while client.is_running() && case.world.shop_mut(BRANCH).agent().is_running() {
         std::thread::sleep(Duration::from_millis(1));
@@ -79,7 +70,7 @@ fn kill_agent(stage: &Stage, servers: &Servers, point: &str, time: u64) -> bool 
             case.world.shop_mut(BRANCH).agent().stderr()
         );
         case.assert_whole(stage, &what);
-        case.start_agent(None);
+        case.start_agent(&[]);
         let first = finished(client);
         if !first.is_success() {
             assert!(

@@ -39,7 +39,7 @@ pub(crate) fn kill(stages: &[Stage], servers: &Servers, seed: u64, tally: &mut T
     );
 
     let mut case = stage.set_up(servers);
-    case.start_agent(None);
+    case.start_agent(&[]);
     let began = Instant::now();
     let mut client = start_client(&case.world, stage, if patient { "60s" } else { "0s" });
     let instant = stage.duration.mul_f64(fraction);
@@ -72,7 +72,7 @@ fn strike(case: &mut Case<'_>, servers: &Servers, victim: Victim, stage: &Stage,
         Victim::Agent => {
             case.world.shop_mut(BRANCH).kill_agent();
             case.assert_whole(stage, what);
-            case.start_agent(None);
+            case.start_agent(&[]);
         }
         Victim::OfficeServer => {
             servers.office.kill();

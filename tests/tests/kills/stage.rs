@@ -1,7 +1,9 @@
 //! What is killed: worlds at rest just before a command, with the states that the command may leave.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use replica::killpoint;
 use tests::cluster::Cluster;
 use tests::database::Database;
 use tests::kit::{Plan, Resting, World};
@@ -60,11 +62,13 @@ pub(crate) struct Stage {
     /// The same of the office.
     pub(crate) office: Vec<Picture>,
     /// Conflicts that are recorded at the end, at the office and at the shop.
-    pub(crate) conflicts: (i64, i64),
+    conflicts: [i64; 2],
     /// Points of person 15 at the end, at the office and at the shop.
     points_of_15: [i64; 2],
     /// How long the command takes when nobody is killed.
     pub(crate) duration: Duration,
+    /// The points that it reaches then, and how often.
+    pub(crate) points: BTreeMap<String, u64>,
 }
 
 impl Stage {
@@ -86,7 +90,7 @@ impl Stage {
         let stage = Self::new("update", &["update", BRANCH], world, servers, &[]);
         // what both sides added to an amount is all there; after the kills it has to look the same
         assert_eq!(stage.points_of_15, [26, 26], "15 at first, 10 from the office, 1 from the shop");
-        assert_eq!(stage.conflicts.0, 1, "the phone of person 1");
+        assert_eq!(stage.conflicts[0], 1, "the phone of person 1");
         stage
     }
 
@@ -95,7 +99,7 @@ impl Stage {
         let world = World::in_clusters(&servers.office, &servers.shop, &plan());
         world.enrol();
         let mut command = world.office_command(&["clone", BRANCH]);
-        let died = tests::process::run(command.env(replica::killpoint::VARIABLE, "office.push.prepared"));
+        let died = tests::process::run(command.env(killpoint::VARIABLE, "office.push.prepared"));
         assert_eq!(died.code, Some(137), "{}", died.stderr);
         Self::new("clone run again", &["clone", BRANCH], world, servers, &[&Self::emptied(servers)])
     }
@@ -125,20 +129,27 @@ impl Stage {
             resting,
             shop: Vec::new(),
             office: Vec::new(),
-            conflicts: (0, 0),
+            conflicts: [0, 0],
             points_of_15: [0, 0],
             duration: Duration::ZERO,
+            points: BTreeMap::new(),
         };
         let mut case = stage.set_up(servers);
-        case.start_agent(None);
+        let log = case.world.dir().join("points");
+        let environment = [(killpoint::LOG_VARIABLE, log.to_str().expect("a plain path"))];
+        case.start_agent(&environment);
+        let mut client = case.world.office_command(command);
         let began = Instant::now();
-        case.world.office(command).succeeded();
+        tests::process::run(client.envs(environment)).succeeded();
         stage.duration = began.elapsed();
+        for point in std::fs::read_to_string(&log).expect("the points reached").lines() {
+            *stage.points.entry(point.to_owned()).or_default() += 1;
+        }
         office.push(Picture::of(&case.world.office));
         shop.push(Picture::of(&case.world.shop(BRANCH).database));
         let flowing = |pictures: &[Picture]| pictures.last().map(|picture| picture.flowing().to_vec());
         assert_eq!(flowing(&office), flowing(&shop), "{name}: the two ends differ after an unharmed run");
-        stage.conflicts = case.conflicts();
+        stage.conflicts = case.facts().map(|facts| facts.conflicts);
         let points = |database: &Database| database.int("select coalesce(sum(points), 0) from person where id = 15");
         stage.points_of_15 = [points(&case.world.office), points(&case.world.shop(BRANCH).database)];
         (stage.office, stage.shop) = (office, shop);
@@ -156,6 +167,15 @@ fn plan() -> Plan {
     Plan::of(fixture::SCHEMA, fixture::POLICY, fixture::OFFICE_DATA)
 }
 
+/// What one end has written down beside the rows.
+#[derive(Debug)]
+struct Facts {
+    conflicts: i64,
+    waiting: i64,
+    unfinished: i64,
+    range: Option<String>,
+}
+
 /// A copy of a stage's world, in which something is killed.
 pub(crate) struct Case<'a> {
     pub(crate) world: World,
@@ -163,15 +183,15 @@ pub(crate) struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Starts the agent (again), which dies at that point.
-    pub(crate) fn start_agent(&mut self, kill_at: Option<&str>) {
-        let environment: Vec<(&str, &str)> = kill_at.iter().map(|at| (replica::killpoint::VARIABLE, *at)).collect();
+    /// Starts the agent (again), with these environment variables.
+    pub(crate) fn start_agent(&mut self, environment: &[(&str, &str)]) {
         let shop = self.world.shop_mut(BRANCH);
-        shop.start_in(&[], &environment);
+        let is_first = shop.url().is_empty();
+        shop.start_in(&[], environment);
         let url = shop.url().to_owned();
-        self.world
-            .office
-            .execute(&format!("update sync.branch_synchronization set url = '{url}' where url <> '{url}'"));
+        if is_first {
+            self.world.office.execute(&format!("update sync.branch_synchronization set url = '{url}'"));
+        }
     }
 
     /// I5: neither end shows anything but a state before or after a whole step.
@@ -194,49 +214,59 @@ impl Case<'_> {
     /// The command has succeeded: both ends agree, everything is recorded once, nothing is left over, nothing moves again.
     pub(crate) fn assert_complete(&self, stage: &Stage, what: &str) {
         let context = |told: &str| format!("{}, {what}: {told}", stage.name);
-        let shop = &self.world.shop(BRANCH).database;
-        assert_eq!(Some(&Picture::of(shop)), stage.shop.last(), "{}", context("the shop is not as it should be"));
-        assert_eq!(
-            Some(&Picture::of(&self.world.office)),
-            stage.office.last(),
-            "{}",
-            context("the office is not as it should be")
-        );
-        assert_eq!(self.conflicts(), stage.conflicts, "{}", context("conflicts are missing or recorded twice"));
-        let range = |database: &Database, sql| database.rows(sql).swap_remove(0);
-        assert_eq!(
-            range(shop, "select id_low, id_high from sync.node"),
-            range(&self.world.office, "select low, high from sync.id_slot order by slot desc limit 1"),
-            "{}",
-            context("the shop's id range is not the one the office gave it")
-        );
+        self.assert_final(stage, &context("after the run"));
         let again = self.world.office(&["--json", "update", BRANCH]);
         assert!(again.is_success(), "{}\n{}{}", context("the next update fails"), again.stdout, again.stderr);
         let still = again.stdout.contains("\"pulled_rows\":0") && again.stdout.contains("\"pushed_rows\":0");
         assert!(still, "{}\n{}", context("rows move again"), again.stdout);
-        assert_eq!(Some(&Picture::of(shop)), stage.shop.last(), "{}", context("the next update changes the shop"));
-        for database in [shop, &self.world.office] {
-            assert_eq!(
-                database.int("select count(*) from sync.quarantine"),
-                0,
-                "{}",
-                context("rows wait in quarantine")
-            );
-        }
+        self.assert_final(stage, &context("after the next update"));
+        let facts = self.facts();
+        let context = context(&format!("{facts:?}"));
         assert_eq!(
-            shop.int("select count(*) from sync.session where state = 'open'"),
-            0,
-            "{}",
-            context("a session stays open")
+            facts.each_ref().map(|facts| facts.conflicts),
+            stage.conflicts,
+            "conflicts are missing or doubled: {context}"
         );
-        let outgoing = "select count(*) from sync.branch_synchronization where outgoing_key is not null";
-        assert_eq!(self.world.office.int(outgoing), 0, "{}", context("the office still has something to send"));
+        assert_eq!(facts.each_ref().map(|facts| facts.waiting), [0, 0], "rows wait in quarantine: {context}");
+        assert_eq!(facts.each_ref().map(|facts| facts.unfinished), [0, 0], "a stream or a session is open: {context}");
+        assert_eq!(facts[0].range, facts[1].range, "the shop has other ids than the office gave it: {context}");
         let began = Instant::now();
         // an agent that has just been started sweeps soon, not at once
         while !self.files_left().is_empty() && began.elapsed() < Duration::from_secs(5) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert_eq!(self.files_left(), Vec::<String>::new(), "{}", context("files are left over"));
+        assert_eq!(self.files_left(), Vec::<String>::new(), "files are left over: {context}");
+    }
+
+    fn assert_final(&self, stage: &Stage, context: &str) {
+        let shop = Picture::of(&self.world.shop(BRANCH).database);
+        assert_eq!(Some(&shop), stage.shop.last(), "the shop is not as it should be: {context}");
+        let office = Picture::of(&self.world.office);
+        assert_eq!(Some(&office), stage.office.last(), "the office is not as it should be: {context}");
+    }
+
+    /// What the office and the shop have written down beside the rows.
+    fn facts(&self) -> [Facts; 2] {
+        let read = |database: &Database, unfinished: &str, range: &str| {
+            let sql = format!(
+                "select (select count(*) from sync.conflict), (select count(*) from sync.quarantine), ({unfinished}), ({range})"
+            );
+            let row = database.rows(&sql).swap_remove(0);
+            let number = |index: usize| row[index].as_deref().and_then(|text| text.parse().ok()).expect("a number");
+            Facts { conflicts: number(0), waiting: number(1), unfinished: number(2), range: row[3].clone() }
+        };
+        [
+            read(
+                &self.world.office,
+                "select count(*) from sync.branch_synchronization where outgoing_key is not null",
+                "select format('%s-%s', low, high) from sync.id_slot order by slot desc limit 1",
+            ),
+            read(
+                &self.world.shop(BRANCH).database,
+                "select count(*) from sync.session where state = 'open'",
+                "select format('%s-%s', id_low, id_high) from sync.node",
+            ),
+        ]
     }
 
     /// Frozen streams, received parts and chunks that nobody needs any more.
@@ -246,11 +276,6 @@ impl Case<'_> {
         let places = [office.join("spool"), office.join("receive"), shop.join("spool"), shop.join("sessions")];
         let entries = places.iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();
         entries.map(|entry| entry.path().display().to_string()).collect()
-    }
-
-    fn conflicts(&self) -> (i64, i64) {
-        let count = |database: &Database| database.int("select count(*) from sync.conflict");
-        (count(&self.world.office), count(&self.world.shop(BRANCH).database))
     }
 
     /// The same command again, which must succeed without anybody's help.
