@@ -232,9 +232,14 @@ fn bad_input_gets_the_fault_of_the_protocol_and_changes_nothing() {
                 for word in words.iter().filter(|word| !fault.message.contains(**word)) {
                     wrong.push(format!("{}: the fault does not say {word:?}: {}", case.name, fault.message));
                 }
-                if let Some(secret) = bench.told(&fault.message) {
-                    wrong.push(format!("{}: the fault tells {secret}: {}", case.name, fault.message));
+                wrong
+                    .extend(bench.told(&fault.message).map(|secret| format!("{}: tells {secret}: {fault}", case.name)));
+            }
+            (Answer::Fault(fault), Expected::OneOf(codes)) => {
+                if codes.iter().all(|code| fault.code != code.code()) {
+                    wrong.push(format!("{}: wanted one of {codes:?}, got {fault}", case.name));
                 }
+                wrong.extend(bench.told(&fault.message).map(|secret| format!("{}: tells {secret}", case.name)));
             }
             (Answer::Http(status, text), Expected::Http(wanted, words)) => {
                 if status != wanted || words.iter().any(|word| !text.to_lowercase().contains(word)) {

@@ -16,7 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 fn main() -> ExitCode {
     // the harness panics with a readable reason; a program says it without a trace
     std::panic::set_hook(Box::new(|panic| {
-        eprintln!("error: {}", panic.payload_as_str().unwrap_or("the database did not do it"));
+        let payload = panic.payload();
+        let text =
+            payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+        eprintln!("error: {}", text.unwrap_or("the database did not do it"));
     }));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
