@@ -24,7 +24,7 @@ async fn world(branches: &[&str]) -> Engine {
     let engine = Engine::new(SCHEMA, POLICY, branches).await;
     engine.database.execute(DATA);
     for branch in branches {
-        engine.clone_shop(branch).await.unwrap();
+        engine.clone_shop(branch).await.expect("a clone");
     }
     engine
 }

@@ -127,7 +127,7 @@ impl Contest {
             .await
             .map_err(failed)?;
         if found > 0 {
-            self.record(transaction, order, table, kind, "'{}'::text[]", &format!("{contended} c"), "c.").await?;
+            self.record(transaction, order, table, kind, "'{}'::text[]", &format!("{contended} c")).await?;
             if self.ours_wins {
                 for column in delta.iter().filter_map(|name| table.column(name)) {
                     // what the peer added counts, whoever wins the rest
@@ -171,13 +171,12 @@ impl Contest {
         kind: &str,
         columns: &str,
         from: &str,
-        prefix: &str,
     ) -> Result<u64, ReplicaError> {
         transaction
             .execute(
                 &format!(
                     "insert into sync.conflict(schema_name, table_name, key, kind, rule, columns, base, ours, theirs, winner, peer)
-                     select $1, $2, {prefix}key, $3, $4, {columns}, {prefix}base, {prefix}ours, {prefix}theirs, $5, $6 from {from}"
+                     select $1, $2, c.key, $3, $4, {columns}, c.base, c.ours, c.theirs, $5, $6 from {from}"
                 ),
                 &[
                     &table.name.schema,
@@ -263,7 +262,7 @@ impl Contest {
             key_match(table),
             contended.join(" or ")
         );
-        let mut found = self.record(transaction, order, table, "columns", "c.columns", &from, "c.").await?;
+        let mut found = self.record(transaction, order, table, "columns", "c.columns", &from).await?;
         let gone = format!(
             "(select {} as key, s.was as base, null::jsonb as ours, {set} as theirs, {} from {rows}
               where not exists (select from {} t where {})) c",
@@ -272,7 +271,7 @@ impl Contest {
             table.target(),
             key_match(table)
         );
-        found += self.record(transaction, order, table, "update-delete", "'{}'::text[]", &gone, "c.").await?;
+        found += self.record(transaction, order, table, "update-delete", "'{}'::text[]", &gone).await?;
         if !self.ours_wins {
             self.revive(transaction, table, &gone).await.map_err(failed)?;
         }

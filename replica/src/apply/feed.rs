@@ -1,7 +1,7 @@
 //! The thread that reads a script: inflates, recognises, looks names up, and hands over blocks of rows.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::chunk::{ChunkError, InflateLimits, Inflater};
@@ -22,6 +22,9 @@ const BLOCK_BYTES: usize = 256 * 1024;
 
 /// Most bytes of output for each byte of input; deflate itself reaches about 1,000.
 const RATIO_MAX: u64 = 1100;
+
+/// Inflated bytes that are looked through for damage behind a refused statement; a member holds far fewer.
+const DAMAGE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Rows of one shape.
 pub(super) struct Block {
@@ -119,18 +122,32 @@ impl Parse {
     fn run(&mut self, input: Box<dyn Read + Send>) -> Result<(), Stop> {
         let limits = InflateLimits { bytes_max: self.order.inflated_bytes_max, ratio_max: RATIO_MAX };
         let trouble = Arc::new(Mutex::new(None));
-        let inflater = Noting {
+        let mut inflater = Noting {
             inner: Inflater::new(BufReader::with_capacity(64 * 1024, input), limits),
             trouble: trouble.clone(),
         };
-        let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, inflater), ReaderLimits::default());
+        let outcome = {
+            let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, &mut inflater), ReaderLimits::default());
+            self.read(&mut reader, &trouble)
+        };
+        let Err(Stop::Failed(ReplicaError::Refused { .. })) = &outcome else { return outcome };
+        // damage may look like nonsense before the checksum of its member is reached
+        let mut rest = inflater.take(DAMAGE_BYTES);
+        let _ = io::copy(&mut rest, &mut io::sink());
+        match trouble.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(damaged @ ReplicaError::Damaged(_)) => Err(damaged.into()),
+            _ => outcome,
+        }
+    }
+
+    fn read<R: BufRead>(&mut self, reader: &mut Reader<R>, trouble: &Mutex<Option<ReplicaError>>) -> Result<(), Stop> {
         let mut current: Option<Current> = None;
         loop {
             // the number is read before the event borrows the reader
             let event = match reader.next() {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
-                Err(error) => return Err(Stop::Failed(from_dialect(&error, &trouble))),
+                Err(error) => return Err(Stop::Failed(from_dialect(&error, trouble))),
             };
             match event {
                 Event::Statement(statement) => {
@@ -329,7 +346,7 @@ fn convert(
                 text.push(b'\t');
                 text.extend_from_slice(field(position)?);
             }
-            push_sparse(text, set, *others, |index| field(index))?;
+            push_sparse(text, set, *others, field)?;
             if !guards.is_empty() {
                 let first = set.len() + key.len();
                 push_sparse(text, guards, *others, |index| field(first + index))?;

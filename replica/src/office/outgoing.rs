@@ -39,8 +39,12 @@ impl Office {
             return Ok(outgoing);
         }
         let rules = Self::rules(&state, branch)?;
-        let tables: BTreeSet<TableName> =
-            rules.tables.iter().filter(|(_, rules)| rules.direction.cloned()).map(|(name, _)| name.clone()).collect();
+        let tables: BTreeSet<TableName> = rules
+            .tables
+            .iter()
+            .filter(|(_, rules)| rules.direction.cloned() || rules.history.is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
         let mut plans = Vec::new();
         for name in state.catalogue.parents_first(&tables) {
             if let Some(table) = state.catalogue.get(&name) {

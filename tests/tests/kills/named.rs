@@ -49,7 +49,7 @@ fn kill_client(stage: &Stage, servers: &Servers, point: &str, time: u64) -> bool
 
 /// Every other time the office's program tries on until the agent is back, else it gives up at once and is run again.
 fn kill_agent(stage: &Stage, servers: &Servers, point: &str, time: u64) -> bool {
-    let patient = time % 2 == 0;
+    let patient = time.is_multiple_of(2);
     let what =
         format!("shop-agent killed at {point}:{time}, the office {}", if patient { "trying on" } else { "giving up" });
     let mut case = stage.set_up(servers);
