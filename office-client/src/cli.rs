@@ -88,6 +88,9 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Compares counts and digests of every table with the shop; 1 when something differs
     Verify(VerifyArgs),
+    /// Lists, shows and resolves conflicts: what an office and a shop had both changed
+    #[command(after_help = CONFLICTS_HELP)]
+    Conflicts(ConflictsArgs),
     /// Imports, lists, checks and shows policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -261,6 +264,72 @@ pub(crate) struct VerifyArgs {
     pub(crate) all: bool,
 }
 
+const CONFLICTS_HELP: &str = "\
+A resolution is an ordinary change of the office's row, and travels to every shop. It can be reversed: resolve the
+conflict again with the other side. docs/CONFLICTS.md has the rules.
+
+Examples:
+  office-client conflicts                          the open ones
+  office-client conflicts list --all --branch shop-17
+  office-client conflicts show 12
+  office-client conflicts resolve 12 --take shop
+  office-client conflicts resolve 12 --take '+351 21 000 0000'
+  office-client conflicts resolve 12 --value shop  the word itself";
+
+/// `conflicts`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct ConflictsArgs {
+    /// What to do [default: list]
+    #[command(subcommand)]
+    pub(crate) command: Option<ConflictsCommand>,
+    #[command(flatten)]
+    pub(crate) list: ConflictsList,
+}
+
+/// `conflicts ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConflictsCommand {
+    /// The open ones, newest first
+    List(ConflictsList),
+    /// One with both sides' values and the row as it is now
+    Show {
+        /// Number of the conflict
+        id: i64,
+    },
+    /// Decides; also where it has been decided before, or the row has changed since
+    #[command(after_help = CONFLICTS_HELP)]
+    Resolve(ConflictsResolve),
+}
+
+/// `conflicts list`
+#[derive(Debug, Args)]
+pub(crate) struct ConflictsList {
+    /// The resolved ones too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Those with one branch only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) branch: Option<String>,
+    /// Most lines
+    #[arg(long, short = 'n', value_name = "N", default_value_t = crate::limits::CONFLICT_LINES_DEFAULT)]
+    pub(crate) limit: i64,
+}
+
+/// `conflicts resolve`
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("choice").required(true).args(["take", "value"])))]
+pub(crate) struct ConflictsResolve {
+    /// Number of the conflict
+    pub(crate) id: i64,
+    /// What stands from now on: what the office had, what the shop had, or a value for the one contended column
+    #[arg(long, value_name = "office|shop|VALUE", allow_hyphen_values = true)]
+    pub(crate) take: Option<String>,
+    /// A value, whatever it looks like
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) value: Option<String>,
+}
+
 /// `policy ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
@@ -373,6 +442,22 @@ mod tests {
             texts.extend(sub.get_subcommands_mut().map(help));
         }
         assert!(texts.iter().all(|text| !text.contains("--password ")), "{texts:?}");
+    }
+
+    #[test]
+    fn conflicts_alone_lists_them_and_resolving_wants_one_choice() {
+        let conflicts = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
+            Ok(Command::Conflicts(args)) => Ok(args),
+            Ok(_) => panic!("not conflicts"),
+            Err(error) => Err(error.to_string()),
+        };
+        assert!(
+            conflicts("office-client conflicts --all -n 5").is_ok_and(|args| args.command.is_none() && args.list.all)
+        );
+        assert!(conflicts("office-client conflicts list --branch a --json").is_ok_and(|args| args.command.is_some()));
+        assert!(conflicts("office-client conflicts resolve 12 --take -3.50").is_ok());
+        assert!(conflicts("office-client conflicts resolve 12").is_err());
+        assert!(conflicts("office-client conflicts resolve 12 --take shop --value x").is_err());
     }
 
     #[test]

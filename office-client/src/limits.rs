@@ -64,3 +64,9 @@ pub(crate) const DIFF_ID_CHARS_MAX: usize = 100;
 
 /// Lines of history that are shown, unless asked for more.
 pub(crate) const HISTORY_LINES_DEFAULT: i64 = 20;
+
+/// Conflicts that are listed, unless asked for more.
+pub(crate) const CONFLICT_LINES_DEFAULT: i64 = 50;
+
+/// Longest value of a row that is shown to people, in characters; JSON has it whole.
+pub(crate) const VALUE_CHARS_SHOWN_MAX: usize = 60;

@@ -10,8 +10,18 @@ use crate::ReplicaError;
 use crate::capture::{self, CapturedTable};
 use crate::catalogue::Catalogue;
 use crate::error::classify;
-use crate::shop::CleanReport;
 use crate::watermark::Snapshot;
+
+/// What `clean` did.
+#[derive(Debug, Clone, Default)]
+pub struct CleanReport {
+    /// Tables emptied.
+    pub tables: usize,
+    /// Rows put aside.
+    pub rows_aside: i64,
+    /// Tables created by the basic schema.
+    pub created: usize,
+}
 
 /// Rows that were changed here and that no office has acknowledged, by the change log: an upper bound.
 pub async fn unacknowledged(

@@ -84,18 +84,20 @@ impl Database {
     /// # Panics
     /// If it fails.
     pub fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
-        let (client, query) = (self.connect(), sql.to_owned());
-        let messages = runtime::run(async move { client.simple_query(&query).await });
-        let messages = messages.unwrap_or_else(|error| panic!("{}", explain(&error, sql)));
-        messages
-            .iter()
-            .filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => {
-                    Some((0..row.len()).map(|index| row.get(index).map(str::to_owned)).collect())
-                }
-                _ => None,
-            })
-            .collect()
+        self.try_rows(sql).unwrap_or_else(|error| panic!("{}", explain(&error, sql)))
+    }
+
+    /// The rows of a query that may fail.
+    pub fn try_rows(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, tokio_postgres::Error> {
+        let (client, query) = (self.try_connect()?, sql.to_owned());
+        let messages = runtime::run(async move { client.simple_query(&query).await })?;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|index| row.get(index).map(str::to_owned)).collect())
+            }
+            _ => None,
+        });
+        Ok(rows.collect())
     }
 
     /// First value of the first row in its text form; `None` where that is null.

@@ -24,4 +24,16 @@ fn an_office_clones_two_shops_and_keeps_them_in_step() {
         world.office(&["verify", name]).succeeded();
     }
     assert_eq!(world.office.int("select count(*) from sale where id > 1000000000000"), 4 * SALES as i64);
+
+    // nothing is waiting, so a shop may be cloned again without force; its next sales get ids of a fresh range
+    world.office(&["clone", "north"]).succeeded();
+    let north = world.shop("north");
+    north.database.load(&fixtures::trade::day_of_sales(99, SALES, i64::from(north.id)));
+    world.office(&["update", "north"]).succeeded();
+    assert_eq!(world.office.int("select count(*) from sale where id > 1000000000000"), 5 * SALES as i64);
+    // what nobody has acknowledged is never thrown away unasked
+    north.database.load(&fixtures::trade::day_of_sales(100, 1, i64::from(north.id)));
+    let refused = world.office(&["clone", "north"]).ended_with(4);
+    assert!(refused.stderr.contains("no office has acknowledged"), "{}", refused.stderr);
+    assert_eq!(north.database.int("select count(*) from sale where id > 3000000000000"), SALES as i64 + 1);
 }

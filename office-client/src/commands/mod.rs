@@ -4,6 +4,7 @@ mod branch;
 mod call;
 mod clone;
 mod completions;
+mod conflicts;
 mod history;
 mod init;
 mod man;
@@ -58,6 +59,7 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         Command::Status(args) => status::run(args, &settings, printer).await,
         Command::History(args) => history::run(args, &settings, printer).await,
         Command::Verify(args) => verify::run(args, &settings, printer, stop).await,
+        Command::Conflicts(args) => conflicts::run(args, &settings, printer).await,
         Command::Policy(command) => policy::run(command, &settings, printer).await,
         Command::Call(args) => call::run(args, &settings, printer).await,
         Command::Completions(_) | Command::Man => Ok(Outcome::Done),

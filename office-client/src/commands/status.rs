@@ -90,8 +90,10 @@ async fn status(args: &StatusArgs, printer: &Printer, opened: &Opened) -> Result
         branches.retain(|branch| args.names.contains(&branch.name));
     }
     let last = last_runs(opened, &branches).await?;
+    let conflicts = office.open_conflicts().await?;
     let now = SystemTime::now();
-    let mut table = Table::new(&["branch", "policy", "shop's changes", "office's changes", "waiting", "last result"]);
+    let mut table =
+        Table::new(&["branch", "policy", "shop's changes", "office's changes", "waiting", "conflicts", "last result"]);
     for branch in &branches {
         let run = last.get(&branch.name);
         let state = BranchState::of(branch, run);
@@ -99,8 +101,9 @@ async fn status(args: &StatusArgs, printer: &Printer, opened: &Opened) -> Result
             Some(_) => Some(office.backlog(branch).await?.rows),
             None => None,
         };
-        printer.object(&output::status_object(branch, state, backlog, run, now));
-        table.line(output::status_cells(branch, state, backlog, run, now));
+        let conflicts = conflicts.get(&branch.name).copied().unwrap_or(0);
+        printer.object(&output::status_object(branch, state, backlog, conflicts, run, now));
+        table.line(output::status_cells(branch, state, backlog, conflicts, run, now));
     }
     if branches.is_empty() {
         printer.talk("there is no branch yet: `office-client branch add NAME --url URL`");

@@ -1,11 +1,11 @@
 //! What only a clone does: freeze a full copy, clean the shop, give it its ids, record it, compare.
 
-use protocol::methods::{Clean, CleanWith, SetIdStart};
+use protocol::methods::{Clean, CleanWith, DiffOpen, DiffOptions, SetIdStart};
 use protocol::session::office::Event;
 
 use super::killpoints::reach;
 use super::{CLONE_UNFINISHED, Drive, DriveError, Report, clone_mark, greet, verify};
-use crate::link::Patience;
+use crate::link::{LinkError, Patience};
 
 impl Drive<'_> {
     pub(super) async fn freeze_clone(&mut self) -> Result<Event, DriveError> {
@@ -36,6 +36,7 @@ impl Drive<'_> {
 
     pub(super) async fn clean(&mut self) -> Result<Event, DriveError> {
         self.job.progress.phase("cleaning the shop");
+        self.acknowledge().await?;
         reach("office.clone.clean.before");
         // a peer with the base methods alone takes no option
         if self.job.force && self.facts.is_some() {
@@ -45,6 +46,17 @@ impl Drive<'_> {
         }
         reach("office.clone.cleaned");
         Ok(Event::Done)
+    }
+
+    /// Tells the shop what the office has taken in: a shop keeps its changes, and refuses to be cleaned, until it knows.
+    async fn acknowledge(&mut self) -> Result<(), DriveError> {
+        let Some(since) = self.job.branch.timestamp.clone().filter(|_| self.facts.is_some()) else { return Ok(()) };
+        let call = DiffOpen { since, options: Some(DiffOptions::default()) };
+        match self.peer.ask(&call, Patience::Work).await {
+            // a watermark that the shop no longer knows acknowledges nothing, and the clean says what that means
+            Ok(_) | Err(LinkError::Refused(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) async fn set_id_start(&mut self) -> Result<Event, DriveError> {

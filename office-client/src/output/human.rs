@@ -90,6 +90,7 @@ pub(crate) fn status_cells(
     branch: &Branch,
     state: BranchState,
     backlog: Option<i64>,
+    conflicts: i64,
     last: Option<&RunRecord>,
     now: SystemTime,
 ) -> Vec<String> {
@@ -108,6 +109,7 @@ pub(crate) fn status_cells(
         since(branch.pulled_at.or(branch.cloned_at), now),
         since(branch.pushed_at.or(branch.cloned_at), now),
         backlog.map_or_else(|| "?".to_owned(), |rows| rows.to_string()),
+        if conflicts == 0 { "-".to_owned() } else { conflicts.to_string() },
         result,
     ]
 }

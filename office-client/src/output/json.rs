@@ -38,6 +38,7 @@ pub(crate) fn status_object(
     branch: &Branch,
     state: BranchState,
     backlog: Option<i64>,
+    conflicts: i64,
     last: Option<&RunRecord>,
     now: SystemTime,
 ) -> Json {
@@ -55,7 +56,7 @@ pub(crate) fn status_object(
         "last_run": last.map(|run| run.kind.as_str()),
         "last_result": last.map(|run| run.result.as_str()),
         "last_error": last.and_then(|run| run.error.as_deref()),
-        "conflicts": Json::Null,
+        "conflicts": conflicts,
         "quarantined": Json::Null,
     })
 }
@@ -164,7 +165,7 @@ pub(crate) fn value(value: &Value) -> Json {
 }
 
 /// ISO 8601 in UTC.
-fn moment(moment: SystemTime) -> String {
+pub(super) fn moment(moment: SystemTime) -> String {
     let elapsed = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     let micros = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
     jiff::Timestamp::from_microsecond(micros).map(|time| time.to_string()).unwrap_or_default()

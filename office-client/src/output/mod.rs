@@ -1,9 +1,13 @@
 //! The only module that prints: data to stdout, talk to stderr.
 
+mod conflicts;
 mod human;
 mod json;
 mod progress;
 
+pub(crate) use conflicts::{
+    conflict_cells, conflict_lines, conflict_object, resolved_line, resolved_object, standing_object, value_lines,
+};
 pub(crate) use human::{branch_line, comparison_lines, plan_lines, policy_lines, report_line, status_cells};
 pub(crate) use json::{
     branch_object, comparison_objects, error_object, history_object, plan_object, report_object, status_object,

@@ -21,6 +21,26 @@ pub(super) struct BulkLoad {
     local: Vec<TableName>,
 }
 
+/// Locks every table that a clone may load, at once: a reader of several tables waits, instead of being the victim of a
+/// deadlock half-way.
+pub(super) async fn lock(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<(), ReplicaError> {
+    let tables: Vec<String> = order
+        .policy
+        .tables
+        .iter()
+        .filter(|(_, rules)| rules.direction.synchronised())
+        .filter_map(|(name, _)| order.catalogue.get(name))
+        .map(Table::target)
+        .collect();
+    if tables.is_empty() {
+        return Ok(());
+    }
+    transaction
+        .batch_execute(&format!("lock table {} in access exclusive mode", tables.join(", ")))
+        .await
+        .map_err(|error| classify("lock the tables of a clone", error))
+}
+
 impl BulkLoad {
     /// Whether rows of the table go straight into it: it was empty. Prepares it the first time.
     pub(super) async fn takes(

@@ -263,11 +263,16 @@ impl Contest {
             contended.join(" or ")
         );
         let mut found = self.record(transaction, order, table, "columns", "c.columns", &from).await?;
+        // of a deleted row, what it was when we deleted it, so that the whole of it can be brought back later
         let gone = format!(
-            "(select {} as key, s.was as base, null::jsonb as ours, {set} as theirs, {} from {rows}
+            "(select {} as key, coalesce(d.old, '{{}}') || coalesce(s.was, '{{}}') as base, null::jsonb as ours, {set} as theirs, {}
+              from {rows} left join lateral (
+                  select l.old from {} l where l.op = 'D' and {} order by l.seq desc limit 1) d on true
               where not exists (select from {} t where {})) c",
             key_image("s.", table),
             keys("s.", table),
+            self.log,
+            log_match("s.", table),
             table.target(),
             key_match(table)
         );
@@ -291,11 +296,6 @@ impl Contest {
             .map(|column| format!("(i.image ->> {})::{}", literal(&column.name), column.type_name))
             .collect();
         let names: Vec<String> = columns.iter().map(|name| quote_identifier(name)).collect();
-        let match_log: Vec<String> = table
-            .key_columns()
-            .enumerate()
-            .map(|(index, column)| format!("l.k{} = c.{}", index + 1, quote_identifier(&column.name)))
-            .collect();
         transaction
             .batch_execute(&format!(
                 "insert into {} ({}) overriding system value select {} from (
@@ -305,7 +305,7 @@ impl Contest {
                 names.join(", "),
                 values.join(", "),
                 self.log,
-                match_log.join(" and ")
+                log_match("c.", table)
             ))
             .await
     }
@@ -366,6 +366,15 @@ fn window_match(prefix: &str, table: &Table) -> String {
         .key_columns()
         .enumerate()
         .map(|(index, column)| format!("w.k{} = {prefix}{}", index + 1, quote_identifier(&column.name)))
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
+
+fn log_match(prefix: &str, table: &Table) -> String {
+    table
+        .key_columns()
+        .enumerate()
+        .map(|(index, column)| format!("l.k{} = {prefix}{}", index + 1, quote_identifier(&column.name)))
         .collect::<Vec<_>>()
         .join(" and ")
 }

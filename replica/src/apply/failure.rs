@@ -64,7 +64,7 @@ pub(super) fn of_copy(error: tokio_postgres::Error, shape: &Shape, lines: &LineM
 }
 
 /// A statement of the engine on a table failed.
-pub(super) fn of_statement(error: tokio_postgres::Error, table: &TableName, statement: Option<u64>) -> ReplicaError {
+pub(crate) fn of_statement(error: tokio_postgres::Error, table: &TableName, statement: Option<u64>) -> ReplicaError {
     let Some(db) = error.as_db_error() else { return classify("apply rows", error) };
     let state = db.code().clone();
     let class = &state.code()[..2];

@@ -38,6 +38,7 @@ use staging::{Merged, Staging};
 use target::{Shape, ShapeKind};
 
 pub use amounts::begin as begin_amounts;
+pub(crate) use failure::of_statement as refused;
 pub use target::Incoming;
 
 /// What an apply did.
@@ -94,6 +95,9 @@ pub async fn apply(
     transaction.execute("select set_config('sync.origin', $1, true)", &[&origin]).await.map_err(failed)?;
     if quiet {
         transaction.batch_execute("set local session_replication_role = replica").await.map_err(failed)?;
+    }
+    if order.bulk {
+        bulk::lock(transaction, order).await?;
     }
     let feed = Feed::start(order.clone(), input)?;
     let mut apply = Apply {
@@ -286,7 +290,7 @@ impl Apply<'_> {
         for id in self.in_order(&held, false) {
             self.merge(id, false).await?;
         }
-        self.references.check(self.transaction, self.order, &self.bulk).await?;
+        self.conflicts += self.references.check(self.transaction, self.order, &self.bulk).await?;
         self.bulk.finish(self.transaction).await?;
         if !self.order.keep_sequences {
             self.set_sequences().await?;

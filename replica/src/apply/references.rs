@@ -62,21 +62,26 @@ impl References {
         transaction.batch_execute(&sql).await.map_err(|error| classify("note touched keys", error))
     }
 
-    /// Checks every foreign key that may have been broken.
+    /// Checks every foreign key that may have been broken; returns how many deleted parents had to be brought back.
     pub(super) async fn check(
         &self,
         transaction: &Transaction<'_>,
         order: &ApplyOrder,
         bulk: &BulkLoad,
-    ) -> Result<(), ReplicaError> {
+    ) -> Result<i64, ReplicaError> {
+        let mut revived = 0;
         let mut queue: Vec<TableName> = self.written.iter().cloned().collect();
         while let Some(name) = queue.pop() {
             let Some(table) = order.catalogue.get(&name) else { continue };
             analyze(transaction, &written(table)).await?;
             for key in order.catalogue.keys_of(&name).filter(|key| !bulk.rebuilds(key)) {
-                if order.incoming == Incoming::FromShop && revive::parents(transaction, order, table, key).await? {
-                    // what came back may itself refer to something that is gone
-                    queue.push(key.parent.clone());
+                if order.incoming == Incoming::FromShop {
+                    let found = revive::parents(transaction, order, table, key).await?;
+                    if found > 0 {
+                        revived += found;
+                        // what came back may itself refer to something that is gone
+                        queue.push(key.parent.clone());
+                    }
                 }
                 check_parents(transaction, order, table, key).await?;
             }
@@ -96,7 +101,7 @@ impl References {
                 }
             }
         }
-        Ok(())
+        Ok(revived)
     }
 }
 

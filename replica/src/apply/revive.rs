@@ -10,7 +10,7 @@ use crate::capture::Depth;
 use crate::catalogue::{ForeignKey, Table};
 use crate::error::classify;
 
-/// Brings back the deleted parents that touched rows of `table` refer to; says whether there were any.
+/// Brings back the deleted parents that touched rows of `table` refer to; returns how many there were.
 ///
 /// What comes back is a change of our own: it travels to every shop. It is recorded as a conflict, since somebody had
 /// wanted it gone.
@@ -19,12 +19,12 @@ pub(super) async fn parents(
     order: &ApplyOrder,
     table: &Table,
     key: &ForeignKey,
-) -> Result<bool, ReplicaError> {
+) -> Result<i64, ReplicaError> {
     let failed = |error| classify("bring back deleted parents", error);
     let Some(parent) = order.catalogue.get(&key.parent).filter(|parent| by_primary_key(parent, key)) else {
-        return Ok(false);
+        return Ok(0);
     };
-    let Some(captured) = order.captured.get(&key.parent) else { return Ok(false) };
+    let Some(captured) = order.captured.get(&key.parent) else { return Ok(0) };
     let keys = key_names(table);
     let missing = format!(
         "select distinct {} as key from {} c join {} k on {} where {} and not exists (select from {} p where {})",
@@ -37,7 +37,7 @@ pub(super) async fn parents(
         pairs("p", &key.parent_columns, "c", &key.columns)
     );
     let tombstones = match captured.depth {
-        Depth::Keys => return Ok(false),
+        Depth::Keys => return Ok(0),
         Depth::Tombstones => format!(
             "select distinct on (d.key) d.key, d.image from sync.tombstone d join ({missing}) m on m.key = d.key
              where d.schema_name = {} and d.table_name = {} order by d.key, d.deleted_at desc",
@@ -63,7 +63,7 @@ pub(super) async fn parents(
         insert(transaction, order, parent).await.map_err(failed)?;
     }
     transaction.batch_execute("drop table revived").await.map_err(failed)?;
-    Ok(found > 0)
+    Ok(i64::try_from(found).unwrap_or(i64::MAX))
 }
 
 async fn insert(

@@ -2,10 +2,12 @@
 
 mod branches;
 mod compare;
+mod conflicts;
 mod history;
 mod outgoing;
 mod policies;
 mod pull;
+mod resolve;
 mod slots;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,9 @@ use crate::migrate;
 use crate::node::{self, ApplyRights, Incarnation, Role};
 use crate::spool::{FrozenStream, Spool};
 use crate::watermark::Witness;
+
+pub use conflicts::{Conflict, ConflictKind, Image, Side, Take};
+pub use resolve::{Resolved, Standing};
 
 /// How the office is opened.
 pub struct OfficeOptions {

@@ -40,6 +40,8 @@ impl Shop {
                 self.inner.spool.remove(&stream.id)?;
             }
         }
+        // nor is anything needed of a diff that died with its process or its database
+        self.inner.spool.sweep()?;
         crate::killpoint::reach("shop.diff.selected");
         self.freeze(&state, office, peer, selected).await
     }

@@ -15,6 +15,7 @@ use protocol::policy::Policy;
 
 use crate::ReplicaError;
 use crate::clean;
+pub use crate::clean::CleanReport;
 use crate::database::{Database, Pool};
 use crate::error::classify;
 use crate::spool::Spool;
@@ -61,17 +62,6 @@ pub struct ShopFacts {
     pub last_watermark: Option<String>,
     /// The database's clock.
     pub clock: SystemTime,
-}
-
-/// What `clean` did.
-#[derive(Debug, Clone, Default)]
-pub struct CleanReport {
-    /// Tables emptied.
-    pub tables: usize,
-    /// Rows put aside.
-    pub rows_aside: i64,
-    /// Tables created by the basic schema.
-    pub created: usize,
 }
 
 /// A session to be opened.

@@ -22,10 +22,11 @@ impl Program {
     }
 }
 
-/// A death: the program that has the point dies when it reaches it for that time; whether it did.
-pub(crate) fn kill(stage: &Stage, servers: &Servers, point: &str, time: u64) -> bool {
+/// A death: the program that has the point dies when it reaches it for that time; whether it did. When the agent has died,
+/// a `patient` office tries on until it is back, another one gives up at once and is run again.
+pub(crate) fn kill(stage: &Stage, servers: &Servers, point: &str, time: u64, patient: bool) -> bool {
     match Program::of(point) {
-        Program::Agent => kill_agent(stage, servers, point, time),
+        Program::Agent => kill_agent(stage, servers, point, time, patient),
         Program::Client => kill_client(stage, servers, point, time),
     }
 }
@@ -47,9 +48,7 @@ fn kill_client(stage: &Stage, servers: &Servers, point: &str, time: u64) -> bool
     harmed
 }
 
-/// Every other time the office's program tries on until the agent is back, else it gives up at once and is run again.
-fn kill_agent(stage: &Stage, servers: &Servers, point: &str, time: u64) -> bool {
-    let patient = time.is_multiple_of(2);
+fn kill_agent(stage: &Stage, servers: &Servers, point: &str, time: u64, patient: bool) -> bool {
     let what =
         format!("shop-agent killed at {point}:{time}, the office {}", if patient { "trying on" } else { "giving up" });
     let mut case = stage.set_up(servers);

@@ -8,6 +8,7 @@ use tests::cluster::Cluster;
 use tests::database::Database;
 use tests::kit::{Plan, Resting, World};
 use tests::process::Finished;
+use tokio_postgres::error::SqlState;
 
 use crate::fixture;
 
@@ -40,7 +41,12 @@ impl Picture {
             )
         };
         let sql: Vec<String> = fixture::TABLES.iter().map(one).collect();
-        let rows = database.rows(&sql.join(" union all "));
+        let sql = sql.join(" union all ");
+        // whoever reads several tables while a clone is applied may be the victim of a deadlock, and reads again
+        let rows = tests::wait_for::some("a look at all tables", || match database.try_rows(&sql) {
+            Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => None,
+            rows => Some(rows.unwrap_or_else(|error| panic!("{}: {error:?}", database.name()))),
+        });
         Self(rows.into_iter().map(|mut row| row.swap_remove(0).unwrap_or_default()).collect())
     }
 
@@ -92,6 +98,15 @@ impl Stage {
         assert_eq!(stage.points_of_15, [26, 26], "15 at first, 10 from the office, 1 from the shop");
         assert_eq!(stage.conflicts[0], 1, "the phone of person 1");
         stage
+    }
+
+    /// An update that has nothing to take in.
+    pub(crate) fn push_alone(servers: &Servers) -> Self {
+        let world = World::in_clusters(&servers.office, &servers.shop, &plan());
+        world.enrol();
+        world.clone_all();
+        world.office.execute(fixture::OFFICE_DAY);
+        Self::new("update without news from the shop", &["update", BRANCH], world, servers, &[])
     }
 
     /// A clone that is run again after one that died when its session was open and had received nothing.
@@ -190,7 +205,10 @@ impl Case<'_> {
         shop.start_in(&[], environment);
         let url = shop.url().to_owned();
         if is_first {
-            self.world.office.execute(&format!("update sync.branch_synchronization set url = '{url}'"));
+            // it must survive the death of a server that by default acknowledges commits before they are written
+            self.world
+                .office
+                .execute(&format!("set synchronous_commit = on; update sync.branch_synchronization set url = '{url}'"));
         }
     }
 
