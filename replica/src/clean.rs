@@ -39,12 +39,37 @@ pub async fn unacknowledged(
         .map_err(failed)?;
     let Some(since) = row.and_then(|row| row.get::<_, Option<String>>(0)) else { return Ok(0) };
     let since = Snapshot::parse(&since)?;
-    let counts = crate::diff::count_window(transaction, captured, &since, LOCAL_ONLY).await?;
-    Ok(counts.iter().map(|count| count.keys).sum())
+    crate::diff::count_local(transaction, captured, &since).await
 }
 
-/// Counts what came from no peer at all; a peer number that is never given out.
-const LOCAL_ONLY: i32 = -1;
+/// Locks the tables that a clean empties, all at once: whatever was being written is committed and seen afterwards.
+pub async fn lock(
+    transaction: &Transaction<'_>,
+    catalogue: &Catalogue,
+    policy: &ResolvedPolicy,
+) -> Result<(), ReplicaError> {
+    let list: Vec<String> = synchronised(catalogue, policy)
+        .iter()
+        .filter_map(|name| catalogue.get(name))
+        .map(crate::catalogue::Table::target)
+        .collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    transaction
+        .batch_execute(&format!("lock table {} in access exclusive mode", list.join(", ")))
+        .await
+        .map_err(|error| classify("clean", error))
+}
+
+fn synchronised(catalogue: &Catalogue, policy: &ResolvedPolicy) -> BTreeSet<TableName> {
+    policy
+        .tables
+        .iter()
+        .filter(|(name, policy)| policy.direction.synchronised() && catalogue.get(name).is_some())
+        .map(|(name, _)| name.clone())
+        .collect()
+}
 
 /// Copies the tables aside and empties them. Foreign keys of other tables that point into them survive, not validated.
 pub async fn empty(
@@ -53,23 +78,11 @@ pub async fn empty(
     policy: &ResolvedPolicy,
 ) -> Result<CleanReport, ReplicaError> {
     let failed = |error| classify("clean", error);
-    let tables: BTreeSet<TableName> = policy
-        .tables
-        .iter()
-        .filter(|(name, policy)| policy.direction.synchronised() && catalogue.get(name).is_some())
-        .map(|(name, _)| name.clone())
-        .collect();
+    let tables = synchronised(catalogue, policy);
     let mut report = CleanReport { tables: tables.len(), ..CleanReport::default() };
     if tables.is_empty() {
         return Ok(report);
     }
-    // one lock in one order, before anything is read
-    let list: Vec<String> =
-        tables.iter().filter_map(|name| catalogue.get(name)).map(crate::catalogue::Table::target).collect();
-    transaction
-        .batch_execute(&format!("lock table {} in access exclusive mode", list.join(", ")))
-        .await
-        .map_err(failed)?;
     report.rows_aside = put_aside(transaction, catalogue, &tables).await?;
     let captured = capture::captured(transaction).await?;
     for (name, captured) in &captured {
@@ -101,7 +114,7 @@ pub async fn empty(
 }
 
 /// Copies rows into schema `sync_aside`. A copy that is there already came from before an earlier clean whose clone was
-/// never verified: it is the good one and stays.
+/// applied: it is the good one and stays.
 async fn put_aside(
     transaction: &Transaction<'_>,
     catalogue: &Catalogue,
@@ -109,7 +122,10 @@ async fn put_aside(
 ) -> Result<i64, ReplicaError> {
     let failed = |error| classify("put rows aside", error);
     let kept: i64 = transaction
-        .query_one("select coalesce(sum(rows), 0)::bigint from sync.aside", &[])
+        .query_one(
+            "select coalesce((select sum(rows) from sync.aside where (select awaiting_clone from sync.node)), 0)::bigint",
+            &[],
+        )
         .await
         .map_err(failed)?
         .get(0);

@@ -140,3 +140,83 @@ async fn a_sale_of_a_product_deleted_meanwhile_brings_it_back() {
     );
     assert_eq!(world.database.int("select count(*) from sync.conflict where kind = 'revived'"), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_may_have_any_name_and_change_while_changes_wait() {
+    let schema = "create table setting(key text primary key, base text, ours text, theirs text, w int, n int, was text, has text, totals int);
+        create table found(found bigint primary key, k1 text, changed text, x int, t int, s int);";
+    let policy =
+        "name = \"names\"\n[tables]\nsetting = \"both\"\nfound = \"from-target\"\n[table.found]\ndeletes = \"send\"";
+    let world = Engine::new(schema, policy, &["north"]).await;
+    world.database.execute("insert into setting values ('a', '1', '2', '3', 4, 5, '6', '7', 8), ('b')");
+    world.clone_shop("north").await.unwrap();
+    let north = world.shop("north");
+    north.database.execute(
+        "update setting set was = 'x', has = 'y', n = 7, w = 1, base = 'shop' where key = 'a';
+         insert into found select g, 'k', 'c', 1, 2, 3 from generate_series(1, 5) g; delete from setting where key = 'b'",
+    );
+    world.database.execute(
+        "update setting set base = 'office', totals = 9 where key = 'a'; update setting set ours = 'o' where key = 'b'",
+    );
+    // both ends get a column, and wider keys, while all of that is still to be sent
+    for database in [&world.database, &north.database] {
+        database.execute("alter table setting add column later text; alter table found alter column x type bigint");
+    }
+    north.database.execute("update setting set later = 'now'; update found set found = 60 where found = 5");
+    world.settle(5).await;
+    world.assert_agree().await;
+    assert_eq!(world.database.int("select count(*) from found"), 5);
+    assert_eq!(
+        world
+            .database
+            .value("select base || ' ' || was || ' ' || later || ' ' || totals from setting where key = 'a'")
+            .as_deref(),
+        Some("office x now 9")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_that_was_only_written_to_may_be_cleaned_and_one_that_sold_may_not() {
+    let world = Engine::new(SCHEMA, POLICY, &["north"]).await;
+    world.database.execute(DATA);
+    world.clone_shop("north").await.unwrap();
+    world.database.execute("update person set phone = 'new'");
+    world.update("north").await.unwrap();
+    world.clone_shop("north").await.unwrap();
+    let north = world.shop("north");
+    north.database.execute("insert into sale(person) values (null)");
+    let refused = world.clone_shop("north").await.unwrap_err();
+    assert_eq!(refused.fault_code().code(), 10, "{refused}");
+    assert_eq!(north.database.int("select count(*) from sale"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_till_can_neither_hide_a_change_nor_forge_one() {
+    let world = Engine::new(SCHEMA, POLICY, &["north"]).await;
+    world.database.execute(DATA);
+    world.clone_shop("north").await.unwrap();
+    let north = world.shop("north");
+    north.database.execute("drop role if exists till_of_test");
+    north.database.execute(
+        "create role till_of_test; grant usage on schema public to till_of_test; grant select, insert on sale to till_of_test;
+         grant create on schema public to till_of_test",
+    );
+    let function = north
+        .database
+        .value("select 'sync.' || proname from pg_proc where proname like 'capture%row' limit 1")
+        .unwrap_or_default();
+    let forged = format!(
+        "set role till_of_test; create table public.mine(id bigint); create trigger t after insert on mine for each row execute function {function}()"
+    );
+    assert!(
+        north.database.try_execute(&forged).is_err(),
+        "a trigger function of the product attached to another table"
+    );
+    // a session of another login that claims an origin: its change is local all the same
+    north
+        .database
+        .execute("set session authorization till_of_test; set sync.origin = '1'; insert into sale(id) values (77)");
+    world.pull("north").await.unwrap();
+    assert_eq!(world.database.int("select count(*) from sale where id = 77"), 1);
+    north.database.execute("drop owned by till_of_test; drop role till_of_test");
+}

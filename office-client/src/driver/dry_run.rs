@@ -39,13 +39,8 @@ pub(crate) async fn plan(job: &Job<'_>, task: Task) -> Result<Plan, DriveError> 
 }
 
 async fn plan_clone(job: &Job<'_>) -> Result<Plan, DriveError> {
-    let outgoing = job.office.freeze_clone(&job.branch).await?;
-    let plan = with_push(Plan::default(), &outgoing.stream);
-    // a copy that only this question has frozen goes; one that an interrupted run left is still needed
-    if !outgoing.resumed {
-        job.office.drop_outgoing(&job.branch, &outgoing).await?;
-    }
-    Ok(plan)
+    let stream = job.office.preview_clone(&job.branch).await?;
+    Ok(with_push(Plan::default(), &stream))
 }
 
 async fn plan_update(job: &Job<'_>) -> Result<Plan, DriveError> {

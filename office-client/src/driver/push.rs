@@ -44,7 +44,8 @@ impl Drive<'_> {
             };
             let base = match task {
                 Task::Clone => None,
-                Task::Update => self.job.branch.timestamp.clone(),
+                // what the stream rests on, which may be an earlier run's
+                Task::Update => self.outgoing()?.base.clone(),
             };
             Some(PrepareOptions {
                 key: Some(self.outgoing()?.key.clone()),

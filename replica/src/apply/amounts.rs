@@ -55,7 +55,7 @@ pub(super) async fn settle(
         .map(|column| {
             let name = literal(column);
             format!(
-                "case when s.totals ? {name} then jsonb_build_object({name}, ((s.totals ->> {name})::numeric - coalesce({}, 0))::text)
+                "case when s.sync$totals ? {name} then jsonb_build_object({name}, ((s.sync$totals ->> {name})::numeric - coalesce({}, 0))::text)
                       else '{{}}' end",
                 stored(column)
             )
@@ -65,7 +65,7 @@ pub(super) async fn settle(
         .iter()
         .map(|column| {
             format!(
-                "select {key} as key, {0} as column_name, (s.totals ->> {0})::numeric as total from {name} s where s.totals ? {0}",
+                "select {key} as key, {0} as column_name, (s.sync$totals ->> {0})::numeric as total from {name} s where s.sync$totals ? {0}",
                 literal(column)
             )
         })
@@ -73,7 +73,7 @@ pub(super) async fn settle(
     transaction
         .batch_execute(&format!(
             "create temp table fresh_totals on commit drop as {};
-             update {name} s set totals = jsonb_strip_nulls({}) where s.totals is not null;
+             update {name} s set sync$totals = jsonb_strip_nulls({}) where s.sync$totals is not null;
              insert into sync.total(peer, incarnation, schema_name, table_name, key, column_name, total)
                  select {}, '', {}, {}, key, column_name, max(total) from fresh_totals where total is not null group by key, column_name
                  on conflict (peer, incarnation, schema_name, table_name, key, column_name) do update set total = excluded.total;
@@ -121,7 +121,7 @@ pub(super) fn added(column: &str, type_name: &str, otherwise: &str) -> String {
     let quoted = quote_identifier(column);
     let name = literal(column);
     format!(
-        "case when s.totals ? {name} then (t.{quoted} + (s.totals ->> {name})::numeric)::{type_name} else {otherwise} end"
+        "case when s.sync$totals ? {name} then (t.{quoted} + (s.sync$totals ->> {name})::numeric)::{type_name} else {otherwise} end"
     )
 }
 
@@ -133,7 +133,7 @@ pub(super) fn added_on_conflict(staging: &Staging, column: &str, type_name: &str
     let same: Vec<String> =
         table.key_columns().map(|key| format!("s.{0} = excluded.{0}", quote_identifier(&key.name))).collect();
     format!(
-        "coalesce((t.{quoted} + (select (s.totals ->> {name})::numeric from {} s where {} order by s.ctid desc limit 1))::{type_name}, excluded.{quoted})",
+        "coalesce((t.{quoted} + (select (s.sync$totals ->> {name})::numeric from {} s where {} order by s.ctid desc limit 1))::{type_name}, excluded.{quoted})",
         staging.name(),
         same.join(" and ")
     )

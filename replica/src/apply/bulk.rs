@@ -1,7 +1,7 @@
 //! Loading empty tables at disk speed: no capture, no secondary indexes, no foreign keys while rows stream in; all of
 //! them are made again from their saved definitions before the transaction ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::names::{TableName, quote_identifier};
 use tokio_postgres::Transaction;
@@ -19,6 +19,7 @@ pub(super) struct BulkLoad {
     indexes: Vec<String>,
     keys: BTreeMap<(TableName, String), ForeignKey>,
     local: Vec<TableName>,
+    truncated: BTreeSet<TableName>,
 }
 
 /// Locks every table that a clone may load, at once: a reader of several tables waits, instead of being the victim of a
@@ -101,6 +102,7 @@ impl BulkLoad {
         if !referenced {
             // rows copied with FREEZE into a table truncated in the same transaction need no later vacuum
             transaction.batch_execute(&format!("truncate {}", table.name.quoted())).await.map_err(failed)?;
+            self.truncated.insert(table.name.clone());
         }
         Ok(())
     }
@@ -108,8 +110,7 @@ impl BulkLoad {
     /// The COPY that loads the table.
     pub(super) fn copy_statement(&self, table: &Table, columns: &[String]) -> String {
         let columns = column_list(columns.iter().map(String::as_str));
-        let plain = !table.partitioned && !table.inherits;
-        let freeze = if plain { " with (freeze)" } else { "" };
+        let freeze = if self.truncated.contains(&table.name) { " with (freeze)" } else { "" };
         format!("copy {} ({columns}) from stdin{freeze}", table.name.quoted())
     }
 

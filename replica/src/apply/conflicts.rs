@@ -59,6 +59,21 @@ impl Contest {
         }
     }
 
+    /// Locks the rows that are about to be merged: what somebody was just changing is in the change log afterwards, so it
+    /// is seen as contended.
+    pub(super) async fn lock(&self, transaction: &Transaction<'_>, staging: &Staging) -> Result<(), ReplicaError> {
+        let table = &staging.shape.table;
+        let sql = format!(
+            "select count(*) from (select 1 from {} t where exists (select from {} s where {}) order by {} for no key update of t) locked",
+            table.target(),
+            staging.name(),
+            key_match(table),
+            keys("t.", table)
+        );
+        transaction.query_one(&sql, &[]).await.map_err(|error| classify("lock rows", error))?;
+        Ok(())
+    }
+
     /// Rows that arrive whole: those that we changed too, differently.
     pub(super) async fn settle_upserts(
         &self,
@@ -88,7 +103,7 @@ impl Contest {
     ) -> Result<i64, ReplicaError> {
         let table = &staging.shape.table;
         let ours = image("t.", &written(table));
-        let differs = format!("s.was is null or s.was is distinct from {ours}");
+        let differs = format!("s.sync$was is null or s.sync$was is distinct from {ours}");
         self.settle_whole(transaction, order, staging, &differs, "update-delete", "null::jsonb", table).await
     }
 
@@ -106,12 +121,12 @@ impl Contest {
         let failed = |error| classify("settle conflicts", error);
         let delta = if staging.shape.amounts { amounts::columns(order, table) } else { Vec::new() };
         let contended = format!("pg_temp.contended_{}", staging.shape.id);
-        let base = if kind == "update-delete" { "s.was" } else { "null::jsonb" };
+        let base = if kind == "update-delete" { "s.sync$was" } else { "null::jsonb" };
         let found = transaction
             .execute(
                 &format!(
                     "create temp table {contended} on commit drop as
-                     select {}, {} as ours, {theirs} as theirs, {base} as base, {} as key
+                     select {}, {} as sync$ours, {theirs} as sync$theirs, {base} as sync$base, {} as sync$key
                      from {} s join ({}) w on {} join {} t on {} where {differs}",
                     keys("s.", table),
                     image("t.", &written(table)),
@@ -133,7 +148,7 @@ impl Contest {
                     // what the peer added counts, whoever wins the rest
                     let quoted = quote_identifier(&column.name);
                     let sql = format!(
-                        "update {} t set {quoted} = {} from {} s join {contended} c on {} where {} and s.totals ? {}",
+                        "update {} t set {quoted} = {} from {} s join {contended} c on {} where {} and s.sync$totals ? {}",
                         table.target(),
                         amounts::added(&column.name, &column.type_name, &format!("t.{quoted}")),
                         staging.name(),
@@ -176,7 +191,7 @@ impl Contest {
             .execute(
                 &format!(
                     "insert into sync.conflict(schema_name, table_name, key, kind, rule, columns, base, ours, theirs, winner, peer)
-                     select $1, $2, c.key, $3, $4, {columns}, c.base, c.ours, c.theirs, $5, $6 from {from}"
+                     select $1, $2, c.sync$key, $3, $4, {columns}, c.sync$base, c.sync$ours, c.sync$theirs, $5, $6 from {from}"
                 ),
                 &[
                     &table.name.schema,
@@ -194,7 +209,7 @@ impl Contest {
     /// The staged updates with `w`: whether the row is contended. [`Contest::settle_updates`] has made the table of keys.
     pub(super) fn updates(&self, rows: &str, table: &Table) -> String {
         format!(
-            "(select s.*, w.k1 is not null as w from {rows} left join {} w on {}) s",
+            "(select s.*, w.k1 is not null as sync$w from {rows} left join {} w on {}) s",
             window_table(table),
             window_match("s.", table)
         )
@@ -205,10 +220,10 @@ impl Contest {
     pub(super) fn value(&self, index: usize, column: &str) -> String {
         let quoted = quote_identifier(column);
         let name = literal(column);
-        let theirs_when_both = if self.ours_wins { "false" } else { "s.w" };
+        let theirs_when_both = if self.ours_wins { "false" } else { "s.sync$w" };
         format!(
-            "case when get_bit(s.has, {index}) = 1 and (not s.w or
-                 case when s.was ? {name} then t.{quoted}::text is not distinct from s.was ->> {name} or {theirs_when_both}
+            "case when get_bit(s.sync$has, {index}) = 1 and (not s.sync$w or
+                 case when s.sync$was ? {name} then t.{quoted}::text is not distinct from s.sync$was ->> {name} or {theirs_when_both}
                       else {theirs_when_both} end) then s.{quoted} else t.{quoted} end"
         )
     }
@@ -218,8 +233,8 @@ impl Contest {
         let quoted = quote_identifier(column);
         let name = literal(column);
         format!(
-            "(get_bit(s.has, {index}) = 1 and t.{quoted}::text is distinct from s.{quoted}::text
-              and (not s.was ? {name} or s.was is null or t.{quoted}::text is distinct from s.was ->> {name}))"
+            "(get_bit(s.sync$has, {index}) = 1 and t.{quoted}::text is distinct from s.{quoted}::text
+              and (not s.sync$was ? {name} or s.sync$was is null or t.{quoted}::text is distinct from s.sync$was ->> {name}))"
         )
     }
 
@@ -234,8 +249,10 @@ impl Contest {
         let table = &staging.shape.table;
         let failed = |error| classify("settle conflicts", error);
         let window = window_table(table);
-        let mut sql =
-            format!("create temp table if not exists {window} on commit drop as {}; analyze {window};", self.window);
+        let mut sql = format!(
+            "drop table if exists {window}; create temp table {window} on commit drop as {}; analyze {window};",
+            self.window
+        );
         if let Some(role) = &order.rights.role {
             // the merge itself runs as the apply role, which may not read the change log
             sql += &format!("grant select on {window} to {}", quote_identifier(role));
@@ -254,18 +271,32 @@ impl Contest {
         let columns = format!("array_remove(array[{}]::text[], null)", names.join(", "));
         let set = set_image(used);
         let from = format!(
-            "(select {} as key, s.was as base, {} as ours, {set} as theirs, {columns} as columns
-              from {rows} join {} t on {} where s.w and ({})) c",
+            "(select {}, {} as sync$key, s.sync$was as sync$base, {} as sync$ours, {set} as sync$theirs, {columns} as sync$columns
+              from {rows} join {} t on {} where s.sync$w and ({})) c",
+            keys("s.", table),
             key_image("s.", table),
             image("t.", &written(table)),
             table.target(),
             key_match(table),
             contended.join(" or ")
         );
-        let mut found = self.record(transaction, order, table, "columns", "c.columns", &from).await?;
+        let mut found = self.record(transaction, order, table, "columns", "c.sync$columns", &from).await?;
         // of a deleted row, what it was when we deleted it, so that the whole of it can be brought back later
+        if self.ours_wins && found > 0 {
+            // the peer may hold a value that we never changed: it gets our row whole
+            let numbered: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
+            transaction
+                .batch_execute(&format!(
+                    "insert into {}(op, {}) select 'R', {} from {from}",
+                    self.log,
+                    numbered.join(", "),
+                    keys("c.", table)
+                ))
+                .await
+                .map_err(failed)?;
+        }
         let gone = format!(
-            "(select {} as key, coalesce(d.old, '{{}}') || coalesce(s.was, '{{}}') as base, null::jsonb as ours, {set} as theirs, {}
+            "(select {} as sync$key, coalesce(d.old, '{{}}') || coalesce(s.sync$was, '{{}}') as sync$base, null::jsonb as sync$ours, {set} as sync$theirs, {}
               from {rows} left join lateral (
                   select l.old from {} l where l.op = 'D' and {} order by l.seq desc limit 1) d on true
               where not exists (select from {} t where {})) c",
@@ -299,7 +330,7 @@ impl Contest {
         transaction
             .batch_execute(&format!(
                 "insert into {} ({}) overriding system value select {} from (
-                     select d.old || c.theirs as image from {gone} join lateral (
+                     select d.old || c.sync$theirs as image from {gone} join lateral (
                          select l.old from {} l where l.op = 'D' and {} order by l.seq desc limit 1) d on true) i",
                 table.name.quoted(),
                 names.join(", "),
@@ -339,7 +370,7 @@ fn set_image(used: &[(usize, &str)]) -> String {
     let pairs: Vec<String> = used
         .iter()
         .map(|(index, name)| {
-            format!("({}, s.{}::text, get_bit(s.has, {index}) = 1)", literal(name), quote_identifier(name))
+            format!("({}, s.{}::text, get_bit(s.sync$has, {index}) = 1)", literal(name), quote_identifier(name))
         })
         .collect();
     format!("(select jsonb_object_agg(c, v) filter (where h) from (values {}) as x(c, v, h))", pairs.join(", "))

@@ -105,6 +105,7 @@ pub async fn apply(
         order,
         open: None,
         staging: BTreeMap::new(),
+        held: Vec::new(),
         bulk: BulkLoad::default(),
         references: References::default(),
         rows: BTreeMap::new(),
@@ -138,6 +139,7 @@ struct Apply<'a> {
     order: &'a ApplyOrder,
     open: Option<OpenCopy>,
     staging: BTreeMap<usize, Staging>,
+    held: Vec<Staging>,
     bulk: BulkLoad,
     references: References,
     rows: BTreeMap<TableName, i64>,
@@ -199,7 +201,6 @@ impl Apply<'_> {
             .staging
             .values()
             .filter(|staging| staging.filled && staging.shape.id != shape.id)
-            .filter(|staging| !(staging.held && shape.kind == ShapeKind::Delete))
             .filter(|staging| !self.order.rights.quiet || staging.shape.table.name == shape.table.name)
             .map(|staging| staging.shape.id)
             .collect();
@@ -256,20 +257,36 @@ impl Apply<'_> {
     async fn merge(&mut self, id: usize, may_hold: bool) -> Result<(), ReplicaError> {
         let Some(mut staging) = self.staging.remove(&id) else { return Ok(()) };
         if staging.shape.kind == ShapeKind::Delete {
-            for held in
-                self.staging.values().filter(|other| other.held && other.shape.table.name == staging.shape.table.name)
-            {
+            for held in self.held.iter().filter(|other| other.shape.table.name == staging.shape.table.name) {
                 held.forget_deleted(self.transaction, &staging).await?;
             }
         }
-        // a held one may have got more rows
         self.references.note(self.transaction, self.order, &staging).await?;
         self.conflicts += staging.settle(self.transaction, self.order).await?;
-        let merged = staging.merge(self.transaction, self.order, may_hold).await?;
-        if let Merged::Rows(rows) = merged {
-            *self.rows.entry(staging.shape.table.name.clone()).or_default() += rows;
+        match staging.merge(self.transaction, self.order, may_hold).await? {
+            Merged::Rows(rows) => {
+                *self.rows.entry(staging.shape.table.name.clone()).or_default() += rows;
+                self.staging.insert(id, staging);
+            }
+            Merged::Held => {
+                staging.put_aside(self.transaction, self.held.len()).await?;
+                self.held.push(staging);
+            }
         }
-        self.staging.insert(id, staging);
+        Ok(())
+    }
+
+    /// Merges what was put aside: all changes and deletes that could set a unique value free have been made.
+    async fn merge_held(&mut self) -> Result<(), ReplicaError> {
+        let tables: BTreeSet<TableName> = self.held.iter().map(|held| held.shape.table.name.clone()).collect();
+        let order = self.order.catalogue.parents_first(&tables);
+        let mut held = std::mem::take(&mut self.held);
+        held.sort_by_key(|staging| order.iter().position(|name| *name == staging.shape.table.name));
+        for mut staging in held {
+            if let Merged::Rows(rows) = staging.merge(self.transaction, self.order, false).await? {
+                *self.rows.entry(staging.shape.table.name.clone()).or_default() += rows;
+            }
+        }
         Ok(())
     }
 
@@ -285,11 +302,7 @@ impl Apply<'_> {
         for id in self.in_order(&deletes, true) {
             self.merge(id, false).await?;
         }
-        let held: Vec<usize> =
-            self.staging.values().filter(|staging| staging.held).map(|staging| staging.shape.id).collect();
-        for id in self.in_order(&held, false) {
-            self.merge(id, false).await?;
-        }
+        self.merge_held().await?;
         self.conflicts += self.references.check(self.transaction, self.order, &self.bulk).await?;
         self.bulk.finish(self.transaction).await?;
         if !self.order.keep_sequences {

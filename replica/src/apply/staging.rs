@@ -18,8 +18,9 @@ pub(super) struct Staging {
     pub(super) shape: Arc<Shape>,
     /// Whether rows have been copied in since the last merge.
     pub(super) filled: bool,
-    /// Whether a unique value is still taken by a row that the script deletes further on: merged again after it.
-    pub(super) held: bool,
+    /// Put aside because a unique value is still taken by a row that the script changes or deletes further on: merged
+    /// again after it.
+    aside: Option<usize>,
 }
 
 /// What a merge did.
@@ -38,14 +39,16 @@ impl Staging {
         shape: Arc<Shape>,
     ) -> Result<Self, ReplicaError> {
         let failed = |error| classify("create a staging table", error);
-        let staging = Self { shape, filled: false, held: false };
+        let staging = Self { shape, filled: false, aside: None };
         let columns: Vec<String> = match &staging.shape.kind {
             ShapeKind::Insert | ShapeKind::InsertIgnore | ShapeKind::Upsert(_) => quoted(&staging.shape.columns),
-            ShapeKind::Delete => with("null::jsonb as was", quoted(&staging.shape.columns)),
-            ShapeKind::Update => with("null::jsonb as was, null::varbit as has", quoted(&staging.shape.columns)),
+            ShapeKind::Delete => with("null::jsonb as sync$was", quoted(&staging.shape.columns)),
+            ShapeKind::Update => {
+                with("null::jsonb as sync$was, null::varbit as sync$has", quoted(&staging.shape.columns))
+            }
             ShapeKind::GuardedUpdate => {
                 let mut columns = with(
-                    "null::jsonb as was, null::varbit as has, null::varbit as guarded",
+                    "null::jsonb as sync$was, null::varbit as sync$has, null::varbit as sync$guarded",
                     quoted(&staging.shape.columns),
                 );
                 columns.extend(
@@ -53,7 +56,7 @@ impl Staging {
                         .others()
                         .iter()
                         .enumerate()
-                        .map(|(index, name)| format!("{} as guard_{index}", quote_identifier(name))),
+                        .map(|(index, name)| format!("{} as sync$guard_{index}", quote_identifier(name))),
                 );
                 columns
             }
@@ -61,10 +64,10 @@ impl Staging {
         let name = staging.name();
         let mut columns = columns;
         if staging.shape.amounts {
-            columns.push("null::jsonb as totals".to_owned());
+            columns.push("null::jsonb as sync$totals".to_owned());
         }
         let mut sql = format!(
-            "create temp table {name} on commit drop as select null::bigint as n, {} from {} with no data;",
+            "create temp table {name} on commit drop as select null::bigint as sync$n, {} from {} with no data;",
             columns.join(", "),
             staging.shape.table.name.quoted()
         );
@@ -76,7 +79,18 @@ impl Staging {
     }
 
     pub(super) fn name(&self) -> String {
-        format!("pg_temp.stage_{}", self.shape.id)
+        match self.aside {
+            Some(number) => format!("pg_temp.stage_{}_held_{number}", self.shape.id),
+            None => format!("pg_temp.stage_{}", self.shape.id),
+        }
+    }
+
+    /// Puts held rows aside under another name: rows that come later get a staging table of their own.
+    pub(super) async fn put_aside(&mut self, transaction: &Transaction<'_>, number: usize) -> Result<(), ReplicaError> {
+        let sql = format!("alter table {} rename to stage_{}_held_{number}", self.name(), self.shape.id);
+        transaction.batch_execute(&sql).await.map_err(|error| classify("put rows aside", error))?;
+        self.aside = Some(number);
+        Ok(())
     }
 
     pub(super) fn copy_statement(&self) -> String {
@@ -106,7 +120,6 @@ impl Staging {
                 match self.swap(transaction, order, &error).await? {
                     Some(rows) => rows,
                     None if may_hold && order.rights.quiet && is_clash(&error) => {
-                        self.held = true;
                         transaction.batch_execute("release savepoint merge").await.map_err(failed)?;
                         return Ok(Merged::Held);
                     }
@@ -119,25 +132,25 @@ impl Staging {
         };
         transaction.batch_execute(&format!("release savepoint merge; truncate {name}")).await.map_err(failed)?;
         self.filled = false;
-        self.held = false;
         Ok(Merged::Rows(rows))
     }
 
     /// Settles the conflicts of rows that both sides changed, before they are merged; returns how many there were.
     pub(super) async fn settle(&self, transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<i64, ReplicaError> {
-        if self.held {
-            return Ok(0);
+        let contest = Contest::of(order, &self.shape.table);
+        if let Some(contest) = &contest {
+            contest.lock(transaction, self).await?;
         }
         if self.shape.amounts {
             amounts::settle(transaction, order, self).await?;
         }
-        let Some(contest) = Contest::of(order, &self.shape.table) else { return Ok(0) };
+        let Some(contest) = contest else { return Ok(0) };
         match self.shape.kind {
             ShapeKind::Upsert(_) => contest.settle_upserts(transaction, order, self).await,
             ShapeKind::Delete => contest.settle_deletes(transaction, order, self).await,
             ShapeKind::Update | ShapeKind::GuardedUpdate => {
                 let row = transaction
-                    .query_one(&format!("select bit_or(has)::text from {}", self.name()), &[])
+                    .query_one(&format!("select bit_or(sync$has)::text from {}", self.name()), &[])
                     .await
                     .map_err(|error| classify("settle conflicts", error))?;
                 let used = row.get::<_, Option<String>>(0).unwrap_or_default().into_bytes();
@@ -174,7 +187,8 @@ impl Staging {
         order: &ApplyOrder,
         error: &tokio_postgres::Error,
     ) -> Result<Option<i64>, ReplicaError> {
-        if !is_clash(error) || !order.rights.quiet {
+        // whole rows would be written, and what was added to an amount meanwhile with them
+        if !is_clash(error) || !order.rights.quiet || self.shape.amounts {
             return Ok(None);
         }
         let table = &self.shape.table;
@@ -222,7 +236,7 @@ impl Staging {
         let mut guards = String::new();
         // the new value of a column, where the row as it was is called `row`
         let value = |row: &str, index: usize, quoted: &str| {
-            format!("case when get_bit(s.has, {index}) = 1 then s.{quoted} else {row}.{quoted} end")
+            format!("case when get_bit(s.sync$has, {index}) = 1 then s.{quoted} else {row}.{quoted} end")
         };
         let mut new = Vec::new();
         let mut old = Vec::new();
@@ -230,7 +244,7 @@ impl Staging {
             let quoted = quote_identifier(name);
             if self.shape.kind == ShapeKind::GuardedUpdate {
                 guards += &format!(
-                    " and (get_bit(s.guarded, {index}) = 0 or not row(t.{quoted})::record *<> row(s.guard_{index})::record)"
+                    " and (get_bit(s.sync$guarded, {index}) = 0 or not row(t.{quoted})::record *<> row(s.sync$guard_{index})::record)"
                 );
             }
             new.push(value("t", index, &quoted));
@@ -276,7 +290,7 @@ impl Staging {
     ) -> Result<Option<u64>, ReplicaError> {
         let failed = |error| classify("find the failing statement", error);
         let rows = transaction
-            .query(&format!("select distinct n from {} order by n", self.name()), &[])
+            .query(&format!("select distinct sync$n from {} order by sync$n", self.name()), &[])
             .await
             .map_err(failed)?;
         let numbers: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
@@ -386,19 +400,25 @@ impl Staging {
             format!("on conflict ({keys}) do nothing")
         } else {
             let delta = if self.shape.amounts { amounts::columns(order, table) } else { Vec::new() };
-            let assignments: Vec<String> = set
+            let values: Vec<String> = set
                 .iter()
                 .map(|name| {
                     let amount = delta.iter().find(|column| quote_identifier(column) == *name);
                     match amount.and_then(|column| table.column(column)) {
-                        Some(column) => {
-                            format!("{name} = {}", amounts::added_on_conflict(self, &column.name, &column.type_name))
-                        }
-                        None => format!("{name} = excluded.{name}"),
+                        Some(column) => amounts::added_on_conflict(self, &column.name, &column.type_name),
+                        None => format!("excluded.{name}"),
                     }
                 })
                 .collect();
-            format!("on conflict ({keys}) do update set {} where {}", assignments.join(", "), differs("excluded."))
+            let assignments: Vec<String> =
+                set.iter().zip(&values).map(|(name, value)| format!("{name} = {value}")).collect();
+            // compared with what would be written: equal values that both sides reached by adding still add up
+            format!(
+                "on conflict ({keys}) do update set {} where row({})::record *<> row({})::record",
+                assignments.join(", "),
+                tuple("t."),
+                values.join(", ")
+            )
         };
         one(run(transaction, order, table, &[self.insert_from(&rows, &conflict)]).await?)
     }
@@ -415,7 +435,7 @@ impl Staging {
         let row = transaction
             .query_one(
                 &format!(
-                    "select coalesce(max(c), 0), (select bit_or(has)::text from {0} where {1}) from (select count(*) as c from {0} where {1} group by {keys}) x",
+                    "select coalesce(max(c), 0), (select bit_or(sync$has)::text from {0} where {1}) from (select count(*) as c from {0} where {1} group by {keys}) x",
                     self.name(),
                     limit(up_to)
                 ),
@@ -434,7 +454,7 @@ impl Staging {
             let quoted = quote_identifier(name);
             if self.shape.kind == ShapeKind::GuardedUpdate && contest.is_none() {
                 guards += &format!(
-                    " and (get_bit(s.guarded, {index}) = 0 or not row(t.{quoted})::record *<> row(s.guard_{index})::record)"
+                    " and (get_bit(s.sync$guarded, {index}) = 0 or not row(t.{quoted})::record *<> row(s.sync$guard_{index})::record)"
                 );
             }
             let settable = table.column(name).is_some_and(|column| !column.always_identity);
@@ -445,7 +465,14 @@ impl Staging {
                         Some(column) => amounts::added(name, &column.type_name, &contest.value(index, name)),
                         None => contest.value(index, name),
                     },
-                    None => format!("case when get_bit(s.has, {index}) = 1 then s.{quoted} else t.{quoted} end"),
+                    None => {
+                        let theirs =
+                            format!("case when get_bit(s.sync$has, {index}) = 1 then s.{quoted} else t.{quoted} end");
+                        match amount {
+                            Some(column) => amounts::added(name, &column.type_name, &theirs),
+                            None => theirs,
+                        }
+                    }
                 };
                 assignments.push(format!("{quoted} = {value}"));
                 new.push(value);
@@ -461,7 +488,7 @@ impl Staging {
                 format!("(select * from {} where {}) s", self.name(), limit(up_to))
             } else {
                 format!(
-                    "(select * from (select *, row_number() over (partition by {keys} order by ctid) as round from {} where {}) r where round = {round}) s",
+                    "(select * from (select *, row_number() over (partition by {keys} order by ctid) as sync$round from {} where {}) r where sync$round = {round}) s",
                     self.name(),
                     limit(up_to)
                 )
@@ -489,7 +516,7 @@ fn is_clash(error: &tokio_postgres::Error) -> bool {
 }
 
 fn limit(up_to: Option<i64>) -> String {
-    up_to.map_or_else(|| "true".to_owned(), |number| format!("n <= {number}"))
+    up_to.map_or_else(|| "true".to_owned(), |number| format!("sync$n <= {number}"))
 }
 
 fn quoted(names: &[String]) -> Vec<String> {

@@ -90,6 +90,7 @@ struct Installed {
     number: i32,
     relation: u32,
     shape: String,
+    log_shape: String,
     active: bool,
     triggers: String,
     present: String,
@@ -115,6 +116,7 @@ pub async fn install(
             active: row.get(5),
             triggers: row.get(6),
             present: row.get(7),
+            log_shape: row.get(8),
         };
         installed.insert(name, entry);
     }
@@ -140,6 +142,7 @@ pub async fn install(
             )));
         }
         let shape = triggers::shape(table, depth);
+        let mut resend = false;
         let number = match installed.get(name) {
             Some(entry) if entry.shape == shape && entry.relation == table.oid && entry.active => {
                 if entry.triggers == entry.present {
@@ -148,17 +151,27 @@ pub async fn install(
                 coverage.gaps.push(name.clone());
                 entry.number
             }
-            Some(entry) if entry.shape == shape && entry.relation == table.oid => entry.number,
+            Some(entry) if entry.log_shape == triggers::log_shape(table, depth) => {
+                // what waits in the log stays valid, only the functions have to be made anew; a table that took the
+                // place of another is sent whole
+                resend = entry.active && entry.relation != table.oid;
+                adapt(transaction, table, depth, entry.number, &shape).await?;
+                entry.number
+            }
             Some(entry) => {
-                // another key or other columns: the log of the old shape cannot say which rows changed
+                // another key: the log of the old one cannot say which rows changed, so all of them are sent
                 if entry.active {
                     coverage.gaps.push(name.clone());
+                    resend = true;
                 }
                 forget(transaction, entry.number).await?;
                 register(transaction, table, depth, &shape).await?
             }
             None => register(transaction, table, depth, &shape).await?,
         };
+        if resend {
+            transaction.batch_execute(&triggers::resend(table, depth, number)).await.map_err(failed)?;
+        }
         create(transaction, table, depth, number).await?;
         coverage.installed.push(name.clone());
     }
@@ -203,15 +216,57 @@ async fn register(
     let style = if triggers::by_row(table) { "row" } else { "statement" };
     let row = transaction
         .query_one(
-            "insert into sync.captured_table(schema_name, table_name, relation, style, depth, shape)
-             values ($1, $2, $3, $4, $5, $6) returning number",
-            &[&table.name.schema, &table.name.name, &table.oid, &style, &depth.as_str(), &shape],
+            "insert into sync.captured_table(schema_name, table_name, relation, style, depth, shape, log_shape)
+             values ($1, $2, $3, $4, $5, $6, $7) returning number",
+            &[
+                &table.name.schema,
+                &table.name.name,
+                &table.oid,
+                &style,
+                &depth.as_str(),
+                &shape,
+                &triggers::log_shape(table, depth),
+            ],
         )
         .await
         .map_err(failed)?;
     let number: i32 = row.get(0);
     transaction.batch_execute(&triggers::log_table(table, depth, number)).await.map_err(failed)?;
     Ok(number)
+}
+
+/// Keeps the log of a table whose columns or types have changed.
+async fn adapt(
+    transaction: &Transaction<'_>,
+    table: &Table,
+    depth: Depth,
+    number: i32,
+    shape: &str,
+) -> Result<(), ReplicaError> {
+    let failed = |error| classify("adapt a change log", error);
+    for (index, column) in table.key_columns().enumerate() {
+        let name = format!("k{}", index + 1);
+        let row = transaction
+            .query_one(
+                "select format_type(atttypid, atttypmod) from pg_attribute where attrelid = $1::text::regclass and attname = $2",
+                &[&format!("sync.log_{number}"), &name],
+            )
+            .await
+            .map_err(failed)?;
+        let wanted = triggers::log_type(column, depth);
+        if row.get::<_, String>(0) != wanted {
+            let sql = format!("alter table sync.log_{number} alter column {name} type {wanted} using {name}::{wanted}");
+            transaction.batch_execute(&sql).await.map_err(failed)?;
+        }
+    }
+    transaction
+        .execute(
+            "update sync.captured_table set shape = $2, depth = $3 where number = $1",
+            &[&number, &shape, &depth.as_str()],
+        )
+        .await
+        .map_err(failed)?;
+    Ok(())
 }
 
 async fn forget(transaction: &Transaction<'_>, number: i32) -> Result<(), ReplicaError> {
@@ -285,7 +340,7 @@ async fn remove(transaction: &Transaction<'_>, table: &Table, number: i32) -> Re
 const INSTALLED: &str = "
 select c.schema_name, c.table_name, c.number, c.relation, c.shape, c.active, c.triggers::text,
        coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled::text order by t.tgrelid, t.tgname)
-                 from pg_trigger t where starts_with(t.tgname::text, 'zz_sync_' || c.number || '_')), '{}')::text
+                 from pg_trigger t where starts_with(t.tgname::text, 'zz_sync_' || c.number || '_')), '{}')::text, c.log_shape
 from sync.captured_table c";
 
 /// Whether the triggers of every captured table are as they were installed.

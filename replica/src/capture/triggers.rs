@@ -1,6 +1,7 @@
 //! The SQL of logs, trigger functions and triggers.
 //!
-//! The trigger functions are SECURITY DEFINER with a fixed search_path: whoever changes a row may log it, and nobody can
+//! The trigger functions are SECURITY DEFINER with a fixed search_path (pg_temp named last, or it would come first), and
+//! nobody but their owner may attach them to anything: whoever changes a row may log it, and nobody can
 //! slip another function or operator in. Names begin with `zz_sync_` so that they fire after the application's own.
 
 use protocol::names::quote_identifier;
@@ -32,6 +33,32 @@ pub(super) fn shape(table: &Table, depth: Depth) -> String {
                 if by_row(table) { "row" } else { "statement" }
             )
         }
+    }
+}
+
+/// What the columns of the log mean: other types or other columns of the table do not change that.
+pub(super) fn log_shape(table: &Table, depth: Depth) -> String {
+    let keys: Vec<&str> = table.key_columns().map(|column| column.name.as_str()).collect();
+    let entry = if depth == Depth::OldValues { "row" } else { "arrays" };
+    format!("{entry} of ({})", keys.join(", "))
+}
+
+/// The type of a key column in the log.
+pub(super) fn log_type(column: &Column, depth: Depth) -> String {
+    if depth == Depth::OldValues { column.type_name.clone() } else { format!("{}[]", column.type_name) }
+}
+
+/// Logs every row of the table as changed, so that all of it is sent.
+pub(super) fn resend(table: &Table, depth: Depth, number: i32) -> String {
+    let keys = names(table.key.len());
+    let from = table.target();
+    if depth == Depth::OldValues {
+        format!("insert into sync.log_{number}(op, {keys}) select 'R', {} from {from} as x", keys_of(table, "x."))
+    } else {
+        format!(
+            "insert into sync.log_{number}({keys}) select {} from {from} as x having count(*) > 0",
+            key_arrays(table, "x.")
+        )
     }
 }
 
@@ -77,7 +104,9 @@ pub(super) fn log_table(table: &Table, depth: Depth, number: i32) -> String {
 }
 
 /// Origin of an entry: set by the engine for its own statements; what triggers do on the side is local.
-const ORIGIN: &str = "case when pg_trigger_depth() = 1 then nullif(current_setting('sync.origin', true), '')::int end";
+/// Only the engine's own login may claim one: the functions run as their owner, which is that login.
+const ORIGIN: &str = "case when pg_trigger_depth() = 1 and session_user = current_user \
+                      then nullif(current_setting('sync.origin', true), '')::int end";
 
 /// Text forms must not depend on the settings of the session that changes the row.
 const TEXT_SETTINGS: &str = "set DateStyle = 'ISO, YMD' set IntervalStyle = 'postgres' set TimeZone = 'UTC' \
@@ -131,7 +160,7 @@ fn key_changed(table: &Table) -> String {
 
 /// Functions and triggers of a table; repeatable.
 pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
-    let header = "language plpgsql security definer set search_path = pg_catalog";
+    let header = "language plpgsql security definer set search_path = pg_catalog, pg_temp";
     let keys = names(table.key.len());
     let target = table.name.quoted();
     let from = table.target();
@@ -150,17 +179,17 @@ pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
                      return null; end $sync$;
                  create or replace function sync.capture_{number}_all() returns trigger {header} as $sync$ begin
                      if tg_nargs = 0 then
-                         insert into sync.log_{number}(origin, {keys}) select {ORIGIN}, {} from {from} having count(*) > 0;
+                         insert into sync.log_{number}(origin, {keys}) select {ORIGIN}, {} from {from} as gone having count(*) > 0;
                      else
-                         execute format('insert into sync.log_{number}(origin, {keys}) select {}, {} from %I.%I having count(*) > 0', tg_table_schema, tg_table_name);
+                         execute format('insert into sync.log_{number}(origin, {keys}) select {}, {} from %I.%I as gone having count(*) > 0', tg_table_schema, tg_table_name);
                      end if; return null; end $sync$;",
-                key_arrays(table, ""),
+                key_arrays(table, "changed."),
                 key_changed(table),
                 single_arrays(table, "old."),
                 single_arrays(table, "new."),
-                key_arrays(table, ""),
+                key_arrays(table, "gone."),
                 ORIGIN.replace('\'', "''"),
-                key_arrays(table, "").replace('\'', "''"),
+                key_arrays(table, "gone.").replace('\'', "''"),
             );
         }
         Depth::OldValues => {
@@ -217,6 +246,11 @@ pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
     }
     if depth == Depth::Tombstones {
         sql += &tombstone_function(table, number);
+        sql += &format!("revoke all on function sync.capture_{number}_gone() from public;");
+    }
+    for name in ["keys", "row", "all"] {
+        // firing a trigger needs no right to its function, attaching it to a table of one's own does
+        sql += &format!("revoke all on function sync.capture_{number}_{name}() from public;");
     }
     sql += &trigger_statements(table, depth, number, &target);
     sql
@@ -231,7 +265,7 @@ fn tombstone_function(table: &Table, number: i32) -> String {
         .collect();
     format!(
         "create or replace function sync.capture_{number}_gone() returns trigger language plpgsql security definer
-             set search_path = pg_catalog {TEXT_SETTINGS} as $sync$ begin
+             set search_path = pg_catalog, pg_temp {TEXT_SETTINGS} as $sync$ begin
              insert into sync.tombstone(schema_name, table_name, key, image)
                  select {}, {}, jsonb_build_object({}), {}{from};
              return null; end $sync$;",

@@ -10,4 +10,4 @@ mod plan;
 mod script;
 
 pub use extract::{CopyPlan, Extraction, extract_changes, extract_copy};
-pub use plan::{Followed, TablePlan, WindowCount, count_window};
+pub use plan::{Followed, TablePlan, WindowCount, count_local, count_window};

@@ -58,6 +58,24 @@ pub async fn count_window<'a>(
     since: &Snapshot,
     peer: i32,
 ) -> Result<Vec<WindowCount>, ReplicaError> {
+    count(client, tables, &condition(since, peer)).await
+}
+
+/// Counts the log entries that `since` does not see and that came from nobody: what was changed here.
+pub async fn count_local<'a>(
+    client: &impl GenericClient,
+    tables: impl Iterator<Item = &'a CapturedTable>,
+    since: &Snapshot,
+) -> Result<i64, ReplicaError> {
+    let counts = count(client, tables, &format!("{} and origin is null", since.unseen())).await?;
+    Ok(counts.iter().map(|count| count.keys).sum())
+}
+
+async fn count<'a>(
+    client: &impl GenericClient,
+    tables: impl Iterator<Item = &'a CapturedTable>,
+    condition: &str,
+) -> Result<Vec<WindowCount>, ReplicaError> {
     let mut by_number = BTreeMap::new();
     let mut parts = Vec::new();
     for captured in tables {
@@ -66,12 +84,7 @@ pub async fn count_window<'a>(
             Depth::Keys | Depth::Tombstones => "coalesce(sum(cardinality(k1)), 0)::bigint",
             Depth::OldValues => "count(*)",
         };
-        parts.push(format!(
-            "select {}, {keys} from {} where {}",
-            captured.number,
-            captured.log(),
-            condition(since, peer)
-        ));
+        parts.push(format!("select {}, {keys} from {} where {condition}", captured.number, captured.log()));
     }
     if parts.is_empty() {
         return Ok(Vec::new());
@@ -137,6 +150,13 @@ impl TablePlan {
             }
             Depth::OldValues => {
                 let totals = self.totals(peer);
+                // an update of what the row filter looks at may bring a row in that the receiver has never seen
+                let deciding = self.deciding_columns();
+                let operation = if deciding.is_empty() {
+                    "f.op".to_owned()
+                } else {
+                    format!("case when f.op = 'U' and o.old ?| array[{}] then 'R' else f.op end", deciding.join(", "))
+                };
                 let followed: String = followed
                     .iter()
                     .map(|query| format!(" union all select 0, 'R'::\"char\", null::jsonb, {keys} from ({query}) v"))
@@ -149,12 +169,23 @@ impl TablePlan {
                           f as (select {keys}, case when bool_or(op = 'R') then 'R' else (array_agg(op order by seq))[1] end as op from e group by {keys}),
                           o as (select {keys}, jsonb_object_agg(j.key, j.value order by seq desc) as old
                                 from e, jsonb_each(old) j where old is not null group by {keys}),
-                          k as materialized (select {}, f.op, o.old from f left join o using ({keys}) order by {keys})
+                          k as materialized (select {}, {operation} as op, o.old from f left join o using ({keys}) order by (f.op <> 'U'), {keys})
                      select k.op, {gone}, k.old, {totals}, {k_keys}, {columns} from k left join {target} b on {on}",
                     numbers.iter().map(|number| format!("f.{number}")).collect::<Vec<_>>().join(", ")
                 )
             }
         }
+    }
+
+    /// The columns that the row filter may look at, as literals.
+    fn deciding_columns(&self) -> Vec<String> {
+        let Some(subset) = &self.subset else { return Vec::new() };
+        self.table
+            .columns
+            .iter()
+            .filter(|column| subset.contains(&column.name))
+            .map(|column| format!("'{}'", column.name.replace('\'', "''")))
+            .collect()
     }
 
     /// The totals of the delta columns as a JSON object: the value without what the receiver contributed to it.

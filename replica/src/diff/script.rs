@@ -211,8 +211,8 @@ fn old_values_line(
     let (totals, rest) = split_fields(rest, 1);
     let (key, row) = split_fields(rest, plan.table.key.len());
     if gone == b"t" {
-        // made and unmade inside the window: the receiver never saw it
-        if plan.deletes && operation != b"I" {
+        // a delete of what the receiver never saw does no harm, and it may have seen it: windows can overlap
+        if plan.deletes {
             let mut entry = key.to_vec();
             entry.push(b'\t');
             entry.extend_from_slice(old);
@@ -234,18 +234,14 @@ fn old_values_line(
         unescape(old).and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     let mut set = Vec::new();
     let mut was = serde_json::Map::new();
-    for (index, (column, field)) in shape.columns.iter().zip(row.split(|&byte| byte == b'\t')).enumerate() {
+    for (index, column) in shape.columns.iter().enumerate() {
         let Some(before) = old.get(&column.name) else { continue };
         if column.key {
             continue;
         }
-        let now = unescape(field);
-        // a column that has come back to its old value did not change; but what was added to an amount may have been
-        // taken back by the peer, and has to reach it all the same
-        if plan.delta.contains(&column.name) || before.as_str().map(str::as_bytes) != now.as_deref() {
-            set.push(index);
-            was.insert(column.name.clone(), before.clone());
-        }
+        // also a column that has come back to its old value: the receiver may have seen it in between
+        set.push(index);
+        was.insert(column.name.clone(), before.clone());
     }
     if set.is_empty() {
         return Ok(false);

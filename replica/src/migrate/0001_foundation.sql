@@ -48,6 +48,7 @@ create table sync.captured_table (
     style        text not null check (style in ('statement', 'row')),
     depth        text not null check (depth in ('keys', 'tombstones', 'old-values')),
     shape        text not null,               -- key and columns the functions were made for
+    log_shape    text not null,               -- what the log's columns mean; as long as it holds, the log is kept
     triggers     jsonb not null default '{}', -- trigger name -> xmin of its row in pg_trigger, as installed
     active       boolean not null default true,
     installed_at timestamptz not null default clock_timestamp(),
@@ -114,7 +115,7 @@ create table sync.branch_synchronization (
     outgoing_kind      text,
     outgoing_stream    text,
     outgoing_snapshot  pg_snapshot,
-    outgoing_started   boolean not null default false,
+    outgoing_base      text,                  -- the shop's watermark that the stream rests on
     added_at           timestamptz not null default clock_timestamp(),
     cloned_at          timestamptz,
     pulled_at          timestamptz,

@@ -126,6 +126,8 @@ pub struct Outgoing {
     pub key: String,
     /// The stream.
     pub stream: FrozenStream,
+    /// The shop's watermark that the stream rests on: what the office had taken in when it was frozen.
+    pub base: Option<String>,
     /// Whether an earlier run has started to send it.
     pub resumed: bool,
 }

@@ -20,6 +20,7 @@ use crate::node;
 use crate::spool::FrozenStream;
 use crate::subset;
 use crate::watermark::{Snapshot, current_snapshot};
+use protocol::watermark::Watermark;
 
 /// Compression of clones and pushes.
 const LEVEL: u32 = 2;
@@ -29,6 +30,7 @@ struct Record {
     peer: i32,
     pushed: Option<(Snapshot, i32)>,
     outgoing: Option<(String, String, String)>,
+    base: Option<String>,
 }
 
 impl Office {
@@ -38,7 +40,21 @@ impl Office {
         if let Some(outgoing) = self.pending(branch, "clone").await? {
             return Ok(outgoing);
         }
-        let rules = Self::rules(&state, branch)?;
+        let (stream, snapshot) = self.copy(&state, branch).await?;
+        self.remember(branch, "clone", stream, &snapshot).await
+    }
+
+    /// As [`Office::freeze_clone`], but remembers nothing: what would be sent, for a dry run. The stream is removed again.
+    pub async fn preview_clone(&self, branch: &Branch) -> Result<FrozenStream, ReplicaError> {
+        let state = self.state().await?;
+        let (stream, _) = self.copy(&state, branch).await?;
+        self.inner.spool.remove(&stream.id)?;
+        Ok(stream)
+    }
+
+    /// A full copy for the branch, and the snapshot it was taken from.
+    async fn copy(&self, state: &State, branch: &Branch) -> Result<(FrozenStream, Snapshot), ReplicaError> {
+        let rules = Self::rules(state, branch)?;
         let tables: BTreeSet<TableName> = rules
             .tables
             .iter()
@@ -71,7 +87,7 @@ impl Office {
         };
         let stream = extract_copy(&transaction, plans, extraction).await?;
         transaction.commit().await.map_err(|error| classify("freeze a clone", error))?;
-        self.remember(branch, "clone", stream, &snapshot).await
+        Ok((stream, snapshot))
     }
 
     /// Freezes what the branch does not have yet, or finds the push an interrupted run left. None when there is nothing.
@@ -123,12 +139,10 @@ impl Office {
         killpoint::reach("office.record.before");
         client
             .execute(
-                // the clone's amounts begin anew: nothing of them was contributed by the shop
-                "with forgotten as (delete from sync.total where peer = (select peer from sync.branch_synchronization where branch_id = $1))
-                 update sync.branch_synchronization
+                "update sync.branch_synchronization
                  set \"timestamp\" = $3, incarnation = $4, pushed_snapshot = outgoing_snapshot, pushed_incarnation = $5,
                      cloned_at = clock_timestamp(), pulled_at = clock_timestamp(), pushed_at = clock_timestamp(),
-                     outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null, outgoing_started = false
+                     outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null
                  where branch_id = $1 and outgoing_key = $2",
                 &[&branch.id, &outgoing.key, &timestamp, &incarnation, &state.incarnation.number],
             )
@@ -146,7 +160,7 @@ impl Office {
             .execute(
                 "update sync.branch_synchronization
                  set pushed_snapshot = outgoing_snapshot, pushed_at = clock_timestamp(),
-                     outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null, outgoing_started = false
+                     outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null
                  where branch_id = $1 and outgoing_key = $2",
                 &[&branch.id, &outgoing.key],
             )
@@ -162,7 +176,7 @@ impl Office {
         client
             .execute(
                 "update sync.branch_synchronization
-                 set outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null, outgoing_started = false
+                 set outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null
                  where branch_id = $1 and outgoing_key = $2",
                 &[&branch.id, &outgoing.key],
             )
@@ -268,7 +282,7 @@ impl Office {
         let client = self.inner.pool.get().await?;
         let row = client
             .query_opt(
-                "select peer, pushed_snapshot::text, pushed_incarnation, outgoing_key, outgoing_kind, outgoing_stream
+                "select peer, pushed_snapshot::text, pushed_incarnation, outgoing_key, outgoing_kind, outgoing_stream, outgoing_base
                  from sync.branch_synchronization where branch_id = $1",
                 &[&branch.id],
             )
@@ -285,16 +299,17 @@ impl Office {
             (Some(key), Some(kind), Some(stream)) => Some((key, kind, stream)),
             _ => None,
         };
-        Ok(Record { peer: row.get(0), pushed, outgoing })
+        Ok(Record { peer: row.get(0), pushed, outgoing, base: row.get(6) })
     }
 
     /// The outgoing stream of that kind that an earlier run left, if its file is whole.
     async fn pending(&self, branch: &Branch, kind: &str) -> Result<Option<Outgoing>, ReplicaError> {
-        let Some((key, found, stream)) = self.record(branch).await?.outgoing else { return Ok(None) };
+        let Record { outgoing, base, .. } = self.record(branch).await?;
+        let Some((key, found, stream)) = outgoing else { return Ok(None) };
         if found != kind {
             return Ok(None);
         }
-        Ok(self.inner.spool.find(&stream)?.map(|stream| Outgoing { key, stream, resumed: true }))
+        Ok(self.inner.spool.find(&stream)?.map(|stream| Outgoing { key, stream, base, resumed: true }))
     }
 
     async fn remember(
@@ -305,20 +320,27 @@ impl Office {
         snapshot: &Snapshot,
     ) -> Result<Outgoing, ReplicaError> {
         let key = format!("{:032x}", rand::random::<u128>());
+        let incarnation = self.state().await?.incarnation.clone();
         let client = self.inner.pool.get().await?;
         killpoint::reach("office.freeze.before-record");
-        client
-            .execute(
-                "update sync.branch_synchronization
-                 set outgoing_key = $2, outgoing_kind = $3, outgoing_stream = $4, outgoing_snapshot = $5::text::pg_snapshot
-                 where branch_id = $1",
+        let row = client
+            .query_one(
+                // the amounts of a clone begin anew: nothing of them was contributed by the shop
+                "with forgotten as (
+                     delete from sync.total where $3 = 'clone'
+                       and peer = (select peer from sync.branch_synchronization where branch_id = $1))
+                 update sync.branch_synchronization
+                 set outgoing_key = $2, outgoing_kind = $3, outgoing_stream = $4, outgoing_snapshot = $5::text::pg_snapshot,
+                     outgoing_base = \"timestamp\"
+                 where branch_id = $1 returning outgoing_base",
                 &[&branch.id, &key, &kind, &stream.id, &snapshot.as_str()],
             )
             .await
             .map_err(|error| classify("record an outgoing stream", error))?;
         killpoint::reach("office.freeze.recorded");
+        self.inner.witness.remember(&incarnation, snapshot, &Watermark::new(0, None))?;
         self.sweep_streams(branch, Some(&stream.id))?;
-        Ok(Outgoing { key, stream, resumed: false })
+        Ok(Outgoing { key, stream, base: row.get(0), resumed: false })
     }
 
     /// Removes the branch's streams but the one that is recorded: what an earlier run replaced, had sent, or froze before

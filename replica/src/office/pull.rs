@@ -42,7 +42,7 @@ impl Office {
         let transaction = client.transaction().await.map_err(failed)?;
         let row = transaction
             .query_one(
-                "select \"timestamp\", pushed_snapshot::text from sync.branch_synchronization where branch_id = $1 for update",
+                "select \"timestamp\", case when outgoing_kind = 'clone' then outgoing_snapshot else pushed_snapshot end::text from sync.branch_synchronization where branch_id = $1 for update",
                 &[&branch.id],
             )
             .await

@@ -236,6 +236,7 @@ impl Shop {
         let mut client = self.inner.pool.get().await?;
         let transaction = client.transaction().await.map_err(failed)?;
         transaction.execute("select pg_advisory_xact_lock($1)", &[&crate::migrate::LOCK]).await.map_err(failed)?;
+        clean::lock(&transaction, &state.catalogue, &state.policy).await?;
         let waiting = clean::unacknowledged(&transaction, state.captured.values()).await?;
         if waiting > 0 && !force {
             return Err(ReplicaError::CleanRefused(format!(

@@ -118,17 +118,8 @@ impl Shop {
         let Some(row) = self.session(sid).await? else {
             return Err(ReplicaError::UnknownSession(format!("there is no session {sid}")));
         };
-        match row.state {
-            SessionState::Open => {}
-            SessionState::Applied => {
-                return Ok(Applied {
-                    rows: row.rows,
-                    quarantined: row.quarantined,
-                    repeated: true,
-                    ..Applied::default()
-                });
-            }
-            _ => return Err(ReplicaError::UnknownSession(format!("session {sid} has ended without being applied"))),
+        if row.state != SessionState::Open {
+            return already(&row);
         }
         crate::killpoint::reach("shop.apply.started");
         let applied = self.apply_open(&row, input).await;
@@ -149,6 +140,14 @@ impl Shop {
         let transaction = client.transaction().await.map_err(failed)?;
         // other processes on this database (a file import) take turns too
         transaction.execute("select pg_advisory_xact_lock($1)", &[&APPLY_LOCK]).await.map_err(failed)?;
+        // tills come first: a sync that has to wait long for a row lets go of everything and is asked for again
+        transaction.batch_execute("set local lock_timeout = '10s'").await.map_err(failed)?;
+        // what ended the session meanwhile, in another process or in one that died while its commit was under way, counts
+        let sql = format!("select {COLUMNS} from sync.session where sid = $1 for update");
+        let now = session(&transaction.query_one(&sql, &[&row.sid]).await.map_err(failed)?);
+        if now.state != SessionState::Open {
+            return already(&now);
+        }
         let facts = transaction
             .query_one("select awaiting_clone, id_low is not null from sync.node", &[])
             .await
@@ -243,6 +242,14 @@ impl Shop {
 
 /// Advisory lock of the one apply at a time.
 const APPLY_LOCK: i64 = 0x7379_6e63_0001;
+
+/// The answer of a session that has ended.
+fn already(row: &SessionRow) -> Result<Applied, ReplicaError> {
+    if row.state == SessionState::Applied {
+        return Ok(Applied { rows: row.rows, quarantined: row.quarantined, repeated: true, ..Applied::default() });
+    }
+    Err(ReplicaError::UnknownSession(format!("session {} has ended without being applied", row.sid)))
+}
 
 fn kind_text(kind: SessionKind) -> &'static str {
     match kind {
