@@ -281,7 +281,6 @@ impl Contest {
             contended.join(" or ")
         );
         let mut found = self.record(transaction, order, table, "columns", "c.sync$columns", &from).await?;
-        // of a deleted row, what it was when we deleted it, so that the whole of it can be brought back later
         if self.ours_wins && found > 0 {
             // the peer may hold a value that we never changed: it gets our row whole
             let numbered: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
@@ -295,6 +294,7 @@ impl Contest {
                 .await
                 .map_err(failed)?;
         }
+        // of a deleted row, what it was when we deleted it, so that the whole of it can be brought back later
         let gone = format!(
             "(select {} as sync$key, coalesce(d.old, '{{}}') || coalesce(s.sync$was, '{{}}') as sync$base, null::jsonb as sync$ours, {set} as sync$theirs, {}
               from {rows} left join lateral (

@@ -259,6 +259,11 @@ async fn adapt(
             transaction.batch_execute(&sql).await.map_err(failed)?;
         }
     }
+    if depth == Depth::OldValues {
+        // the functions did not know the new columns: rows updated meanwhile go whole
+        let sql = format!("update sync.log_{number} set op = 'R' where op = 'U'");
+        transaction.batch_execute(&sql).await.map_err(failed)?;
+    }
     transaction
         .execute(
             "update sync.captured_table set shape = $2, depth = $3 where number = $1",

@@ -202,6 +202,7 @@ pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
                     format!("({}, old.{quoted}::text, new.{quoted}::text)", quote_literal(&column.name))
                 })
                 .collect();
+            // an update of a column that was added since these functions were made asks for the whole row (R)
             sql += &format!(
                 "create or replace function sync.capture_{number}_keys() returns trigger {header} {TEXT_SETTINGS} as $sync$ begin
                      if tg_op = 'INSERT' then
@@ -212,8 +213,8 @@ pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
                  create or replace function sync.capture_{number}_row() returns trigger {header} {TEXT_SETTINGS} as $sync$ begin
                      if tg_op = 'UPDATE' and not ({}) then
                          insert into sync.log_{number}(origin, op, {keys}, old)
-                             select {ORIGIN}, 'U', {}, jsonb_object_agg(c, o) from (values {}) as x(c, o, n)
-                             where o is distinct from n having count(*) > 0;
+                             select {ORIGIN}, case when count(*) = 0 then 'R' else 'U' end, {}, jsonb_object_agg(c, o)
+                             from (values {}) as x(c, o, n) where o is distinct from n;
                          return null;
                      end if;
                      if tg_op <> 'INSERT' then
