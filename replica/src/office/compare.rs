@@ -1,15 +1,13 @@
 //! Fingerprints of the office's tables, as one branch should have them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use protocol::methods::TableDigest;
-use protocol::names::{TableName, quote_identifier};
-use protocol::policy::{Direction, ResolvedPolicy};
+use protocol::policy::Direction;
 
 use super::{Branch, Office};
 use crate::ReplicaError;
-use crate::catalogue::Catalogue;
-use crate::digest::digest;
+use crate::digest::{digest, own_rows};
 use crate::error::classify;
 use crate::subset;
 
@@ -48,41 +46,4 @@ impl Office {
         transaction.commit().await.map_err(failed)?;
         Ok(digests)
     }
-}
-
-/// Conditions on alias `x` that select a branch's own rows: by an id of its range, or through a foreign key to a table
-/// whose rows are told apart by such an id.
-fn own_rows(catalogue: &Catalogue, rules: &ResolvedPolicy, (low, high): (i64, i64)) -> BTreeMap<TableName, String> {
-    let tables: BTreeSet<TableName> = rules.in_direction(Direction::FromTarget).map(|(name, _)| name.clone()).collect();
-    let within = |column: &str| {
-        let column = quote_identifier(column);
-        format!("x.{column} > {low} and x.{column} <= {high}")
-    };
-    let mut ranged: BTreeMap<TableName, String> = BTreeMap::new();
-    for name in &tables {
-        let column = catalogue.get(name).and_then(|table| {
-            table.key_columns().find(|column| column.sequence.is_some()).map(|column| column.name.clone())
-        });
-        if let Some(column) = column {
-            ranged.insert(name.clone(), column);
-        }
-    }
-    let mut conditions: BTreeMap<TableName, String> =
-        ranged.iter().map(|(name, column)| (name.clone(), within(column))).collect();
-    for name in &tables {
-        if conditions.contains_key(name) {
-            continue;
-        }
-        let through = catalogue.keys_of(name).find_map(|key| {
-            let parent = ranged.get(&key.parent)?;
-            let place = key.parent_columns.iter().position(|column| column == parent)?;
-            key.columns.get(place).filter(|column| {
-                catalogue.get(name).and_then(|table| table.column(column)).is_some_and(|column| column.not_null)
-            })
-        });
-        if let Some(column) = through {
-            conditions.insert(name.clone(), within(column));
-        }
-    }
-    conditions
 }
