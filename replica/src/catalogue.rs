@@ -99,6 +99,33 @@ impl Table {
         self.key_columns().any(|column| column.name == name)
     }
 
+    /// The key columns behind a prefix such as `t.`, as a list.
+    pub(crate) fn key_list(&self, prefix: &str) -> String {
+        let names: Vec<String> =
+            self.key_columns().map(|column| format!("{prefix}{}", quote_identifier(&column.name))).collect();
+        names.join(", ")
+    }
+
+    /// The condition that two rows have the same key; prefixes such as `t.`.
+    pub(crate) fn same_key(&self, left: &str, right: &str) -> String {
+        let pairs: Vec<String> = self
+            .key_columns()
+            .map(|column| quote_identifier(&column.name))
+            .map(|name| format!("{left}{name} = {right}{name}"))
+            .collect();
+        pairs.join(" and ")
+    }
+
+    /// The same where the left side is a change log or the like, whose key columns are k1, k2, ...
+    pub(crate) fn same_numbered_key(&self, left: &str, right: &str) -> String {
+        let pairs: Vec<String> = self
+            .key_columns()
+            .enumerate()
+            .map(|(index, column)| format!("{left}k{} = {right}{}", index + 1, quote_identifier(&column.name)))
+            .collect();
+        pairs.join(" and ")
+    }
+
     /// The table in a FROM or DML clause: without the INHERITS children, which are tables of their own.
     pub fn target(&self) -> String {
         if self.inherits && !self.partitioned { format!("only {}", self.name.quoted()) } else { self.name.quoted() }
@@ -260,6 +287,11 @@ impl Catalogue {
 /// Names as a quoted, comma-separated list.
 pub fn column_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(quote_identifier).collect::<Vec<_>>().join(", ")
+}
+
+/// Quotes a text as an SQL literal, for sessions with `standard_conforming_strings` (all of ours).
+pub(crate) fn quote_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 fn literal_kind(category: u8, type_name: String) -> LiteralKind {

@@ -4,7 +4,7 @@ use protocol::policy::ResolvedPolicy;
 use tokio_postgres::Transaction;
 
 use crate::ReplicaError;
-use crate::catalogue::{Catalogue, Column, Table};
+use crate::catalogue::{Catalogue, Column, Table, quote_literal};
 use crate::error::classify;
 use protocol::names::quote_identifier;
 
@@ -111,15 +111,11 @@ pub async fn set_range(
                 "alter sequence {quoted} as bigint no minvalue no maxvalue;
                  select setval({}, {value}, {handed_out});
                  alter sequence {quoted} maxvalue {high}",
-                literal(&quoted)
+                quote_literal(&quoted)
             ))
             .await
             .map_err(failed)?;
     }
     transaction.execute("update sync.node set id_low = $1, id_high = $2", &[&low, &high]).await.map_err(failed)?;
     Ok(())
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

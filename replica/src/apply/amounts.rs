@@ -11,7 +11,7 @@ use tokio_postgres::Transaction;
 use super::ApplyOrder;
 use super::staging::Staging;
 use crate::ReplicaError;
-use crate::catalogue::Table;
+use crate::catalogue::{Table, quote_literal};
 use crate::error::classify;
 
 /// The delta columns of a table, by its policy.
@@ -38,22 +38,22 @@ pub(super) async fn settle(
     let name = staging.name();
     let key: Vec<String> = table
         .key_columns()
-        .map(|column| format!("{}, s.{}::text", literal(&column.name), quote_identifier(&column.name)))
+        .map(|column| format!("{}, s.{}::text", quote_literal(&column.name), quote_identifier(&column.name)))
         .collect();
     let key = format!("jsonb_build_object({})", key.join(", "));
     let stored = |column: &str| {
         format!(
             "(select r.total from sync.total r where r.peer = {} and r.schema_name = {} and r.table_name = {} and r.key = {key} and r.column_name = {})",
             order.origin,
-            literal(&table.name.schema),
-            literal(&table.name.name),
-            literal(column)
+            quote_literal(&table.name.schema),
+            quote_literal(&table.name.name),
+            quote_literal(column)
         )
     };
     let increments: Vec<String> = delta
         .iter()
         .map(|column| {
-            let name = literal(column);
+            let name = quote_literal(column);
             format!(
                 "case when s.sync$totals ? {name} then jsonb_build_object({name}, ((s.sync$totals ->> {name})::numeric - coalesce({}, 0))::text)
                       else '{{}}' end",
@@ -66,7 +66,7 @@ pub(super) async fn settle(
         .map(|column| {
             format!(
                 "select {key} as key, {0} as column_name, (s.sync$totals ->> {0})::numeric as total from {name} s where s.sync$totals ? {0}",
-                literal(column)
+                quote_literal(column)
             )
         })
         .collect();
@@ -81,8 +81,8 @@ pub(super) async fn settle(
             totals.join(" union all "),
             increments.join(" || "),
             order.origin,
-            literal(&table.name.schema),
-            literal(&table.name.name),
+            quote_literal(&table.name.schema),
+            quote_literal(&table.name.name),
         ))
         .await
         .map_err(failed)
@@ -94,7 +94,7 @@ pub async fn begin(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<
         for column in columns(order, table) {
             let key: Vec<String> = table
                 .key_columns()
-                .map(|column| format!("{}, x.{}::text", literal(&column.name), quote_identifier(&column.name)))
+                .map(|column| format!("{}, x.{}::text", quote_literal(&column.name), quote_identifier(&column.name)))
                 .collect();
             let quoted = quote_identifier(column);
             transaction
@@ -103,10 +103,10 @@ pub async fn begin(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<
                      select {}, '', {}, {}, jsonb_build_object({}), {}, x.{quoted} from {} x where x.{quoted} is not null
                      on conflict (peer, incarnation, schema_name, table_name, key, column_name) do update set total = excluded.total",
                     order.origin,
-                    literal(&table.name.schema),
-                    literal(&table.name.name),
+                    quote_literal(&table.name.schema),
+                    quote_literal(&table.name.name),
                     key.join(", "),
-                    literal(column),
+                    quote_literal(column),
                     table.target()
                 ))
                 .await
@@ -119,7 +119,7 @@ pub async fn begin(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<
 /// The value of a delta column of an update: ours and the increment, or the sender's where there is none.
 pub(super) fn added(column: &str, type_name: &str, otherwise: &str) -> String {
     let quoted = quote_identifier(column);
-    let name = literal(column);
+    let name = quote_literal(column);
     format!(
         "case when s.sync$totals ? {name} then (t.{quoted} + (s.sync$totals ->> {name})::numeric)::{type_name} else {otherwise} end"
     )
@@ -129,7 +129,7 @@ pub(super) fn added(column: &str, type_name: &str, otherwise: &str) -> String {
 pub(super) fn added_on_conflict(staging: &Staging, column: &str, type_name: &str) -> String {
     let table = &staging.shape.table;
     let quoted = quote_identifier(column);
-    let name = literal(column);
+    let name = quote_literal(column);
     let same: Vec<String> =
         table.key_columns().map(|key| format!("s.{0} = excluded.{0}", quote_identifier(&key.name))).collect();
     format!(
@@ -137,8 +137,4 @@ pub(super) fn added_on_conflict(staging: &Staging, column: &str, type_name: &str
         staging.name(),
         same.join(" and ")
     )
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

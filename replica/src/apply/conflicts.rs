@@ -13,7 +13,7 @@ use super::amounts;
 use super::staging::Staging;
 use super::target::Incoming;
 use crate::ReplicaError;
-use crate::catalogue::Table;
+use crate::catalogue::{Table, quote_literal};
 use crate::error::classify;
 
 /// How conflicts of one table are decided, for one apply.
@@ -67,8 +67,8 @@ impl Contest {
             "select count(*) from (select 1 from {} t where exists (select from {} s where {}) order by {} for no key update of t) locked",
             table.target(),
             staging.name(),
-            key_match(table),
-            keys("t.", table)
+            table.same_key("t.", "s."),
+            table.key_list("t.")
         );
         transaction.query_one(&sql, &[]).await.map_err(|error| classify("lock rows", error))?;
         Ok(())
@@ -128,14 +128,14 @@ impl Contest {
                     "create temp table {contended} on commit drop as
                      select {}, {} as sync$ours, {theirs} as sync$theirs, {base} as sync$base, {} as sync$key
                      from {} s join ({}) w on {} join {} t on {} where {differs}",
-                    keys("s.", table),
+                    table.key_list("s."),
                     image("t.", &written(table)),
                     key_image("s.", table),
                     staging.name(),
                     self.window,
-                    window_match("s.", table),
+                    table.same_numbered_key("w.", "s."),
                     table.target(),
-                    key_match(table)
+                    table.same_key("t.", "s.")
                 ),
                 &[],
             )
@@ -152,9 +152,9 @@ impl Contest {
                         table.target(),
                         amounts::added(&column.name, &column.type_name, &format!("t.{quoted}")),
                         staging.name(),
-                        key_match(table).replace("t.", "c."),
-                        key_match(table),
-                        literal(&column.name)
+                        table.same_key("t.", "s.").replace("t.", "c."),
+                        table.same_key("t.", "s."),
+                        quote_literal(&column.name)
                     );
                     transaction.batch_execute(&sql).await.map_err(failed)?;
                 }
@@ -165,10 +165,10 @@ impl Contest {
                         "delete from {} s using {contended} t where {};
                          insert into {}(op, {}) select 'R', {} from {contended} t",
                         staging.name(),
-                        key_match(table),
+                        table.same_key("t.", "s."),
                         self.log,
                         numbered.join(", "),
-                        keys("t.", table)
+                        table.key_list("t.")
                     ))
                     .await
                     .map_err(failed)?;
@@ -211,7 +211,7 @@ impl Contest {
         format!(
             "(select s.*, w.k1 is not null as sync$w from {rows} left join {} w on {}) s",
             window_table(table),
-            window_match("s.", table)
+            table.same_numbered_key("w.", "s.")
         )
     }
 
@@ -219,7 +219,7 @@ impl Contest {
     /// that we changed, and has decided.
     pub(super) fn value(&self, index: usize, column: &str) -> String {
         let quoted = quote_identifier(column);
-        let name = literal(column);
+        let name = quote_literal(column);
         let theirs_when_both = if self.ours_wins { "false" } else { "s.sync$w" };
         format!(
             "case when get_bit(s.sync$has, {index}) = 1 and (not s.sync$w or
@@ -231,7 +231,7 @@ impl Contest {
     /// Whether both sides changed a column, to different values.
     fn both_changed(index: usize, column: &str) -> String {
         let quoted = quote_identifier(column);
-        let name = literal(column);
+        let name = quote_literal(column);
         format!(
             "(get_bit(s.sync$has, {index}) = 1 and t.{quoted}::text is distinct from s.{quoted}::text
               and (not s.sync$was ? {name} or s.sync$was is null or t.{quoted}::text is distinct from s.sync$was ->> {name}))"
@@ -266,18 +266,18 @@ impl Contest {
         let names: Vec<String> = used
             .iter()
             .zip(&contended)
-            .map(|((_, name), condition)| format!("case when {condition} then {} end", literal(name)))
+            .map(|((_, name), condition)| format!("case when {condition} then {} end", quote_literal(name)))
             .collect();
         let columns = format!("array_remove(array[{}]::text[], null)", names.join(", "));
         let set = set_image(used);
         let from = format!(
             "(select {}, {} as sync$key, s.sync$was as sync$base, {} as sync$ours, {set} as sync$theirs, {columns} as sync$columns
               from {rows} join {} t on {} where s.sync$w and ({})) c",
-            keys("s.", table),
+            table.key_list("s."),
             key_image("s.", table),
             image("t.", &written(table)),
             table.target(),
-            key_match(table),
+            table.same_key("t.", "s."),
             contended.join(" or ")
         );
         let mut found = self.record(transaction, order, table, "columns", "c.sync$columns", &from).await?;
@@ -289,7 +289,7 @@ impl Contest {
                     "insert into {}(op, {}) select 'R', {} from {from}",
                     self.log,
                     numbered.join(", "),
-                    keys("c.", table)
+                    table.key_list("c.")
                 ))
                 .await
                 .map_err(failed)?;
@@ -301,11 +301,11 @@ impl Contest {
                   select l.old from {} l where l.op = 'D' and {} order by l.seq desc limit 1) d on true
               where not exists (select from {} t where {})) c",
             key_image("s.", table),
-            keys("s.", table),
+            table.key_list("s."),
             self.log,
-            log_match("s.", table),
+            table.same_numbered_key("l.", "s."),
             table.target(),
-            key_match(table)
+            table.same_key("t.", "s.")
         );
         found += self.record(transaction, order, table, "update-delete", "'{}'::text[]", &gone).await?;
         if !self.ours_wins {
@@ -324,7 +324,7 @@ impl Contest {
         let columns = written(table);
         let values: Vec<String> = table
             .written_columns()
-            .map(|column| format!("(i.image ->> {})::{}", literal(&column.name), column.type_name))
+            .map(|column| format!("(i.image ->> {})::{}", quote_literal(&column.name), column.type_name))
             .collect();
         let names: Vec<String> = columns.iter().map(|name| quote_identifier(name)).collect();
         transaction
@@ -336,7 +336,7 @@ impl Contest {
                 names.join(", "),
                 values.join(", "),
                 self.log,
-                log_match("c.", table)
+                table.same_numbered_key("l.", "c.")
             ))
             .await
     }
@@ -350,14 +350,12 @@ fn written(table: &Table) -> Vec<String> {
     table.written_columns().map(|column| column.name.clone()).collect()
 }
 
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 /// A row as a JSON object of texts: the same form that the change log keeps.
 fn image(prefix: &str, columns: &[String]) -> String {
-    let pairs: Vec<String> =
-        columns.iter().map(|name| format!("({}, {prefix}{}::text)", literal(name), quote_identifier(name))).collect();
+    let pairs: Vec<String> = columns
+        .iter()
+        .map(|name| format!("({}, {prefix}{}::text)", quote_literal(name), quote_identifier(name)))
+        .collect();
     format!("(select jsonb_object_agg(c, v) from (values {}) as x(c, v))", pairs.join(", "))
 }
 
@@ -370,42 +368,8 @@ fn set_image(used: &[(usize, &str)]) -> String {
     let pairs: Vec<String> = used
         .iter()
         .map(|(index, name)| {
-            format!("({}, s.{}::text, get_bit(s.sync$has, {index}) = 1)", literal(name), quote_identifier(name))
+            format!("({}, s.{}::text, get_bit(s.sync$has, {index}) = 1)", quote_literal(name), quote_identifier(name))
         })
         .collect();
     format!("(select jsonb_object_agg(c, v) filter (where h) from (values {}) as x(c, v, h))", pairs.join(", "))
-}
-
-fn keys(prefix: &str, table: &Table) -> String {
-    table
-        .key_columns()
-        .map(|column| format!("{prefix}{}", quote_identifier(&column.name)))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn key_match(table: &Table) -> String {
-    table
-        .key_columns()
-        .map(|column| format!("t.{0} = s.{0}", quote_identifier(&column.name)))
-        .collect::<Vec<_>>()
-        .join(" and ")
-}
-
-fn window_match(prefix: &str, table: &Table) -> String {
-    table
-        .key_columns()
-        .enumerate()
-        .map(|(index, column)| format!("w.k{} = {prefix}{}", index + 1, quote_identifier(&column.name)))
-        .collect::<Vec<_>>()
-        .join(" and ")
-}
-
-fn log_match(prefix: &str, table: &Table) -> String {
-    table
-        .key_columns()
-        .enumerate()
-        .map(|(index, column)| format!("l.k{} = {prefix}{}", index + 1, quote_identifier(&column.name)))
-        .collect::<Vec<_>>()
-        .join(" and ")
 }

@@ -222,7 +222,7 @@ impl Parse {
         if let Some(reason) = self.order.incoming.refusal(policy.direction) {
             return Err(refuse(format!("table {name} {reason}")));
         }
-        let (kind, columns, conversion) = resolve(&self.order, table, &current.statement).map_err(refuse)?;
+        let (kind, columns, conversion) = resolve(table, &current.statement).map_err(refuse)?;
         let shape = self.shape(table.clone(), kind, columns);
         // what is written to one table keeps its order, whatever kind of statement wrote it
         let before: Vec<usize> = self

@@ -114,7 +114,8 @@ pub async fn apply(
         sequences: Vec::new(),
     };
     let outcome = apply.run(feed).await;
-    drop_open(&mut apply.open).await;
+    // an abandoned COPY fails on the server, and the transaction is rolled back anyway
+    apply.open = None;
     outcome?;
     let tables: Vec<(TableName, i64)> = apply.rows.into_iter().filter(|(_, rows)| *rows > 0).collect();
     Ok(Applied {
@@ -146,11 +147,6 @@ struct Apply<'a> {
     conflicts: i64,
     watermark: Option<String>,
     sequences: Vec<(TableName, i64, bool)>,
-}
-
-async fn drop_open(open: &mut Option<OpenCopy>) {
-    // an abandoned COPY fails on the server, and the transaction is rolled back anyway
-    open.take();
 }
 
 impl Apply<'_> {

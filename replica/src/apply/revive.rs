@@ -7,7 +7,7 @@ use super::ApplyOrder;
 use super::references::{by_primary_key, key_names, not_null, pairs, written};
 use crate::ReplicaError;
 use crate::capture::Depth;
-use crate::catalogue::{ForeignKey, Table};
+use crate::catalogue::{ForeignKey, Table, quote_literal};
 use crate::error::classify;
 
 /// Brings back the deleted parents that touched rows of `table` refer to; returns how many there were.
@@ -41,8 +41,8 @@ pub(super) async fn parents(
         Depth::Tombstones => format!(
             "select distinct on (d.key) d.key, d.image from sync.tombstone d join ({missing}) m on m.key = d.key
              where d.schema_name = {} and d.table_name = {} order by d.key, d.deleted_at desc",
-            literal(&parent.name.schema),
-            literal(&parent.name.name)
+            quote_literal(&parent.name.schema),
+            quote_literal(&parent.name.name)
         ),
         Depth::OldValues => format!(
             "select distinct on (m.key) m.key, d.old as image from ({missing}) m join {} d on d.op = 'D' and {} order by m.key, d.seq desc",
@@ -50,7 +50,7 @@ pub(super) async fn parents(
             parent
                 .key_columns()
                 .enumerate()
-                .map(|(index, column)| format!("d.k{}::text = m.key ->> {}", index + 1, literal(&column.name)))
+                .map(|(index, column)| format!("d.k{}::text = m.key ->> {}", index + 1, quote_literal(&column.name)))
                 .collect::<Vec<_>>()
                 .join(" and ")
         ),
@@ -74,12 +74,17 @@ async fn insert(
     let columns: Vec<String> = parent.written_columns().map(|column| quote_identifier(&column.name)).collect();
     let values: Vec<String> = parent
         .written_columns()
-        .map(|column| format!("(r.image ->> {})::{}", literal(&column.name), column.type_name))
+        .map(|column| format!("(r.image ->> {})::{}", quote_literal(&column.name), column.type_name))
         .collect();
     let keys: Vec<String> = parent
         .key_columns()
         .map(|column| {
-            format!("(r.key ->> {})::{} as {}", literal(&column.name), column.type_name, quote_identifier(&column.name))
+            format!(
+                "(r.key ->> {})::{} as {}",
+                quote_literal(&column.name),
+                column.type_name,
+                quote_identifier(&column.name)
+            )
         })
         .collect();
     let written = written(parent);
@@ -99,8 +104,8 @@ async fn insert(
             key_names(parent).iter().map(|name| quote_identifier(name)).collect::<Vec<_>>().join(", "),
             parent.name.quoted(),
             keys.join(", "),
-            literal(&parent.name.schema),
-            literal(&parent.name.name),
+            quote_literal(&parent.name.schema),
+            quote_literal(&parent.name.name),
             order.origin
         ))
         .await
@@ -114,15 +119,11 @@ fn key_object(parent: &Table, key: &ForeignKey) -> String {
             let place = key.parent_columns.iter().position(|name| *name == column.name)?;
             Some(format!(
                 "{}, c.{}::{}::text",
-                literal(&column.name),
+                quote_literal(&column.name),
                 quote_identifier(&key.columns[place]),
                 column.type_name
             ))
         })
         .collect();
     format!("jsonb_build_object({})", pairs.join(", "))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

@@ -175,8 +175,12 @@ impl Staging {
         transaction: &Transaction<'_>,
         deleted: &Self,
     ) -> Result<(), ReplicaError> {
-        let sql =
-            format!("delete from {} t using {} s where {}", self.name(), deleted.name(), key_match(&self.shape.table));
+        let sql = format!(
+            "delete from {} t using {} s where {}",
+            self.name(),
+            deleted.name(),
+            self.shape.table.same_key("t.", "s.")
+        );
         transaction.batch_execute(&sql).await.map_err(|error| classify("merge rows", error))
     }
 
@@ -196,7 +200,7 @@ impl Staging {
             ShapeKind::Upsert(_) if table.written_columns().all(|column| self.shape.columns.contains(&column.name)) => {
                 let rows = self.last_rows(None);
                 vec![
-                    format!("delete from {} t using {rows} where {}", table.target(), key_match(table)),
+                    format!("delete from {} t using {rows} where {}", table.target(), table.same_key("t.", "s.")),
                     self.insert_from(&rows, ""),
                 ]
             }
@@ -271,7 +275,7 @@ impl Staging {
              select {} from (select * from gone order by {keys}) g join {} s on {}",
             table.target(),
             self.name(),
-            key_match(table),
+            table.same_key("t.", "s."),
             new.join(", "),
             old.join(", "),
             table.name.quoted(),
@@ -333,7 +337,7 @@ impl Staging {
                     table.target(),
                     self.name(),
                     limit(up_to),
-                    key_match(table)
+                    table.same_key("t.", "s.")
                 );
                 one(run(transaction, order, table, &[sql]).await?)
             }
@@ -387,11 +391,11 @@ impl Staging {
                     "update {} t set {} from {rows} where {} and {}",
                     table.target(),
                     assignments.join(", "),
-                    key_match(table),
+                    table.same_key("t.", "s."),
                     differs("s.")
                 ));
             }
-            let missing = format!("not exists (select from {} t where {})", table.target(), key_match(table));
+            let missing = format!("not exists (select from {} t where {})", table.target(), table.same_key("t.", "s."));
             statements.push(format!("{} where {missing}", self.insert_from(&rows, "")));
             return Ok(run(transaction, order, table, &statements).await?.iter().sum());
         }
@@ -501,7 +505,7 @@ impl Staging {
                 "update {} t set {} from {rows} where {} and row({})::record *<> row({})::record{guards}",
                 table.target(),
                 assignments.join(", "),
-                key_match(table),
+                table.same_key("t.", "s."),
                 new.join(", "),
                 old.join(", ")
             );
@@ -525,14 +529,6 @@ fn quoted(names: &[String]) -> Vec<String> {
 
 fn with(first: &str, columns: Vec<String>) -> Vec<String> {
     std::iter::once(first.to_owned()).chain(columns).collect()
-}
-
-fn key_match(table: &Table) -> String {
-    table
-        .key_columns()
-        .map(|column| format!("t.{0} = s.{0}", quote_identifier(&column.name)))
-        .collect::<Vec<_>>()
-        .join(" and ")
 }
 
 fn one(counts: Vec<i64>) -> Result<i64, tokio_postgres::Error> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use protocol::dialect::{Statement, WriteKind};
 use protocol::policy::Direction;
 
-use super::ApplyOrder;
 use crate::catalogue::{Column, Table};
 
 /// Which way changes come in, and what they may therefore touch.
@@ -86,12 +85,7 @@ pub(super) enum Conversion {
 }
 
 /// Kind, columns and conversion of a statement, or why it is refused.
-pub(super) fn resolve(
-    order: &ApplyOrder,
-    table: &Table,
-    statement: &Statement,
-) -> Result<(ShapeKind, Vec<String>, Conversion), String> {
-    let _ = order;
+pub(super) fn resolve(table: &Table, statement: &Statement) -> Result<(ShapeKind, Vec<String>, Conversion), String> {
     for name in statement.columns.iter().chain(&statement.updates).chain(&statement.conflict) {
         if table.column(name).is_none() {
             return Err(format!("table {} has no column {name:?}", table.name));

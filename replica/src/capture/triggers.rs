@@ -7,7 +7,7 @@
 use protocol::names::quote_identifier;
 
 use super::Depth;
-use crate::catalogue::{Column, Table};
+use crate::catalogue::{Column, Table, quote_literal};
 
 /// Whether the table needs row-level triggers: statement-level ones with transition tables fire only on the table that
 /// the statement names, and new partitions do not get them.
@@ -53,7 +53,7 @@ pub(super) fn resend(table: &Table, depth: Depth, number: i32) -> String {
     let keys = names(table.key.len());
     let from = table.target();
     if depth == Depth::OldValues {
-        format!("insert into sync.log_{number}(op, {keys}) select 'R', {} from {from} as x", keys_of(table, "x."))
+        format!("insert into sync.log_{number}(op, {keys}) select 'R', {} from {from} as x", table.key_list("x."))
     } else {
         format!(
             "insert into sync.log_{number}({keys}) select {} from {from} as x having count(*) > 0",
@@ -116,14 +116,6 @@ fn names(count: usize) -> String {
     (1..=count).map(|index| format!("k{index}")).collect::<Vec<_>>().join(", ")
 }
 
-fn keys_of(table: &Table, prefix: &str) -> String {
-    table
-        .key_columns()
-        .map(|column| format!("{prefix}{}", quote_identifier(&column.name)))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
 fn key_arrays(table: &Table, prefix: &str) -> String {
     table
         .key_columns()
@@ -150,12 +142,8 @@ fn image(columns: &[Column], prefix: &str) -> String {
     format!("(select jsonb_object_agg(c, v) from (values {}) as x(c, v))", pairs.join(", "))
 }
 
-fn quote_literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 fn key_changed(table: &Table) -> String {
-    format!("row({})::record *<> row({})::record", keys_of(table, "old."), keys_of(table, "new."))
+    format!("row({})::record *<> row({})::record", table.key_list("old."), table.key_list("new."))
 }
 
 /// Functions and triggers of a table; repeatable.
@@ -228,19 +216,19 @@ pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
                      else
                          execute format('insert into sync.log_{number}(origin, op, {keys}, old) select {}, ''D'', {}, {} from %I.%I as gone', tg_table_schema, tg_table_name);
                      end if; return null; end $sync$;",
-                keys_of(table, "changed."),
-                keys_of(table, "changed."),
+                table.key_list("changed."),
+                table.key_list("changed."),
                 image(&table.columns, "changed."),
                 key_changed(table),
-                keys_of(table, "new."),
+                table.key_list("new."),
                 changes.join(", "),
-                keys_of(table, "old."),
+                table.key_list("old."),
                 image(&table.columns, "old."),
-                keys_of(table, "new."),
-                keys_of(table, "gone."),
+                table.key_list("new."),
+                table.key_list("gone."),
                 image(&table.columns, "gone."),
                 ORIGIN.replace('\'', "''"),
-                keys_of(table, "gone."),
+                table.key_list("gone."),
                 image(&table.columns, "gone.").replace('\'', "''").replace('%', "%%"),
             );
         }

@@ -8,7 +8,7 @@ use tokio_postgres::GenericClient;
 
 use crate::ReplicaError;
 use crate::capture::{CapturedTable, Depth};
-use crate::catalogue::{ForeignKey, Table};
+use crate::catalogue::{ForeignKey, Table, quote_literal};
 use crate::error::classify;
 use crate::subset;
 use crate::watermark::Snapshot;
@@ -184,7 +184,7 @@ impl TablePlan {
             .columns
             .iter()
             .filter(|column| subset.contains(&column.name))
-            .map(|column| format!("'{}'", column.name.replace('\'', "''")))
+            .map(|column| quote_literal(&column.name))
             .collect()
     }
 
@@ -193,11 +193,10 @@ impl TablePlan {
         if self.delta.is_empty() {
             return "null".to_owned();
         }
-        let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
         let key: Vec<String> = self
             .table
             .key_columns()
-            .map(|column| format!("{}, b.{}::text", text(&column.name), quote_identifier(&column.name)))
+            .map(|column| format!("{}, b.{}::text", quote_literal(&column.name), quote_identifier(&column.name)))
             .collect();
         let totals: Vec<String> = self
             .delta
@@ -206,10 +205,10 @@ impl TablePlan {
                 format!(
                     "{0}, (b.{1} - coalesce((select r.total from sync.total r where r.peer = {peer} and r.schema_name = {2}
                        and r.table_name = {3} and r.key = jsonb_build_object({4}) and r.column_name = {0}), 0))::text",
-                    text(column),
+                    quote_literal(column),
                     quote_identifier(column),
-                    text(&self.table.name.schema),
-                    text(&self.table.name.name),
+                    quote_literal(&self.table.name.schema),
+                    quote_literal(&self.table.name.name),
                     key.join(", ")
                 )
             })
