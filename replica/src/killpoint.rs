@@ -110,9 +110,9 @@ fn log(name: &str) {
 
 /// Ends the process here if the environment asks for it.
 pub fn reach(name: &str) {
+    debug_assert!(ALL.contains(&name), "kill point {name} is not listed");
     log(name);
     let Some(target) = target() else { return };
-    debug_assert!(ALL.contains(&name), "kill point {name} is not listed");
     if target.name == name && target.left.fetch_sub(1, Ordering::SeqCst) == 1 {
         // SAFETY: _exit takes a plain number and never returns; that nothing is flushed or dropped is the point.
         unsafe { libc::_exit(137) }

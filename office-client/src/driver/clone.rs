@@ -3,9 +3,9 @@
 use protocol::methods::{Clean, CleanWith, DiffOpen, DiffOptions, SetIdStart};
 use protocol::session::office::Event;
 
-use super::killpoints::reach;
 use super::{CLONE_UNFINISHED, Drive, DriveError, Report, clone_mark, greet, verify};
 use crate::link::{LinkError, Patience};
+use replica::killpoint::reach;
 
 impl Drive<'_> {
     pub(super) async fn freeze_clone(&mut self) -> Result<Event, DriveError> {

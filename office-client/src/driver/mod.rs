@@ -4,7 +4,6 @@ mod clone;
 mod dry_run;
 mod error;
 mod greet;
-mod killpoints;
 mod link_hooks;
 mod pull;
 mod push;

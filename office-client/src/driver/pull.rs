@@ -4,11 +4,11 @@ use protocol::methods::{Call as _, Diff, DiffOpen, DiffOptions, FrozenDiff};
 use protocol::session::office::Event;
 use protocol::xmlrpc::Value;
 
-use super::killpoints::reach;
 use super::receive::{file_error, remove, remove_others};
 use super::{Drive, DriveError, Report};
 use crate::limits::{DIFF_ID_CHARS_MAX, WATERMARK_CHARS_MAX};
 use crate::link::Patience;
+use replica::killpoint::reach;
 
 impl Drive<'_> {
     pub(super) async fn open_diff(&mut self) -> Result<Event, DriveError> {

@@ -4,10 +4,10 @@ use protocol::fault::{Fault, FaultCode};
 use protocol::methods::{PrepareOptions, SessionKind, SqlAbort, SqlFinish, SqlPrepare, SqlStatus};
 use protocol::session::office::{Event, RemoteState, Task};
 
-use super::killpoints::reach;
 use super::{Drive, DriveError, Report};
 use crate::limits::BUSY_DURATION_MAX;
 use crate::link::{LinkError, Patience};
+use replica::killpoint::reach;
 
 /// Pause between two questions to a shop that is applying or busy.
 const WAIT: std::time::Duration = std::time::Duration::from_secs(1);

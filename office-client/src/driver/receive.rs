@@ -11,9 +11,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
-use super::killpoints::reach;
 use super::{Drive, DriveError};
 use crate::link::{LinkError, Patience};
+use replica::killpoint::reach;
 
 impl Drive<'_> {
     /// Appends what is missing to the file of this diff. Its length says how much there is.

@@ -4,9 +4,9 @@ use protocol::fault::FaultCode;
 use protocol::session::office::Event;
 use tokio::time::Instant;
 
-use super::killpoints::reach;
 use super::{Drive, DriveError};
 use crate::link::LinkError;
+use replica::killpoint::reach;
 
 impl Drive<'_> {
     /// Sends from `offset`, the next chunk being number `seq`. After a loss the state machine asks where to go on.
