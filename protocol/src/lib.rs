@@ -10,5 +10,6 @@ pub mod methods;
 pub mod names;
 pub mod policy;
 pub mod session;
+pub mod snapshot;
 pub mod watermark;
 pub mod xmlrpc;

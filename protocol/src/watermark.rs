@@ -3,6 +3,8 @@
 //! A watermark's time is only a *key*: which rows it covers is decided by the snapshot that the issuer stored with it,
 //! never by comparing clocks.
 
+pub mod select;
+
 use std::fmt;
 use std::str::FromStr;
 

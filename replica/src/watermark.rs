@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use protocol::snapshot::NoSnapshot;
+use protocol::watermark::select::{self, InForce, Knowledge, Meaning};
 use protocol::watermark::{Since, Watermark};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, GenericClient};
@@ -18,29 +20,18 @@ use crate::spool::spool_error;
 /// Peer number of watermarks issued for nobody in particular.
 pub const TICK: i32 = 0;
 
-/// A snapshot, as `pg_snapshot` prints it, taken apart so that it can go into a query as literals.
+/// A snapshot, as `pg_snapshot` prints it, and as the literals of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     text: String,
-    xmin: u64,
-    xmax: u64,
-    in_progress: Vec<u64>,
+    bounds: protocol::snapshot::Snapshot,
 }
 
 impl Snapshot {
     /// Parses `xmin:xmax:xip,xip`.
     pub fn parse(text: &str) -> Result<Self, ReplicaError> {
-        let bad = || ReplicaError::Invalid(format!("{text:?} is no snapshot"));
-        let mut parts = text.splitn(3, ':');
-        let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
-        let (xmin, xmax) = (number().ok_or_else(bad)?, number().ok_or_else(bad)?);
-        let list = parts.next().ok_or_else(bad)?;
-        let in_progress = list
-            .split(',')
-            .filter(|part| !part.is_empty())
-            .map(|part| part.parse().map_err(|_| bad()))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { text: text.to_owned(), xmin, xmax, in_progress })
+        let bounds = text.parse().map_err(|error: NoSnapshot| ReplicaError::Invalid(error.to_string()))?;
+        Ok(Self { text: text.to_owned(), bounds })
     }
 
     /// As `pg_snapshot` prints it.
@@ -48,24 +39,19 @@ impl Snapshot {
         &self.text
     }
 
-    /// Transactions below it had ended when the snapshot was taken.
-    pub fn xmin(&self) -> u64 {
-        self.xmin
-    }
-
     /// First transaction id not yet given out when the snapshot was taken.
     pub fn xmax(&self) -> u64 {
-        self.xmax
+        self.bounds.xmax()
     }
 
     /// The condition on a log's `xid` that selects what this snapshot does not see, as literals: the planner then uses
-    /// the index on `xid` for what a sub-select would make it scan.
+    /// the index on `xid` for what a sub-select would make it scan. It is [`protocol::snapshot::Snapshot::sees`], negated.
     pub fn unseen(&self) -> String {
-        let list = self.in_progress.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let list = self.bounds.in_progress().iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         if list.is_empty() {
-            format!("xid >= '{}'::xid8", self.xmax)
+            format!("xid >= '{}'::xid8", self.xmax())
         } else {
-            format!("(xid >= '{}'::xid8 or xid = any('{{{list}}}'::xid8[]))", self.xmax)
+            format!("(xid >= '{}'::xid8 or xid = any('{{{list}}}'::xid8[]))", self.xmax())
         }
     }
 }
@@ -152,54 +138,52 @@ pub async fn select(
             return Err(ReplicaError::Schema("nothing is under capture yet: the shop needs a clone first".into()));
         }
     };
-    let selected = match since.watermark() {
-        None => Selected { snapshot: base, exact: None },
-        Some(watermark) => {
-            let found = client
+    let mut found = None;
+    if let Some(watermark) = since.watermark() {
+        found = client
+            .query_opt(
+                "select snapshot::text, incarnation from sync.watermark
+                 where peer = $1 and issued = timestamptz 'epoch' + $2 * interval '1 microsecond'",
+                &[&peer, &(watermark.micros as f64)],
+            )
+            .await
+            .map_err(failed)?
+            .map(|row| (row.get::<_, String>(0), row.get::<_, i32>(1)));
+    }
+    let in_force = InForce { number: incarnation.number, tag: incarnation.tag };
+    let meaning = select::meaning(since, found.as_ref().map(|(_, number)| *number), in_force, skew);
+    let selected = match (meaning, found) {
+        (Meaning::Everything, _) => Selected { snapshot: base, exact: None },
+        (Meaning::Stored { acknowledges }, Some((snapshot, _))) => {
+            Selected { snapshot: Snapshot::parse(&snapshot)?, exact: acknowledges }
+        }
+        (Meaning::UpTo { micros }, _) => {
+            let row = client
                 .query_opt(
-                    "select snapshot::text, incarnation from sync.watermark
-                     where peer = $1 and issued = timestamptz 'epoch' + $2 * interval '1 microsecond'",
-                    &[&peer, &(watermark.micros as f64)],
+                    "select snapshot::text from sync.watermark
+                     where peer in ($1, 0) and incarnation = $3
+                       and issued <= timestamptz 'epoch' + $2 * interval '1 microsecond'
+                     order by issued desc limit 1",
+                    &[&peer, &(micros as f64), &incarnation.number],
                 )
                 .await
                 .map_err(failed)?;
-            match (found, watermark.tag) {
-                (Some(row), tag)
-                    if row.get::<_, i32>(1) == incarnation.number && tag.is_none_or(|tag| tag == incarnation.tag) =>
-                {
-                    let exact = Watermark::new(watermark.micros, Some(incarnation.tag));
-                    Selected { snapshot: Snapshot::parse(row.get(0))?, exact: tag.map(|_| exact) }
-                }
-                (_, Some(tag)) if tag != incarnation.tag => {
-                    return Err(ReplicaError::Restored(format!(
-                        "watermark {watermark} belongs to another incarnation of this database (it was restored or replaced): \
-                         verify with repair, or clone the shop again"
-                    )));
-                }
-                (_, Some(_)) => {
-                    return Err(ReplicaError::UnknownWatermark(format!(
-                        "watermark {watermark} was never issued to this office, or has been pruned: verify with repair, or clone the shop again"
-                    )));
-                }
-                (_, None) => {
-                    let limit = watermark.micros.saturating_sub(i64::try_from(skew.as_micros()).unwrap_or(i64::MAX));
-                    let row = client
-                        .query_opt(
-                            "select snapshot::text from sync.watermark
-                             where peer in ($1, 0) and incarnation = $3
-                               and issued <= timestamptz 'epoch' + $2 * interval '1 microsecond'
-                             order by issued desc limit 1",
-                            &[&peer, &(limit as f64), &incarnation.number],
-                        )
-                        .await
-                        .map_err(failed)?;
-                    let snapshot = row.map(|row| Snapshot::parse(row.get(0))).transpose()?.unwrap_or(base);
-                    Selected { snapshot, exact: None }
-                }
-            }
+            let snapshot = row.map(|row| Snapshot::parse(row.get(0))).transpose()?.unwrap_or(base);
+            Selected { snapshot, exact: None }
+        }
+        (Meaning::OtherIncarnation, _) => {
+            return Err(ReplicaError::Restored(format!(
+                "watermark {since} belongs to another incarnation of this database (it was restored or replaced): \
+                 verify with repair, or clone the shop again"
+            )));
+        }
+        (Meaning::Unknown | Meaning::Stored { .. }, _) => {
+            return Err(ReplicaError::UnknownWatermark(format!(
+                "watermark {since} was never issued to this office, or has been pruned: verify with repair, or clone the shop again"
+            )));
         }
     };
-    if selected.snapshot.xmin() < pruned_below {
+    if !select::is_kept(&selected.snapshot.bounds, pruned_below) {
         return Err(ReplicaError::SinceTooOld(
             "the changes since then are no longer kept: verify with repair, or clone the shop again".into(),
         ));
@@ -276,7 +260,8 @@ impl Witness {
             .map_err(|error| classify("question the witness", error))?;
         let known: i64 = row.get(0);
         let xmax: u64 = row.get::<_, String>(1).parse().unwrap_or(0);
-        if known >= testimony.issued_micros && xmax >= testimony.xmax {
+        let witnessed = Knowledge { xmax: testimony.xmax, issued_micros: testimony.issued_micros };
+        if !(Knowledge { xmax, issued_micros: known }).was_restored(&witnessed) {
             return Ok(false);
         }
         node::begin_incarnation(client, "the database knows less than it had told: it was restored").await?;

@@ -3,4 +3,5 @@
 //! They decide; whoever drives them does the I/O and reports back with the next event. Rows and chunks pass them by.
 
 pub mod agent;
+pub mod ledger;
 pub mod office;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::names::TableName;
 use protocol::policy::{Deletes, ResolvedPolicy};
+use protocol::session::ledger;
 use tokio_postgres::{IsolationLevel, Transaction};
 
 use super::{Backlog, Branch, Office, Outgoing, State};
@@ -266,7 +267,9 @@ impl Office {
     /// The office's own watermark of a branch; it counts only in the incarnation in which it was taken.
     fn pushed(&self, state: &State, branch: &Branch, record: &Record) -> Result<Snapshot, ReplicaError> {
         match &record.pushed {
-            Some((snapshot, incarnation)) if *incarnation == state.incarnation.number => Ok(snapshot.clone()),
+            Some((snapshot, incarnation)) if ledger::counts(*incarnation, state.incarnation.number) => {
+                Ok(snapshot.clone())
+            }
             Some(_) => Err(ReplicaError::Restored(format!(
                 "the office's database was restored since branch {:?} was last synchronised: verify it with --repair, or clone it again",
                 branch.name
@@ -306,10 +309,11 @@ impl Office {
     async fn pending(&self, branch: &Branch, kind: &str) -> Result<Option<Outgoing>, ReplicaError> {
         let Record { outgoing, base, .. } = self.record(branch).await?;
         let Some((key, found, stream)) = outgoing else { return Ok(None) };
-        if found != kind {
+        let stream = self.inner.spool.find(&stream)?;
+        if !ledger::is_resumed(&found, kind, stream.is_some()) {
             return Ok(None);
         }
-        Ok(self.inner.spool.find(&stream)?.map(|stream| Outgoing { key, stream, base, resumed: true }))
+        Ok(stream.map(|stream| Outgoing { key, stream, base, resumed: true }))
     }
 
     async fn remember(

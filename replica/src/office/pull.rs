@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use protocol::session::ledger::{self, Verdict};
+
 use super::{Branch, Office};
 use crate::ReplicaError;
 use crate::apply::{self, Applied, ApplyOrder, Incoming};
@@ -49,7 +51,7 @@ impl Office {
             .map_err(failed)?;
         let stored: Option<String> = row.get(0);
         let agreed = row.get::<_, Option<String>>(1).map(|text| Snapshot::parse(&text)).transpose()?;
-        if watermark.is_some() && stored == watermark {
+        if ledger::pull(stored.as_deref(), watermark.as_deref()) == Verdict::Repeated {
             return Ok(Applied { watermark, repeated: true, ..Applied::default() });
         }
         let order = ApplyOrder {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::policy::Deletes;
+use protocol::watermark::select::{Renewal, renewal};
 use protocol::watermark::{Since, Watermark};
 use tokio_postgres::IsolationLevel;
 
@@ -79,10 +80,10 @@ impl Shop {
         let snapshot = watermark::current_snapshot(&transaction).await?;
         let counts = count_window(&transaction, state.captured.values(), &selected.snapshot, peer).await?;
         let mut teller = self.inner.pool.get().await?;
-        if let (Some(exact), true) = (&selected.exact, counts.is_empty()) {
+        if let Renewal::Repoint(exact) = renewal(selected.exact, counts.is_empty()) {
             transaction.commit().await.map_err(failed)?;
-            watermark::repoint(&*teller, peer, exact, &snapshot).await?;
-            return Ok(empty(exact));
+            watermark::repoint(&*teller, peer, &exact, &snapshot).await?;
+            return Ok(empty(&exact));
         }
         // durable before anybody is told; an unfinished diff leaves a watermark that nobody knows
         let issued = watermark::issue(&mut teller, peer, &snapshot, &state.incarnation).await?;

@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use protocol::methods::SessionKind;
+use protocol::session::ledger::{self, Recorded, Verdict};
 use protocol::watermark::Since;
 use tokio_postgres::Row;
 
@@ -118,7 +119,7 @@ impl Shop {
         let Some(row) = self.session(sid).await? else {
             return Err(ReplicaError::UnknownSession(format!("there is no session {sid}")));
         };
-        if row.state != SessionState::Open {
+        if ledger::finish(recorded(row.state)) != Verdict::Apply {
             return already(&row);
         }
         crate::killpoint::reach("shop.apply.started");
@@ -145,7 +146,7 @@ impl Shop {
         // what ended the session meanwhile, in another process or in one that died while its commit was under way, counts
         let sql = format!("select {COLUMNS} from sync.session where sid = $1 for update");
         let now = session(&transaction.query_one(&sql, &[&row.sid]).await.map_err(failed)?);
-        if now.state != SessionState::Open {
+        if ledger::finish(recorded(now.state)) != Verdict::Apply {
             return already(&now);
         }
         let facts = transaction
@@ -245,10 +246,19 @@ const APPLY_LOCK: i64 = 0x7379_6e63_0001;
 
 /// The answer of a session that has ended.
 fn already(row: &SessionRow) -> Result<Applied, ReplicaError> {
-    if row.state == SessionState::Applied {
+    if ledger::finish(recorded(row.state)) == Verdict::Repeated {
         return Ok(Applied { rows: row.rows, quarantined: row.quarantined, repeated: true, ..Applied::default() });
     }
     Err(ReplicaError::UnknownSession(format!("session {} has ended without being applied", row.sid)))
+}
+
+/// What the record says, as far as it decides about a finish.
+fn recorded(state: SessionState) -> Recorded {
+    match state {
+        SessionState::Open => Recorded::Open,
+        SessionState::Applied => Recorded::Applied,
+        SessionState::Refused | SessionState::Aborted | SessionState::Expired => Recorded::Ended,
+    }
 }
 
 fn kind_text(kind: SessionKind) -> &'static str {
