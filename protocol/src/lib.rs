@@ -6,6 +6,7 @@ pub mod base64_gzip;
 pub mod chunk;
 pub mod dialect;
 pub mod fault;
+pub mod merge;
 pub mod methods;
 pub mod names;
 pub mod policy;
