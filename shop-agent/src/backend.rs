@@ -8,7 +8,7 @@ use protocol::methods::TableDigest;
 use protocol::watermark::Since;
 use replica::ReplicaError;
 use replica::apply::Applied;
-use replica::shop::{CleanReport, NewSession, SessionRow, SessionState, Shop, ShopFacts};
+use replica::shop::{CleanReport, NewSession, SessionRow, SessionState, Shop, ShopFacts, Vitals};
 use replica::spool::FrozenStream;
 
 type Result<T> = std::result::Result<T, ReplicaError>;
@@ -46,6 +46,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn apply_session(&self, sid: i32, input: Box<dyn Read + Send>) -> impl Future<Output = Result<Applied>> + Send;
     /// See [`Shop::digests`].
     fn digests(&self, tables: &[String]) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
+    /// See [`Shop::vitals`].
+    fn vitals(&self) -> impl Future<Output = Result<Vitals>> + Send;
     /// See [`Shop::tick`].
     fn tick(&self) -> impl Future<Output = Result<()>> + Send;
 }
@@ -101,6 +103,10 @@ impl Backend for Shop {
 
     async fn digests(&self, tables: &[String]) -> Result<Vec<TableDigest>> {
         Self::digests(self, tables).await
+    }
+
+    async fn vitals(&self) -> Result<Vitals> {
+        Self::vitals(self).await
     }
 
     async fn tick(&self) -> Result<()> {

@@ -35,6 +35,8 @@ pub(crate) enum LogForm {
     Plain,
     /// One JSON object per line.
     Json,
+    /// Entries with fields for the journal of systemd.
+    Journald,
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,6 +103,12 @@ pub(crate) struct NodeArgs {
     /// Address to listen on; port 0 picks one [default: 127.0.0.1:9000]
     #[arg(long, value_name = "ADDR:PORT", env = "SHOP_AGENT_LISTEN")]
     pub(crate) listen: Option<String>,
+    /// Address for /healthz, /readyz and /metrics [default: none]
+    #[arg(long, value_name = "ADDR:PORT", env = "SHOP_AGENT_MONITOR")]
+    pub(crate) monitor: Option<String>,
+    /// File with the token that those who watch must send; needed beyond loopback
+    #[arg(long, value_name = "FILE", env = "SHOP_AGENT_MONITOR_TOKEN_FILE")]
+    pub(crate) monitor_token_file: Option<PathBuf>,
     /// Let everybody in; only on loopback
     #[arg(long, env = "SHOP_AGENT_NO_AUTH", value_parser = FalseyValueParser::new())]
     pub(crate) no_auth: bool,

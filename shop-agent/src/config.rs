@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) chunk_bytes_max: Option<u64>,
     pub(crate) connections_max: Option<usize>,
     pub(crate) stop_deadline: Option<String>,
+    pub(crate) monitor: Option<String>,
+    pub(crate) monitor_token_file: Option<PathBuf>,
 }
 
 /// Every key, in the order of the documentation.
@@ -63,6 +65,8 @@ const KEYS: &[&str] = &[
     "chunk_bytes_max",
     "connections_max",
     "stop_deadline",
+    "monitor",
+    "monitor_token_file",
 ];
 
 /// The file cannot be used.

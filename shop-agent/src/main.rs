@@ -6,12 +6,15 @@ mod cli;
 mod commands;
 mod config;
 mod control;
+mod health;
 mod logging;
+mod metrics;
 mod rpc;
 mod server;
 mod service;
 mod session;
 mod settings;
+mod systemd;
 
 use std::process::ExitCode;
 

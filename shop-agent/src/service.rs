@@ -1,4 +1,4 @@
-//! The service's life: signals, the word to systemd, the state directory.
+//! The service's life: signals, the state directory.
 
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -93,26 +93,6 @@ pub(crate) fn stop_on_signals(stop: CancellationToken) -> io::Result<()> {
         }
     });
     Ok(())
-}
-
-/// Tells systemd something, if it listens (`READY=1`, `STOPPING=1`).
-pub(crate) fn notify(state: &str) {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let send = || -> io::Result<()> {
-        let address = match path.as_bytes() {
-            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-            _ => SocketAddr::from_pathname(&path)?,
-        };
-        UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
-        Ok(())
-    };
-    if let Err(error) = send() {
-        tracing::debug!(%error, "systemd does not listen");
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::cli::{NodeArgs, PlaceArgs};
 use crate::config::{Config, ConfigError};
 use crate::server::http::Hosts;
 use crate::server::limits::ServerLimits;
+use crate::server::monitor::Token;
 use crate::session::store::SessionLimits;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9000";
@@ -21,6 +22,15 @@ const DEFAULT_ID_SPAN: i64 = 1_000_000_000_000;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct SettingsError(String);
+
+/// Where those who watch the agent may ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Monitor {
+    /// Where it listens.
+    pub(crate) listen: SocketAddr,
+    /// What they must know.
+    pub(crate) token: Option<Token>,
+}
 
 /// Everything `run` needs to know.
 #[derive(Debug, Clone)]
@@ -40,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) retention_min: Duration,
     pub(crate) server: ServerLimits,
     pub(crate) sessions: SessionLimits,
+    pub(crate) monitor: Option<Monitor>,
 }
 
 impl Settings {
@@ -97,6 +108,8 @@ impl Settings {
             bytes_max: config.session_bytes_max.unwrap_or(64 << 30),
             idle_max: duration("session_idle", config.session_idle, Duration::from_secs(24 * 3600))?,
         };
+        let token_file = args.monitor_token_file.or(config.monitor_token_file);
+        let monitor = monitor(args.monitor.or(config.monitor), token_file.as_deref())?;
         let id_span = config.id_span.unwrap_or(DEFAULT_ID_SPAN);
         if id_span < 1 {
             return wrong("id_span must be at least 1");
@@ -117,6 +130,7 @@ impl Settings {
             retention_min: duration("retention_min", config.retention_min, Duration::from_secs(14 * 24 * 3600))?,
             server,
             sessions,
+            monitor,
         })
     }
 }
@@ -161,6 +175,22 @@ fn address(text: &str) -> Result<SocketAddr, SettingsError> {
         .to_socket_addrs()
         .map_err(|error| SettingsError(format!("cannot listen on {text:?}: {error}; write ADDR:PORT")))?;
     found.next().ok_or_else(|| SettingsError(format!("cannot listen on {text:?}: it has no address")))
+}
+
+fn monitor(listen: Option<String>, token_file: Option<&std::path::Path>) -> Result<Option<Monitor>, SettingsError> {
+    let Some(listen) = listen.filter(|listen| !listen.is_empty()) else { return Ok(None) };
+    let listen = address(&listen)?;
+    let token = match token_file {
+        None if listen.ip().is_loopback() => None,
+        None => return wrong(format!("monitor = {listen}: beyond loopback it needs monitor_token_file")),
+        Some(path) => match read(path, "token")? {
+            text if text.trim().len() < 16 => {
+                return wrong(format!("{}: a token has at least 16 characters", path.display()));
+            }
+            text => Some(Token::new(&text)),
+        },
+    };
+    Ok(Some(Monitor { listen, token }))
 }
 
 /// A preset by its name, else a file.

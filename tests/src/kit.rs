@@ -389,7 +389,8 @@ impl Shop {
         }
     }
 
-    fn command(&self, subcommand: &str) -> Command {
+    /// `shop-agent` with this subcommand on the shop's database and state, not yet started.
+    pub fn command(&self, subcommand: &str) -> Command {
         let mut command = Command::new(binary("shop-agent"));
         quiet(&mut command, self.files.dir.path());
         command

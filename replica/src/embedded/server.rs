@@ -207,6 +207,8 @@ impl Site {
             "log_line_prefix=%m [%p] ".to_owned(),
             "logging_collector=off".to_owned(),
             "log_destination=stderr".to_owned(),
+            // compiled queries need memory that is writable and executable, which the service is not given
+            "jit=off".to_owned(),
         ];
         if !self.durable {
             arguments.extend(["fsync=off", "full_page_writes=off", "synchronous_commit=off"].map(str::to_owned));

@@ -5,6 +5,7 @@ mod health;
 mod sessions;
 mod state;
 mod upkeep;
+mod vitals;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::spool::Spool;
 use crate::watermark::Witness;
 use crate::{capture, digest, ids, node};
 use state::{State, StateCell};
+pub use vitals::{OfficeContact, Vitals};
 
 /// How a shop is opened.
 pub struct ShopOptions {

@@ -12,13 +12,16 @@ use tokio_util::task::TaskTracker;
 use super::{CommandError, open};
 use crate::cli::NodeArgs;
 use crate::control;
+use crate::health::{Health, Pulse};
 use crate::rpc::{Agent, AgentOptions, chain};
 use crate::server::accept::serve;
 use crate::server::authentication::{Authentication, DEFAULT_OFFICE};
 use crate::server::http::Service;
+use crate::server::monitor;
 use crate::server::users::{Users, users_path};
-use crate::service::{StateDir, notify, stop_on_signals};
+use crate::service::{StateDir, stop_on_signals};
 use crate::settings::Settings;
+use crate::systemd;
 
 /// How often regular work is done.
 const TICK: Duration = Duration::from_secs(60);
@@ -32,9 +35,10 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
     let authentication = authentication(&settings)?;
     let database = open::database_patiently(&settings, &stop).await?;
     let shop = open::shop(&settings, database.clone()).await?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", settings.listen))?;
+    let listener = match systemd::inherited_listener()? {
+        Some(listener) => TcpListener::from_std(listener)?,
+        None => bind(settings.listen).await?,
+    };
     let address = listener.local_addr()?;
 
     let tasks = TaskTracker::new();
@@ -55,7 +59,21 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
         state.incoming(),
         tasks.clone(),
     );
-    let regular = tokio::spawn(regular_work(Arc::clone(&agent), stop.clone()));
+    let pulse = Arc::new(Pulse::new());
+    let health = Arc::new(Health::new(Arc::clone(&agent), Arc::clone(&pulse), &settings.state_dir));
+    let regular = tokio::spawn(regular_work(Arc::clone(&agent), pulse, stop.clone()));
+    let watchdog = tokio::spawn({
+        let (health, stop) = (Arc::clone(&health), stop.clone());
+        async move { health.reassure_systemd(stop).await }
+    });
+    let monitor = match &settings.monitor {
+        None => tokio::spawn(async {}),
+        Some(wanted) => {
+            let listener = bind(wanted.listen).await?;
+            eprintln!("monitor on http://{}", listener.local_addr()?);
+            tokio::spawn(monitor::serve(listener, Arc::clone(&health), wanted.token.clone(), stop.clone()))
+        }
+    };
     let control = tokio::spawn({
         let (agent, stop, dir) = (Arc::clone(&agent), stop.clone(), settings.state_dir.clone());
         async move { control::serve(&dir, agent, || offices(&dir), stop).await }
@@ -63,21 +81,28 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
 
     tracing::info!(branch = settings.branch, policy = settings.policy.name(), "ready");
     eprintln!("listening on http://{address}");
-    notify("READY=1");
+    systemd::ready(&format!("branch {}, listening on {address}", settings.branch));
     serve(listener, Arc::new(service), stop).await;
 
-    notify("STOPPING=1");
+    systemd::stopping();
     tasks.close();
     if tokio::time::timeout(settings.server.stop_deadline, tasks.wait()).await.is_err() {
         tracing::warn!("work was still running at the deadline; the database rolls it back");
     }
-    let _ = tokio::time::timeout(settings.server.stop_deadline, async { tokio::join!(regular, control) }).await;
-    drop(agent);
+    let _ = tokio::time::timeout(settings.server.stop_deadline, async {
+        tokio::join!(regular, control, watchdog, monitor)
+    })
+    .await;
+    drop((agent, health));
     if let Err(error) = database.close().await {
         tracing::warn!(error = chain(&error), "the database was not let go in an orderly way");
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, CommandError> {
+    TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
 }
 
 fn authentication(settings: &Settings) -> Result<Authentication, CommandError> {
@@ -103,7 +128,21 @@ fn offices(state_dir: &std::path::Path) -> Vec<String> {
     offices
 }
 
-async fn regular_work(agent: Arc<Agent<Shop>>, stop: CancellationToken) {
+/// Where things stand, for `systemctl status`.
+async fn standing(agent: &Agent<Shop>) -> String {
+    let sessions = agent.sessions().list().await.map_or(0, |sessions| sessions.len());
+    let asked = match agent.backend().vitals().await {
+        Err(error) => return format!("branch {}: {}", agent.branch(), chain(&error)),
+        Ok(vitals) => vitals.offices.iter().filter_map(|office| office.asked_at).max(),
+    };
+    let contact = match asked.and_then(|at| jiff::Timestamp::try_from(at).ok()) {
+        Some(at) => format!("the office last asked at {}", at.strftime("%Y-%m-%d %H:%M UTC")),
+        None => "the office has not asked yet".to_owned(),
+    };
+    format!("branch {}: {sessions} open sessions, {contact}", agent.branch())
+}
+
+async fn regular_work(agent: Arc<Agent<Shop>>, pulse: Arc<Pulse>, stop: CancellationToken) {
     use crate::backend::Backend;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -118,5 +157,7 @@ async fn regular_work(agent: Arc<Agent<Shop>>, stop: CancellationToken) {
         if let Err(fault) = agent.sessions().sweep().await {
             tracing::warn!(code = fault.code, "sessions were not swept: {}", fault.message);
         }
+        systemd::status(&standing(&agent).await);
+        pulse.beat();
     }
 }

@@ -10,6 +10,7 @@ use protocol::xmlrpc::{MethodCall, Value};
 use tokio_util::task::TaskTracker;
 
 use crate::backend::Backend;
+use crate::metrics::Calls;
 use crate::server::{Caller, Dispatch, Reply, Request};
 use crate::session::payload::SpooledBlob;
 use crate::session::store::{SessionLimits, SessionStore};
@@ -36,18 +37,24 @@ pub(crate) struct Agent<B> {
     pub(super) backend: Arc<B>,
     pub(super) sessions: Arc<SessionStore<B>>,
     pub(super) options: AgentOptions,
+    calls: Calls,
 }
 
 impl<B: Backend> Agent<B> {
     /// Methods over `backend`; applies that go on without their caller are counted by `tasks`.
     pub(crate) fn new(backend: Arc<B>, options: AgentOptions, tasks: TaskTracker) -> Self {
         let sessions = SessionStore::new(&options.sessions_dir, Arc::clone(&backend), options.sessions, tasks);
-        Self { backend, sessions: Arc::new(sessions), options }
+        Self { backend, sessions: Arc::new(sessions), options, calls: Calls::default() }
     }
 
     /// The sessions.
     pub(crate) fn sessions(&self) -> &Arc<SessionStore<B>> {
         &self.sessions
+    }
+
+    /// How often each method was called.
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
     }
 
     /// Name of the branch.
@@ -109,6 +116,7 @@ impl<B: Backend> Dispatch for Agent<B> {
             }
             call => self.one(&caller, call, &mut blobs).await,
         };
+        self.calls.count(method, result.is_ok(), started.elapsed());
         let elapsed = Duration::from_millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
         match &result {
             Ok(_) => tracing::info!(method, office = caller.office, peer = %caller.peer, ?elapsed, "call"),

@@ -10,7 +10,7 @@ use protocol::methods::TableDigest;
 use protocol::watermark::Since;
 use replica::ReplicaError;
 use replica::apply::Applied;
-use replica::shop::{CleanReport, NewSession, SessionRow, SessionState, ShopFacts};
+use replica::shop::{CleanReport, NewSession, SessionRow, SessionState, ShopFacts, Vitals};
 use replica::spool::FrozenStream;
 use tokio::sync::Notify;
 
@@ -188,6 +188,10 @@ impl Backend for FakeShop {
 
     async fn digests(&self, tables: &[String]) -> Result<Vec<TableDigest>> {
         Ok(tables.iter().map(|table| TableDigest { table: table.clone(), rows: 1, digest: "d".into() }).collect())
+    }
+
+    async fn vitals(&self) -> Result<Vitals> {
+        Ok(Vitals { change_log_bytes: 0, database_bytes: 0, quarantined_rows: 0, offices: Vec::new() })
     }
 
     async fn tick(&self) -> Result<()> {

@@ -1,0 +1,8 @@
+//! The agent as a service: what systemd is told and hands over, what those who watch it are told.
+
+#[path = "service/monitor.rs"]
+mod monitor;
+#[path = "service/systemd.rs"]
+mod systemd;
+#[path = "service/units.rs"]
+mod units;
