@@ -81,6 +81,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_file_that_is_shipped_explains_every_key_and_sets_none() {
+        let shipped = include_str!("../../packaging/office-client/office-client.toml");
+        assert_eq!(parse(shipped, "shipped").ok(), Some(FileConfig::default()));
+        for key in KEYS {
+            assert!(
+                shipped.contains(&format!("\n#{key} = ")),
+                "packaging/office-client/office-client.toml lacks {key}"
+            );
+        }
+        let said = shipped.lines().filter_map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')));
+        let said: Vec<&str> = said.collect();
+        assert!(parse(&said.join("\n"), "shipped").is_ok_and(|config| config.jobs == Some(4)), "it is sound");
+    }
+
+    #[test]
     fn an_unknown_key_is_an_error_with_a_line_and_a_suggestion() {
         let error = parse("database = \"embedded:/x\"\nstatedir = \"/y\"\n", "c.toml").unwrap_err();
         assert_eq!(error.to_string(), "c.toml: line 2: unknown key `statedir`");

@@ -136,6 +136,19 @@ fn suggest(key: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_file_that_is_shipped_explains_every_key_and_sets_none() {
+        let shipped = include_str!("../../packaging/shop-agent/shop-agent.toml");
+        assert_eq!(parse(shipped), Ok(Config::default()));
+        for key in KEYS {
+            assert!(shipped.contains(&format!("\n#{key} = ")), "packaging/shop-agent/shop-agent.toml lacks {key}");
+        }
+        let said = shipped.lines().filter_map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')));
+        let said: Vec<&str> = said.collect();
+        let file = toml::from_str::<Config>(&said.join("\n"));
+        assert!(file.is_ok_and(|config| config.branch.as_deref() == Some("lisbon")), "what is commented out is sound");
+    }
+
     fn parse(text: &str) -> Result<Config, String> {
         Config::parse(text, Path::new("f.toml")).map_err(|error| error.to_string())
     }
