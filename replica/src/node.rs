@@ -197,10 +197,42 @@ pub async fn ensure_apply_rights(
             .await
             .map_err(failed)?;
     }
+    see_every_row(&transaction, &oids, &role).await?;
     transaction
         .execute("update sync.node set apply_role = $1 where apply_role is distinct from $1", &[&role])
         .await
         .map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
     Ok(ApplyRights { role: Some(role), quiet })
+}
+
+/// Row-level security would hide rows from the engine, and hidden rows would look like deleted ones.
+async fn see_every_row(
+    transaction: &tokio_postgres::Transaction<'_>,
+    tables: &[u32],
+    role: &str,
+) -> Result<(), ReplicaError> {
+    let failed = |error| classify("prepare the apply role", error);
+    let row = transaction
+        .query_one(
+            "select (select string_agg(c.oid::regclass::text, ', ') from pg_class c where c.oid = any($1) and c.relrowsecurity),
+                    (select rolbypassrls from pg_roles where rolname = $2),
+                    (select rolsuper from pg_roles where rolname = current_user),
+                    (select rolsuper or rolbypassrls from pg_roles where rolname = current_user), current_user::text",
+            &[&tables, &role],
+        )
+        .await
+        .map_err(failed)?;
+    let (hidden, role_sees, may_grant, we_see): (Option<String>, bool, bool, bool) =
+        (row.get(0), row.get(1), row.get(2), row.get(3));
+    let Some(hidden) = hidden.filter(|_| !(role_sees && we_see)) else { return Ok(()) };
+    let role = quote_identifier(role);
+    if !may_grant {
+        let login = quote_identifier(row.get(4));
+        return Err(ReplicaError::Schema(format!(
+            "row-level security would hide rows of {hidden} from the synchronisation: run once as a superuser \
+             'alter role {login} bypassrls; alter role {role} bypassrls', or make the tables \"local\" in the policy"
+        )));
+    }
+    transaction.batch_execute(&format!("alter role {role} bypassrls")).await.map_err(failed)
 }

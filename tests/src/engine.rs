@@ -100,6 +100,15 @@ impl Engine {
         Shop::open(options).await.unwrap_or_else(|error| panic!("open shop: {error:?}"))
     }
 
+    /// Gives the office and all shops another policy of the same name.
+    pub async fn change_policy(&mut self, policy: &str) {
+        self.policy = Policy::parse(policy).unwrap_or_else(|error| panic!("policy: {error}"));
+        self.office.import_policy(&self.policy).await.unwrap_or_else(|error| panic!("import: {error:?}"));
+        for index in 0..self.shops.len() {
+            self.shops[index].shop = self.open_shop(&self.shops[index].name, &self.shops[index].database).await;
+        }
+    }
+
     /// A shop by name.
     pub fn shop(&self, name: &str) -> &ShopSide {
         self.shops.iter().find(|shop| shop.name == name).unwrap_or_else(|| panic!("no shop {name}"))

@@ -274,6 +274,16 @@ impl Policy {
     pub fn resolve(&self, tables: &[TableName]) -> Result<ResolvedPolicy, PolicyErrors> {
         resolve::resolve(self, tables)
     }
+
+    /// As [`Policy::resolve`], for a database that is in use: tables that the policy does not mention are taken as
+    /// local and returned besides. Somebody who makes a table for a quick look must not stop the synchronisation of all
+    /// others; when a policy is checked or imported it is an error all the same.
+    ///
+    /// # Errors
+    /// Those of [`Policy::resolve`] but for tables that are not in the policy.
+    pub fn resolve_known(&self, tables: &[TableName]) -> Result<(ResolvedPolicy, Vec<TableName>), PolicyErrors> {
+        resolve::resolve_known(self, tables)
+    }
 }
 
 #[cfg(test)]

@@ -129,6 +129,20 @@ pub(super) fn resolve(policy: &Policy, tables: &[TableName]) -> Result<ResolvedP
     Err(PolicyErrors { policy: policy.name.clone(), errors })
 }
 
+/// See [`Policy::resolve_known`].
+pub(super) fn resolve_known(
+    policy: &Policy,
+    tables: &[TableName],
+) -> Result<(ResolvedPolicy, Vec<TableName>), PolicyErrors> {
+    let (unnamed, known): (Vec<TableName>, Vec<TableName>) =
+        tables.iter().cloned().partition(|table| matches!(policy.directions.find(table), Ok(None)));
+    let mut resolved = resolve(policy, &known)?;
+    for table in &unnamed {
+        resolved.tables.insert(table.clone(), TablePolicy::new(Direction::Local));
+    }
+    Ok((resolved, unnamed))
+}
+
 fn unknown_tables(policy: &Policy, known: &BTreeSet<&TableName>) -> Vec<PolicyError> {
     if policy.missing == Missing::Ignore {
         return Vec::new();

@@ -94,6 +94,20 @@ struct Installed {
     active: bool,
     triggers: String,
     present: String,
+    parts: Vec<u32>,
+}
+
+impl Installed {
+    /// Whether a trigger that was installed is missing, disabled or another one. Partitions come with triggers of their
+    /// own and take them along when they go: that is no gap.
+    fn has_gap(&self) -> bool {
+        let read = |text: &str| serde_json::from_str::<BTreeMap<String, String>>(text).unwrap_or_default();
+        let present = read(&self.present);
+        read(&self.triggers).iter().any(|(trigger, state)| {
+            let relation = trigger.split('.').next().and_then(|oid| oid.parse::<u32>().ok());
+            relation.is_none_or(|oid| self.parts.contains(&oid)) && present.get(trigger) != Some(state)
+        })
+    }
 }
 
 /// Brings triggers and logs in line with `wanted`, in the caller's transaction.
@@ -117,6 +131,7 @@ pub async fn install(
             triggers: row.get(6),
             present: row.get(7),
             log_shape: row.get(8),
+            parts: row.get(9),
         };
         installed.insert(name, entry);
     }
@@ -127,13 +142,16 @@ pub async fn install(
             }
             transaction
                 .execute(
-                    "update sync.captured_table set active = false, triggers = '{}' where number = $1",
+                    // without a shape: what happens from now on is missed, so if it is ever wanted again, all is sent
+                    "update sync.captured_table set active = false, triggers = '{}', shape = '' where number = $1",
                     &[&entry.number],
                 )
                 .await
                 .map_err(failed)?;
         }
     }
+    // rows of a table that comes to the others' notice only now
+    let known: bool = transaction.query_one(IN_USE, &[]).await.map_err(failed)?.get(0);
     for (name, &depth) in wanted {
         let Some(table) = catalogue.get(name) else { continue };
         if table.key.is_empty() {
@@ -148,15 +166,22 @@ pub async fn install(
                 if entry.triggers == entry.present {
                     continue;
                 }
-                coverage.gaps.push(name.clone());
+                if entry.has_gap() {
+                    coverage.gaps.push(name.clone());
+                }
                 entry.number
             }
             Some(entry) if entry.log_shape == triggers::log_shape(table, depth) => {
                 // what waits in the log stays valid, only the functions have to be made anew; a table that took the
                 // place of another is sent whole
-                resend = entry.active && entry.relation != table.oid;
-                adapt(transaction, table, depth, entry.number, &shape).await?;
-                entry.number
+                resend = entry.active && entry.relation != table.oid || entry.shape.is_empty() && known;
+                if adapt(transaction, table, depth, entry.number, &shape).await? {
+                    entry.number
+                } else {
+                    resend = true;
+                    forget(transaction, entry.number).await?;
+                    register(transaction, table, depth, &shape).await?
+                }
             }
             Some(entry) => {
                 // another key: the log of the old one cannot say which rows changed, so all of them are sent
@@ -167,15 +192,32 @@ pub async fn install(
                 forget(transaction, entry.number).await?;
                 register(transaction, table, depth, &shape).await?
             }
-            None => register(transaction, table, depth, &shape).await?,
+            None => {
+                resend = known;
+                register(transaction, table, depth, &shape).await?
+            }
         };
         if resend {
-            transaction.batch_execute(&triggers::resend(table, depth, number)).await.map_err(failed)?;
+            transaction.batch_execute(&triggers::resend(table, depth, number, "true")).await.map_err(failed)?;
         }
         create(transaction, table, depth, number).await?;
         coverage.installed.push(name.clone());
     }
     Ok(coverage)
+}
+
+/// Logs the rows that fulfil a condition on alias `x` as changed, although nobody has changed them: they, or others in
+/// their place, concern a receiver now.
+pub async fn request(
+    client: &impl GenericClient,
+    table: &Table,
+    captured: &CapturedTable,
+    condition: &str,
+) -> Result<(), ReplicaError> {
+    client
+        .batch_execute(&triggers::resend(table, captured.depth, captured.number, condition))
+        .await
+        .map_err(|error| classify("ask for rows to be sent", error))
 }
 
 /// Takes the triggers of a table away (for a bulk load that must not be captured); [`install`] brings them back.
@@ -235,14 +277,14 @@ async fn register(
     Ok(number)
 }
 
-/// Keeps the log of a table whose columns or types have changed.
+/// Keeps the log of a table whose columns or types have changed; false where the keys in it cannot be converted.
 async fn adapt(
     transaction: &Transaction<'_>,
     table: &Table,
     depth: Depth,
     number: i32,
     shape: &str,
-) -> Result<(), ReplicaError> {
+) -> Result<bool, ReplicaError> {
     let failed = |error| classify("adapt a change log", error);
     for (index, column) in table.key_columns().enumerate() {
         let name = format!("k{}", index + 1);
@@ -255,8 +297,16 @@ async fn adapt(
             .map_err(failed)?;
         let wanted = triggers::log_type(column, depth);
         if row.get::<_, String>(0) != wanted {
-            let sql = format!("alter table sync.log_{number} alter column {name} type {wanted} using {name}::{wanted}");
-            transaction.batch_execute(&sql).await.map_err(failed)?;
+            let sql = format!(
+                "savepoint adapt; alter table sync.log_{number} alter column {name} type {wanted} using {name}::{wanted}; release savepoint adapt"
+            );
+            if transaction.batch_execute(&sql).await.is_err() {
+                transaction
+                    .batch_execute("rollback to savepoint adapt; release savepoint adapt")
+                    .await
+                    .map_err(failed)?;
+                return Ok(false);
+            }
         }
     }
     if depth == Depth::OldValues {
@@ -271,7 +321,7 @@ async fn adapt(
         )
         .await
         .map_err(failed)?;
-    Ok(())
+    Ok(true)
 }
 
 async fn forget(transaction: &Transaction<'_>, number: i32) -> Result<(), ReplicaError> {
@@ -282,6 +332,7 @@ async fn forget(transaction: &Transaction<'_>, number: i32) -> Result<(), Replic
              drop function if exists sync.capture_{number}_row() cascade;
              drop function if exists sync.capture_{number}_all() cascade;
              drop function if exists sync.capture_{number}_gone() cascade;
+             drop function if exists sync.rekeyed_{number}(anyelement, anyelement) cascade;
              delete from sync.captured_table where number = {number}"
         ))
         .await
@@ -345,8 +396,14 @@ async fn remove(transaction: &Transaction<'_>, table: &Table, number: i32) -> Re
 const INSTALLED: &str = "
 select c.schema_name, c.table_name, c.number, c.relation, c.shape, c.active, c.triggers::text,
        coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled::text order by t.tgrelid, t.tgname)
-                 from pg_trigger t where starts_with(t.tgname::text, 'zz_sync_' || c.number || '_')), '{}')::text, c.log_shape
+                 from pg_trigger t where starts_with(t.tgname::text, 'zz_sync_' || c.number || '_')), '{}')::text, c.log_shape,
+       array(select p.relid::oid from pg_partition_tree(c.relation::regclass) p) || c.relation
 from sync.captured_table c";
+
+/// Whether somebody already counts on what is captured: a branch was cloned, or the shop has a watermark.
+const IN_USE: &str = "
+select exists (select from sync.branch_synchronization where pushed_snapshot is not null)
+    or exists (select from sync.watermark)";
 
 /// Whether the triggers of every captured table are as they were installed.
 pub(crate) const COVERED: &str = "

@@ -39,7 +39,11 @@ pub(super) fn shape(table: &Table, depth: Depth) -> String {
 /// What the columns of the log mean: other types or other columns of the table do not change that.
 pub(super) fn log_shape(table: &Table, depth: Depth) -> String {
     let keys: Vec<&str> = table.key_columns().map(|column| column.name.as_str()).collect();
-    let entry = if depth == Depth::OldValues { "row" } else { "arrays" };
+    let entry = match depth {
+        Depth::OldValues => "row",
+        Depth::Keys | Depth::Tombstones if table.partitioned => "arrays and deletes",
+        Depth::Keys | Depth::Tombstones => "arrays",
+    };
     format!("{entry} of ({})", keys.join(", "))
 }
 
@@ -48,15 +52,19 @@ pub(super) fn log_type(column: &Column, depth: Depth) -> String {
     if depth == Depth::OldValues { column.type_name.clone() } else { format!("{}[]", column.type_name) }
 }
 
-/// Logs every row of the table as changed, so that all of it is sent.
-pub(super) fn resend(table: &Table, depth: Depth, number: i32) -> String {
+/// Logs the rows that fulfil a condition on alias `x` as changed, so that they are sent whole, or as deletes to those
+/// who are not to have them.
+pub(super) fn resend(table: &Table, depth: Depth, number: i32, condition: &str) -> String {
     let keys = names(table.key.len());
     let from = table.target();
     if depth == Depth::OldValues {
-        format!("insert into sync.log_{number}(op, {keys}) select 'R', {} from {from} as x", table.key_list("x."))
+        format!(
+            "insert into sync.log_{number}(op, {keys}) select 'R', {} from {from} as x where {condition}",
+            table.key_list("x.")
+        )
     } else {
         format!(
-            "insert into sync.log_{number}({keys}) select {} from {from} as x having count(*) > 0",
+            "insert into sync.log_{number}({keys}) select {} from {from} as x where {condition} having count(*) > 0",
             key_arrays(table, "x.")
         )
     }
@@ -80,8 +88,10 @@ pub(super) fn log_table(table: &Table, depth: Depth, number: i32) -> String {
                     format!("alter table sync.log_{number} alter column k{} set storage external;", index + 1)
                 })
                 .collect();
+            // a row that is gone with its partition was not deleted, so here deletes have to be told apart
+            let gone = if table.partitioned { ", gone boolean" } else { "" };
             format!(
-                "create table sync.log_{number}(xid xid8 not null default pg_current_xact_id(), origin int{keys});
+                "create table sync.log_{number}(xid xid8 not null default pg_current_xact_id(), origin int{gone}{keys});
                  create index on sync.log_{number}(xid); {storage}"
             )
         }
@@ -146,6 +156,23 @@ fn key_changed(table: &Table) -> String {
     format!("row({})::record *<> row({})::record", table.key_list("old."), table.key_list("new."))
 }
 
+/// Whether an update changed the key, for the condition of a trigger. Written as a condition on columns it would forbid
+/// to change their types. PostgreSQL inlines it, so it costs no call; it runs with the caller's search_path, hence the
+/// names in full.
+fn rekeyed_function(table: &Table, number: i32) -> String {
+    let side = |parameter: &str| {
+        let columns: Vec<String> =
+            table.key_columns().map(|column| format!("({parameter}).{}", quote_identifier(&column.name))).collect();
+        format!("row({})::pg_catalog.record", columns.join(", "))
+    };
+    format!(
+        "create or replace function sync.rekeyed_{number}(anyelement, anyelement) returns boolean language sql immutable as
+             $sync$ select {} operator(pg_catalog.*<>) {} $sync$;",
+        side("$1"),
+        side("$2")
+    )
+}
+
 /// Functions and triggers of a table; repeatable.
 pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
     let header = "language plpgsql security definer set search_path = pg_catalog, pg_temp";
@@ -155,29 +182,33 @@ pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
     let mut sql = removal(table, number);
     match depth {
         Depth::Keys | Depth::Tombstones => {
+            let (gone, is_gone, is_there) =
+                if table.partitioned { ("gone, ", "true, ", "false, ") } else { ("", "", "") };
+            let logged = format!("sync.log_{number}(origin, {gone}{keys})");
+            let (origin, oid) = (ORIGIN.replace('\'', "''"), table.oid);
+            let all = key_arrays(table, "gone.");
+            sql += &rekeyed_function(table, number);
             sql += &format!(
                 "create or replace function sync.capture_{number}_keys() returns trigger {header} as $sync$ begin
-                     insert into sync.log_{number}(origin, {keys}) select {ORIGIN}, {} from changed having count(*) > 0;
+                     insert into {logged} select {ORIGIN}, {is_there}{} from changed having count(*) > 0;
                      return null; end $sync$;
                  create or replace function sync.capture_{number}_row() returns trigger {header} as $sync$ begin
                      if tg_op <> 'INSERT' and (tg_op = 'DELETE' or {}) then
-                         insert into sync.log_{number}(origin, {keys}) values ({ORIGIN}, {}); end if;
+                         insert into {logged} values ({ORIGIN}, {is_gone}{}); end if;
                      if tg_op <> 'DELETE' and not (tg_level = 'ROW' and tg_nargs = 1) then
-                         insert into sync.log_{number}(origin, {keys}) values ({ORIGIN}, {}); end if;
+                         insert into {logged} values ({ORIGIN}, {is_there}{}); end if;
                      return null; end $sync$;
                  create or replace function sync.capture_{number}_all() returns trigger {header} as $sync$ begin
                      if tg_nargs = 0 then
-                         insert into sync.log_{number}(origin, {keys}) select {ORIGIN}, {} from {from} as gone having count(*) > 0;
-                     else
-                         execute format('insert into sync.log_{number}(origin, {keys}) select {}, {} from %I.%I as gone having count(*) > 0', tg_table_schema, tg_table_name);
+                         insert into {logged} select {ORIGIN}, {is_gone}{all} from {from} as gone having count(*) > 0;
+                     elsif pg_partition_root(tg_relid) = {oid}::oid::regclass then
+                         execute format('insert into {logged} select {origin}, {is_gone}{} from %I.%I as gone having count(*) > 0', tg_table_schema, tg_table_name);
                      end if; return null; end $sync$;",
                 key_arrays(table, "changed."),
                 key_changed(table),
                 single_arrays(table, "old."),
                 single_arrays(table, "new."),
-                key_arrays(table, "gone."),
-                ORIGIN.replace('\'', "''"),
-                key_arrays(table, "gone.").replace('\'', "''"),
+                all.replace('\'', "''").replace('%', "%%"),
             );
         }
         Depth::OldValues => {
@@ -213,7 +244,7 @@ pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
                  create or replace function sync.capture_{number}_all() returns trigger {header} {TEXT_SETTINGS} as $sync$ begin
                      if tg_nargs = 0 then
                          insert into sync.log_{number}(origin, op, {keys}, old) select {ORIGIN}, 'D', {}, {} from {from} as gone;
-                     else
+                     elsif pg_partition_root(tg_relid) = {}::oid::regclass then
                          execute format('insert into sync.log_{number}(origin, op, {keys}, old) select {}, ''D'', {}, {} from %I.%I as gone', tg_table_schema, tg_table_name);
                      end if; return null; end $sync$;",
                 table.key_list("changed."),
@@ -227,8 +258,9 @@ pub(super) fn definition(table: &Table, depth: Depth, number: i32) -> String {
                 table.key_list("new."),
                 table.key_list("gone."),
                 image(&table.columns, "gone."),
+                table.oid,
                 ORIGIN.replace('\'', "''"),
-                table.key_list("gone."),
+                table.key_list("gone.").replace('\'', "''").replace('%', "%%"),
                 image(&table.columns, "gone.").replace('\'', "''").replace('%', "%%"),
             );
         }
@@ -290,8 +322,7 @@ fn trigger_statements(table: &Table, depth: Depth, number: i32, target: &str) ->
                 trigger(
                     "rekey",
                     format!(
-                        "after update on {target} for each row when ({}) execute function sync.capture_{number}_row('old')",
-                        key_changed(table)
+                        "after update on {target} for each row when (sync.rekeyed_{number}(old, new)) execute function sync.capture_{number}_row('old')"
                     ),
                 );
             }

@@ -139,9 +139,21 @@ impl TablePlan {
         let k_keys = k_keys.join(", ");
         let target = subset::source(&self.table, self.subset.as_deref());
         let followed = self.followed(since, peer);
+        let housekeeping = self.housekeeping(&gone);
         match self.captured.depth {
             Depth::Keys | Depth::Tombstones => {
-                let own = key_window(&self.captured, self.table.key.len(), &window);
+                if self.table.partitioned {
+                    let own = key_window(&self.captured, self.table.key.len(), &window, "gone, ");
+                    let followed: String = followed
+                        .iter()
+                        .map(|query| format!(" union all select false, {keys} from ({query}) v"))
+                        .collect();
+                    return format!(
+                        "with k as materialized (select {keys}, coalesce(bool_or(gone), false) as deleted from ({own}{followed}) u group by {keys} order by {keys})
+                         select {gone}, {k_keys}, {columns} from k left join {target} b on {on}{housekeeping}",
+                    );
+                }
+                let own = key_window(&self.captured, self.table.key.len(), &window, "");
                 let followed: String = followed.iter().map(|query| format!(" union all {query}")).collect();
                 format!(
                     "with k as materialized (select distinct {keys} from ({own}{followed}) u order by {keys})
@@ -166,15 +178,25 @@ impl TablePlan {
                     // column the first one counts (jsonb_object_agg keeps the last, hence the descending order); R asks
                     // for the whole row
                     "with e as materialized (select seq, op, old, {keys} from {log} where {window}{followed}),
-                          f as (select {keys}, case when bool_or(op = 'R') then 'R' else (array_agg(op order by seq))[1] end as op from e group by {keys}),
+                          f as (select {keys}, case when bool_or(op = 'R') then 'R' else (array_agg(op order by seq))[1] end as op, bool_or(op = 'D') as deleted from e group by {keys}),
                           o as (select {keys}, jsonb_object_agg(j.key, j.value order by seq desc) as old
                                 from e, jsonb_each(old) j where old is not null group by {keys}),
-                          k as materialized (select {}, {operation} as op, o.old from f left join o using ({keys}) order by (f.op <> 'U'), {keys})
-                     select k.op, {gone}, k.old, {totals}, {k_keys}, {columns} from k left join {target} b on {on}",
+                          k as materialized (select {}, {operation} as op, f.deleted, o.old from f left join o using ({keys}) order by (f.op <> 'U'), {keys})
+                     select k.op, {gone}, k.old, {totals}, {k_keys}, {columns} from k left join {target} b on {on}{housekeeping}",
                     numbers.iter().map(|number| format!("f.{number}")).collect::<Vec<_>>().join(", ")
                 )
             }
         }
+    }
+
+    /// Leaves out rows that went with their partition (DETACH, DROP): that is housekeeping, not a delete.
+    fn housekeeping(&self, gone: &str) -> String {
+        if !self.table.partitioned {
+            return String::new();
+        }
+        let same_key = self.table.same_numbered_key("k.", "r.");
+        let target = self.table.target();
+        format!(" where not ({gone}) or k.deleted or exists (select from {target} r where {same_key})")
     }
 
     /// The columns that the row filter may look at, as literals.
@@ -223,7 +245,7 @@ impl TablePlan {
         for depth in 0..self.follows.len() {
             let mut keys = {
                 let last = &self.follows[depth];
-                key_window(&last.captured, last.parent.key.len(), &window)
+                key_window(&last.captured, last.parent.key.len(), &window, "")
             };
             // from the changed parent down to the table, one foreign key at a time
             for step in (0..=depth).rev() {
@@ -256,15 +278,15 @@ impl TablePlan {
     }
 }
 
-/// The keys of a log's window, as columns k1, k2, ...
-fn key_window(captured: &CapturedTable, columns: usize, window: &str) -> String {
+/// The keys of a log's window, as columns k1, k2, ... behind other columns of it.
+fn key_window(captured: &CapturedTable, columns: usize, window: &str, others: &str) -> String {
     let keys: Vec<String> = (1..=columns)
         .map(|index| match captured.depth {
             Depth::Keys | Depth::Tombstones => format!("unnest(k{index}) as k{index}"),
             Depth::OldValues => format!("k{index}"),
         })
         .collect();
-    format!("select {} from {} where {window}", keys.join(", "), captured.log())
+    format!("select {others}{} from {} where {window}", keys.join(", "), captured.log())
 }
 
 /// A table's written columns as the dialect's writer wants them.

@@ -90,10 +90,23 @@ impl Office {
 
     /// Stores changed settings (url, policy, user, password_file, settings, paused) of a branch.
     pub async fn save_branch(&self, branch: &Branch) -> Result<(), ReplicaError> {
-        self.policy(&branch.policy).await?;
-        let client = self.inner.pool.get().await?;
+        let policy = self.policy(&branch.policy).await?;
+        let failed = |error| classify("change the branch", error);
+        let mut client = self.inner.pool.get().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        let before = transaction
+            .query_opt(
+                "select p.source from sync.branch_synchronization b join sync.policy p on p.name = b.policy
+                 where b.branch_id = $1 and b.policy <> $2",
+                &[&branch.id, &branch.policy],
+            )
+            .await
+            .map_err(failed)?;
+        if let Some(before) = before {
+            self.adjust_part(&transaction, branch.id, before.get(0), &policy).await?;
+        }
         let password_file = branch.password_file.as_ref().map(|path| path.display().to_string());
-        client
+        transaction
             .execute(
                 "update sync.branch_synchronization
                  set url = $2, policy = $3, user_name = $4, password_file = $5, settings = $6::text::jsonb, paused = $7
@@ -109,8 +122,8 @@ impl Office {
                 ],
             )
             .await
-            .map_err(|error| classify("change the branch", error))?;
-        Ok(())
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)
     }
 
     /// Removes a branch and what is kept for it; its id range is never given out again.

@@ -268,9 +268,12 @@ impl Office {
             let (name, source): (String, String) = (row.get(0), row.get(1));
             let policy = Policy::parse(&source)
                 .map_err(|error| ReplicaError::Schema(format!("stored policy {name:?}: {error}")))?;
-            let resolved = policy.resolve(&names).map_err(|errors| {
+            let (resolved, unnamed) = policy.resolve_known(&names).map_err(|errors| {
                 ReplicaError::Schema(format!("policy {name:?} does not fit this database: {errors}"))
             })?;
+            for table in unnamed {
+                tracing::warn!(%table, policy = name, "this table is not in the policy: it is taken as local");
+            }
             for (table, rules) in &resolved.tables {
                 match rules.direction {
                     Direction::Both => {

@@ -2,11 +2,13 @@
 
 use protocol::policy::{Policy, ResolvedPolicy};
 
+use tokio_postgres::Transaction;
+
 use super::Office;
 use crate::ReplicaError;
 use crate::catalogue::Catalogue;
 use crate::error::classify;
-use crate::ids;
+use crate::{capture, ids, subset};
 
 impl Office {
     /// Stores a policy under its name (replacing one of that name) and adapts the capture to it.
@@ -20,8 +22,20 @@ impl Office {
                 wrong.join("; ")
             )));
         }
-        let client = self.inner.pool.get().await?;
-        client
+        let mut client = self.inner.pool.get().await?;
+        let failed = |error| classify("store the policy", error);
+        let transaction = client.transaction().await.map_err(failed)?;
+        let rows = transaction
+            .query(
+                "select b.branch_id, p.source from sync.branch_synchronization b join sync.policy p on p.name = b.policy where p.name = $1",
+                &[&policy.name()],
+            )
+            .await
+            .map_err(failed)?;
+        for row in &rows {
+            self.adjust_part(&transaction, row.get(0), row.get(1), policy).await?;
+        }
+        transaction
             .execute(
                 "insert into sync.policy(name, source, digest) values ($1, $2, $3)
                  on conflict (name) do update set source = excluded.source, digest = excluded.digest, imported_at = clock_timestamp()
@@ -29,9 +43,43 @@ impl Office {
                 &[&policy.name(), &policy.source(), &policy.digest()],
             )
             .await
-            .map_err(|error| classify("store the policy", error))?;
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
         drop(client);
         self.state().await?;
+        Ok(())
+    }
+
+    /// Another row filter gives a branch other rows: those that come or go with it are sent at the next update, as
+    /// inserts and deletes. Tables that begin to flow are sent whole when their capture is installed.
+    pub(super) async fn adjust_part(
+        &self,
+        transaction: &Transaction<'_>,
+        branch_id: i64,
+        before: &str,
+        after: &Policy,
+    ) -> Result<(), ReplicaError> {
+        let catalogue = Catalogue::discover(transaction).await?;
+        let captured = capture::captured(transaction).await?;
+        let names = catalogue.names();
+        // a stored policy that no longer fits gave the branch nothing that could be told
+        let before = Policy::parse(before).ok().and_then(|policy| policy.resolve_known(&names).ok());
+        let (Some((before, _)), Ok((after, _))) = (before, after.resolve_known(&names)) else { return Ok(()) };
+        for (name, _) in after.tables.iter().filter(|(_, rules)| rules.direction.flows_to_shop()) {
+            let flowed = before.get(name).is_some_and(|before| before.direction.flows_to_shop());
+            let (Some(table), Some(captured)) = (catalogue.get(name), captured.get(name)) else { continue };
+            let whole = || "true".to_owned();
+            let old = if flowed {
+                subset::condition(&catalogue, &before, name, branch_id)?.unwrap_or_else(whole)
+            } else {
+                // sent once, at the clone, or never
+                "null::boolean".to_owned()
+            };
+            let new = subset::condition(&catalogue, &after, name, branch_id)?.unwrap_or_else(whole);
+            if old != new {
+                capture::request(transaction, table, captured, &format!("({old}) is distinct from ({new})")).await?;
+            }
+        }
         Ok(())
     }
 

@@ -40,6 +40,12 @@ impl Shop {
                 ));
             }
         }
+        for name in &state.unnamed {
+            findings.push((
+                format!("table {name}"),
+                Err("is not in the policy and is taken as local: give it a direction in [tables]".to_owned()),
+            ));
+        }
         let capture = if state.wanted.keys().all(|name| state.captured.contains_key(name)) {
             Ok(format!("{} tables under capture", state.captured.len()))
         } else {

@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) captured: Arc<BTreeMap<TableName, CapturedTable>>,
     pub(super) rights: ApplyRights,
     pub(super) incarnation: Incarnation,
+    /// Tables that the policy does not mention: they stay where they are.
+    pub(super) unnamed: Vec<TableName>,
 }
 
 impl State {
@@ -37,12 +39,12 @@ impl State {
         let fingerprint = Catalogue::fingerprint(client).await?;
         let catalogue = Catalogue::discover(client).await?;
         let names = catalogue.names();
-        let resolved = if names.is_empty() {
+        let (resolved, unnamed) = if names.is_empty() {
             // before the first clean of an empty database
-            ResolvedPolicy { name: policy.name().to_owned(), tables: BTreeMap::new() }
+            (ResolvedPolicy { name: policy.name().to_owned(), tables: BTreeMap::new() }, Vec::new())
         } else {
             policy
-                .resolve(&names)
+                .resolve_known(&names)
                 .map_err(|errors| ReplicaError::Schema(format!("policy {:?}: {errors}", policy.name())))?
         };
         let wanted = resolved
@@ -63,6 +65,7 @@ impl State {
             captured: Arc::new(captured),
             rights: ApplyRights::default(),
             incarnation,
+            unnamed,
         })
     }
 
@@ -121,6 +124,9 @@ async fn read(client: &mut Client, policy: &Policy, branch: &str, witness: &Witn
         tracing::warn!(incarnation = %incarnation.id, "this database was restored from a backup: watermarks issued before are void");
     }
     let mut state = State::discover(&*client, policy, incarnation).await?;
+    for table in &state.unnamed {
+        tracing::warn!(%table, "this table is not in the policy: it is taken as local");
+    }
     let written: Vec<TableName> = state
         .policy
         .tables
