@@ -47,8 +47,8 @@ insert into client(branch_id, name) select 1 + g % 2, 'c' || g from generate_ser
 async fn two_shops(policy: &str) -> Engine {
     let world = Engine::new(SCHEMA, policy, &["north", "south"]).await;
     world.database.execute(DATA);
-    world.clone_shop("north").await.unwrap();
-    world.clone_shop("south").await.unwrap();
+    world.clone_shop("north").await.expect("a clone");
+    world.clone_shop("south").await.expect("a clone");
     world
 }
 
