@@ -82,6 +82,8 @@ pub(crate) enum Command {
     /// Pulls a shop's changes and pushes the office's, for one branch or many
     #[command(visible_alias = "sync")]
     Update(UpdateArgs),
+    /// Takes in a file that a shop has written with `shop-agent export`
+    Import(ImportArgs),
     /// A line per branch: freshness, backlog, last result
     Status(StatusArgs),
     /// Past runs with rows, bytes, time and result, newest first
@@ -211,6 +213,9 @@ pub(crate) struct CloneArgs {
     /// Say what would be sent; changes nothing on either side
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Write a file instead of calling the shop; `shop-agent import` takes it in there
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "force"])]
+    pub(crate) export: Option<PathBuf>,
     /// Clean even where the shop holds changes that no office has acknowledged: they are put aside, not merged
     #[arg(long)]
     pub(crate) force: bool,
@@ -231,9 +236,19 @@ pub(crate) struct UpdateArgs {
     /// Say what would be pulled and pushed; changes nothing on either side
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Write a file with all that the shop is not known to have, instead of calling it; for one branch
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "all", "jobs"])]
+    pub(crate) export: Option<PathBuf>,
     /// Also outside the branch's time window, and when it is paused
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The file; it names its branch
+    pub(crate) file: PathBuf,
 }
 
 /// `status`

@@ -27,7 +27,7 @@ pub(crate) enum CommandError {
         hint: Option<String>,
     },
     /// The office's database refused or could not be reached.
-    #[error("the office's database: {}", Plain(.0))]
+    #[error("{}{}", whose(.0), Plain(.0))]
     Replica(#[source] ReplicaError),
     /// The peer refused or could not be reached.
     #[error(transparent)]
@@ -44,6 +44,11 @@ pub(crate) enum CommandError {
     /// The user stopped the work.
     #[error("interrupted; nothing is half done, and the same command goes on where it stopped")]
     Interrupted,
+}
+
+/// Whose fault an error is, where its text does not say so itself.
+pub(crate) fn whose(error: &ReplicaError) -> &'static str {
+    if matches!(error, ReplicaError::FileRefused(_)) { "" } else { "the office's database: " }
 }
 
 /// The text of a [`ReplicaError`] without repeating it in the chain of causes.
@@ -89,7 +94,7 @@ impl CommandError {
     pub(crate) fn chain(&self) -> String {
         match self {
             // these two write their own first cause out already
-            Self::Replica(error) => format!("the office's database: {}", chain(error)),
+            Self::Replica(error) => format!("{}{}", whose(error), chain(error)),
             Self::Drive { branch, error } => format!("branch `{branch}`: {}", chain(error)),
             other => chain(other),
         }

@@ -85,7 +85,7 @@ fn of_link(error: &LinkError) -> u8 {
 
 fn of_replica(error: &ReplicaError) -> u8 {
     match error {
-        ReplicaError::CleanRefused(_) | ReplicaError::Restored(_) => PROTECTED,
+        ReplicaError::CleanRefused(_) | ReplicaError::Restored(_) | ReplicaError::FileRefused(_) => PROTECTED,
         ReplicaError::Invalid(_) => USAGE,
         ReplicaError::Stopped => INTERRUPTED,
         _ => FAILED,

@@ -3,6 +3,7 @@
 //! Nothing in this crate touches a socket, a file, a clock, a random number or a database: what needs one receives it.
 
 pub mod base64_gzip;
+pub mod carried;
 pub mod chunk;
 pub mod dialect;
 pub mod fault;

@@ -48,6 +48,9 @@ pub enum ReplicaError {
     /// An id range cannot be set.
     #[error("{0}")]
     IdRange(String),
+    /// A file that was carried here does not fit.
+    #[error("{0}")]
+    FileRefused(String),
     /// The session does not exist.
     #[error("{0}")]
     UnknownSession(String),
@@ -132,6 +135,7 @@ impl ReplicaError {
             Self::Restored(_) => FaultCode::Restored,
             Self::Schema(_) => FaultCode::SchemaMismatch,
             Self::IdRange(_) => FaultCode::IdRange,
+            Self::FileRefused(_) => FaultCode::WrongParameters,
             Self::UnknownSession(_) => FaultCode::UnknownSession,
             Self::TooManySessions(_) => FaultCode::TooManySessions,
             Self::Invalid(_) => FaultCode::WrongParameters,

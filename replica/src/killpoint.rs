@@ -26,7 +26,7 @@ pub const ALL: &[&str] = &[
     "chunk.append.after",
     "finish.before",
     "finish.applied",
-    "finish.refused",
+    "finish.ended",
     "session.end.before",
     "session.end.after",
     "session.chunks.dropped",

@@ -8,6 +8,7 @@
 
 pub mod apply;
 pub mod capture;
+pub mod carried;
 pub mod catalogue;
 pub mod clean;
 pub mod database;

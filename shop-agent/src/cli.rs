@@ -58,6 +58,12 @@ pub(crate) enum Command {
     User(UserCommand),
     /// Bring back what the last clean put aside
     RestoreBeforeClean(NodeArgs),
+    /// Take in a file of `office-client clone|update --export`
+    Import(ImportArgs),
+    /// Write a file with all that the office is not known to have, for `office-client import`
+    Export(ExportArgs),
+    /// Say whether the office has a row, so that it may be deleted here: exit code 0 (yes) or 1 (no)
+    PurgeOk(PurgeOkArgs),
     /// Make one XML-RPC call by hand
     Call(CallArgs),
     /// Print a completion script for a shell
@@ -124,6 +130,45 @@ pub(crate) struct NodeArgs {
     /// Make a certificate and show its fingerprint (not built yet)
     #[arg(long, env = "SHOP_AGENT_TLS_SELF_SIGNED", conflicts_with = "tls_cert", value_parser = FalseyValueParser::new())]
     pub(crate) tls_self_signed: bool,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+    /// The office it comes from, as its credential names it
+    #[arg(long, value_name = "OFFICE", default_value = crate::server::authentication::DEFAULT_OFFICE)]
+    pub(crate) office: String,
+    /// Take in a clone even where that throws away changes that no office has acknowledged; they are put aside
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The file to write
+    pub(crate) file: PathBuf,
+    /// The office it goes to, as its credential names it
+    #[arg(long, value_name = "OFFICE", default_value = crate::server::authentication::DEFAULT_OFFICE)]
+    pub(crate) office: String,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+/// `purge-ok`
+#[derive(Debug, Args)]
+pub(crate) struct PurgeOkArgs {
+    /// The table, as `sale` or `schema.table`
+    pub(crate) table: String,
+    /// The values of its key, in the key's order
+    #[arg(required = true, allow_hyphen_values = true)]
+    pub(crate) key: Vec<String>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -31,6 +31,9 @@ async fn clone(
     opened: &Opened,
 ) -> Result<Outcome, CommandError> {
     let branch = opened.office.branch(&args.name).await?;
+    if let Some(path) = &args.export {
+        return update::export(&branch, Task::Clone, args.force, path, printer, opened).await;
+    }
     let typed_password = if args.dry_run { None } else { password::ask_for(&branch)? };
     let board = Board::new(!printer.is_quiet() && !printer.is_json());
     let job = Job {

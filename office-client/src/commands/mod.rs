@@ -6,6 +6,7 @@ mod clone;
 mod completions;
 mod conflicts;
 mod history;
+mod import;
 mod init;
 mod man;
 mod password;
@@ -56,6 +57,7 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         Command::Branch(command) => branch::run(command, &settings, printer).await,
         Command::Clone(args) => clone::run(args, &settings, printer, stop).await,
         Command::Update(args) => update::run(args, &settings, printer, stop).await,
+        Command::Import(args) => import::run(args, &settings, printer).await,
         Command::Status(args) => status::run(args, &settings, printer).await,
         Command::History(args) => history::run(args, &settings, printer).await,
         Command::Verify(args) => verify::run(args, &settings, printer, stop).await,

@@ -1,5 +1,7 @@
 //! `office-client update NAME...|--all`
 
+use std::path::Path;
+
 use futures_util::StreamExt as _;
 use protocol::session::office::Task;
 use replica::office::Branch;
@@ -34,6 +36,12 @@ async fn update(
     opened: &Opened,
 ) -> Result<Outcome, CommandError> {
     let branches = chosen(args, opened).await?;
+    if let Some(path) = &args.export {
+        let [branch] = branches.as_slice() else {
+            return Err(CommandError::usage("a file is for one branch: name one with --export"));
+        };
+        return export(branch, Task::Update, args.force, path, printer, opened).await;
+    }
     if branches.is_empty() {
         printer.talk("there is no branch to update");
         return Ok(Outcome::Done);
@@ -64,6 +72,22 @@ async fn update(
         reports.push(report);
     }
     Ok(summary(&reports, printer))
+}
+
+/// Writes a file instead of calling the shop.
+pub(crate) async fn export(
+    branch: &Branch,
+    task: Task,
+    force: bool,
+    path: &Path,
+    printer: &Printer,
+    opened: &Opened,
+) -> Result<Outcome, CommandError> {
+    let exported = driver::export(&opened.office, branch, task, force, path).await;
+    let exported = exported.map_err(|error| CommandError::Drive { branch: branch.name.clone(), error })?;
+    printer.object(&output::export_object(&branch.name, task, path, &exported));
+    printer.line(&output::export_line(&branch.name, task, path, &exported));
+    Ok(Outcome::Done)
 }
 
 /// A branch whose turn comes after the user has asked to stop is not begun.

@@ -11,7 +11,7 @@ pub(crate) enum DriveError {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// The office's database.
-    #[error("the office's database: {0}")]
+    #[error("{whose}{0}", whose = crate::error::whose(.0))]
     Replica(#[from] ReplicaError),
     /// The user stopped it.
     #[error("interrupted at a clean place")]
@@ -70,7 +70,7 @@ pub(crate) enum DriveError {
         source: std::io::Error,
     },
     /// After a clone, both ends do not agree.
-    #[error("{0} of its tables differ from the office's after the clone")]
+    #[error("tables that differ from the office's after the clone: {0}")]
     Differs(usize),
     /// The command that brings the line up has failed.
     #[error("the command `{command}` failed: {reason}")]

@@ -1,5 +1,6 @@
 //! Drives a branch: performs what the state machine of `protocol` decides, one action at a time, over a line that may drop.
 
+mod carried;
 mod clone;
 mod dry_run;
 mod error;
@@ -21,6 +22,7 @@ use protocol::methods::{FrozenDiff, HelloReply};
 use protocol::session::office::{Action, Ending, Event, Run, Task};
 use replica::office::{Branch, Office, Outgoing, RunRecord};
 
+pub(crate) use carried::{export, import};
 pub(crate) use dry_run::{Plan, plan};
 pub(crate) use error::DriveError;
 pub(crate) use link_hooks::parse_window;
@@ -120,16 +122,25 @@ async fn run_leased(job: Job<'_>, task: Task, report: &mut Report) -> Result<(),
 
 /// What forbids a run before anything is dialled.
 fn check_state(job: &Job<'_>, task: Task) -> Result<(), DriveError> {
+    if task == Task::Update {
+        return check_settled(&job.branch, job.force);
+    }
     if job.branch.paused && !job.force {
         return Err(DriveError::Paused);
     }
-    if task == Task::Update {
-        if is_clone_unfinished(&job.branch) {
-            return Err(DriveError::CloneUnfinished);
-        }
-        if job.branch.timestamp.is_none() {
-            return Err(DriveError::NeverCloned);
-        }
+    Ok(())
+}
+
+/// What forbids an update, by whichever way.
+fn check_settled(branch: &Branch, force: bool) -> Result<(), DriveError> {
+    if branch.paused && !force {
+        return Err(DriveError::Paused);
+    }
+    if is_clone_unfinished(branch) {
+        return Err(DriveError::CloneUnfinished);
+    }
+    if branch.timestamp.is_none() {
+        return Err(DriveError::NeverCloned);
     }
     Ok(())
 }

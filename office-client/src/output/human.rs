@@ -37,16 +37,21 @@ fn comparison_summary(comparison: &Comparison) -> String {
     if !comparison.offered {
         "not verified: the shop offers no digests".to_owned()
     } else if differing == 0 {
-        format!("verified: {} agree", units::count(comparison.tables.len() as i64, "table"))
+        let tables = comparison.tables.len();
+        format!("verified: {} {}", units::count(tables as i64, "table"), if tables == 1 { "agrees" } else { "agree" })
     } else if comparison.waiting_rows > 0 {
         format!(
-            "{} differ, with {} waiting: update, then verify",
-            units::count(differing as i64, "table"),
+            "{}, with {} waiting: update, then verify",
+            differ(differing),
             units::count(comparison.waiting_rows, "change")
         )
     } else {
-        format!("{} differ", units::count(differing as i64, "table"))
+        differ(differing)
     }
+}
+
+fn differ(tables: usize) -> String {
+    format!("{} {}", units::count(tables as i64, "table"), if tables == 1 { "differs" } else { "differ" })
 }
 
 /// The outcome of a verify: the tables that differ, then a summary.

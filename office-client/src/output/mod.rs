@@ -1,10 +1,12 @@
 //! The only module that prints: data to stdout, talk to stderr.
 
+mod carried;
 mod conflicts;
 mod human;
 mod json;
 mod progress;
 
+pub(crate) use carried::{export_line, export_object, import_line, import_object};
 pub(crate) use conflicts::{
     conflict_cells, conflict_lines, conflict_object, resolved_line, resolved_object, standing_object, value_lines,
 };

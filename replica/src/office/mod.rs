@@ -1,6 +1,7 @@
 //! The database of the office, as office-client uses it.
 
 mod branches;
+mod carried;
 mod compare;
 mod conflicts;
 mod history;
@@ -28,6 +29,7 @@ use crate::node::{self, ApplyRights, Incarnation, Role};
 use crate::spool::{FrozenStream, Spool};
 use crate::watermark::Witness;
 
+pub use carried::{Exported, Imported};
 pub use conflicts::{Conflict, ConflictKind, Image, Side, Take};
 pub use resolve::{Resolved, Standing};
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::carried::SessionKey;
 use protocol::names::TableName;
 use protocol::policy::{Deletes, ResolvedPolicy};
 use protocol::session::ledger;
@@ -41,7 +42,12 @@ impl Office {
         if let Some(outgoing) = self.pending(branch, "clone").await? {
             return Ok(outgoing);
         }
-        let (stream, snapshot) = self.copy(&state, branch).await?;
+        self.copy_anew(&state, branch).await
+    }
+
+    /// Freezes a full copy, in place of one that may be on its way.
+    pub(super) async fn copy_anew(&self, state: &State, branch: &Branch) -> Result<Outgoing, ReplicaError> {
+        let (stream, snapshot) = self.copy(state, branch).await?;
         self.remember(branch, "clone", stream, &snapshot).await
     }
 
@@ -97,20 +103,30 @@ impl Office {
         if let Some(outgoing) = self.pending(branch, "push").await? {
             return Ok(Some(outgoing));
         }
-        let record = self.record(branch).await?;
-        let since = self.pushed(&state, branch, &record)?;
-        let mut client = self.inner.pool.get().await?;
-        let transaction = frozen_transaction(&mut client).await?;
-        let snapshot = current_snapshot(&transaction).await?;
-        let Some(stream) = self.extract(&transaction, &state, branch, &since, record.peer).await? else {
-            transaction.commit().await.map_err(|error| classify("freeze a push", error))?;
+        let (outgoing, snapshot) = self.freeze_anew(&state, branch).await?;
+        if outgoing.is_none() {
             // nothing happened in between: the newer snapshot stands for the same, and saves the next scan
             self.store_pushed(branch, &snapshot, &state).await?;
             self.sweep_streams(branch, None)?;
-            return Ok(None);
-        };
+        }
+        Ok(outgoing)
+    }
+
+    /// Freezes everything that the branch is not known to have, in place of what may be on its way; and the snapshot.
+    pub(super) async fn freeze_anew(
+        &self,
+        state: &State,
+        branch: &Branch,
+    ) -> Result<(Option<Outgoing>, Snapshot), ReplicaError> {
+        let record = self.record(branch).await?;
+        let since = self.pushed(state, branch, &record)?;
+        let mut client = self.inner.pool.get().await?;
+        let transaction = frozen_transaction(&mut client).await?;
+        let snapshot = current_snapshot(&transaction).await?;
+        let stream = self.extract(&transaction, state, branch, &since, record.peer).await?;
         transaction.commit().await.map_err(|error| classify("freeze a push", error))?;
-        self.remember(branch, "push", stream, &snapshot).await.map(Some)
+        let Some(stream) = stream else { return Ok((None, snapshot)) };
+        Ok((Some(self.remember(branch, "push", stream, &snapshot).await?), snapshot))
     }
 
     /// As [`Office::freeze_push`], but remembers nothing: what would be sent, for a dry run. The stream is removed again.
@@ -306,7 +322,7 @@ impl Office {
     }
 
     /// The outgoing stream of that kind that an earlier run left, if its file is whole.
-    async fn pending(&self, branch: &Branch, kind: &str) -> Result<Option<Outgoing>, ReplicaError> {
+    pub(super) async fn pending(&self, branch: &Branch, kind: &str) -> Result<Option<Outgoing>, ReplicaError> {
         let Record { outgoing, base, .. } = self.record(branch).await?;
         let Some((key, found, stream)) = outgoing else { return Ok(None) };
         let stream = self.inner.spool.find(&stream)?;
@@ -323,9 +339,17 @@ impl Office {
         stream: FrozenStream,
         snapshot: &Snapshot,
     ) -> Result<Outgoing, ReplicaError> {
-        let key = format!("{:032x}", rand::random::<u128>());
         let incarnation = self.state().await?.incarnation.clone();
         let client = self.inner.pool.get().await?;
+        let number: i64 = client
+            .query_one(
+                "update sync.branch_synchronization set outgoing_number = outgoing_number + 1 where branch_id = $1 returning outgoing_number",
+                &[&branch.id],
+            )
+            .await
+            .map_err(|error| classify("count an outgoing stream", error))?
+            .get(0);
+        let key = SessionKey::new(number, &incarnation.id, rand::random::<u64>()).as_str().to_owned();
         killpoint::reach("office.freeze.before-record");
         let row = client
             .query_one(

@@ -20,6 +20,15 @@ use crate::watermark::{self, Selected};
 /// Compression of diffs: the level at which zlib reaches gzip's usual ratio at several times its speed.
 pub(crate) const DIFF_LEVEL: u32 = 2;
 
+/// What a diff is frozen for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To be read over the line, as often as it takes.
+    Line,
+    /// To be copied into a file, and removed.
+    File,
+}
+
 impl Shop {
     /// The changes since a watermark that are not from that office, frozen. The same watermark gives the same stream
     /// while it lives; a later one ends it. `rows` is 0, and `id` empty, when nothing changed.
@@ -44,7 +53,24 @@ impl Shop {
         // nor is anything needed of a diff that died with its process or its database
         self.inner.spool.sweep()?;
         crate::killpoint::reach("shop.diff.selected");
-        self.freeze(&state, office, peer, selected).await
+        self.freeze(&state, office, peer, selected, Purpose::Line).await
+    }
+
+    /// The changes since a watermark for a file: frozen anew, whatever the line is reading. Whoever calls removes it.
+    pub(super) async fn freeze_for_file(
+        &self,
+        office: &str,
+        since: Option<&str>,
+    ) -> Result<FrozenStream, ReplicaError> {
+        let _turn = self.inner.freezing.lock().await;
+        let state = self.state().await?;
+        let client = self.inner.pool.get().await?;
+        let peer = node::peer(&*client, office).await?;
+        let since =
+            since.map_or(Ok(Since::Zero), Since::parse).map_err(|error| ReplicaError::Invalid(error.to_string()))?;
+        let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
+        drop(client);
+        self.freeze(&state, office, peer, selected, Purpose::File).await
     }
 
     /// A frozen diff of that office by its id; none when it has expired.
@@ -67,6 +93,7 @@ impl Shop {
         office: &str,
         peer: i32,
         selected: Selected,
+        purpose: Purpose,
     ) -> Result<FrozenStream, ReplicaError> {
         let failed = |error| classify("freeze a diff", error);
         let mut client = self.inner.pool.get().await?;
@@ -110,8 +137,11 @@ impl Shop {
                 })
             })
             .collect();
-        let mut labels = BTreeMap::from([("office".to_owned(), office.to_owned())]);
-        if let Some(exact) = &selected.exact {
+        let mut labels = BTreeMap::new();
+        if purpose == Purpose::Line {
+            labels.insert("office".to_owned(), office.to_owned());
+        }
+        if let Some(exact) = selected.exact.as_ref().filter(|_| purpose == Purpose::Line) {
             labels.insert("since".to_owned(), exact.to_string());
         }
         let id = format!("diff-{:016x}", rand::random::<u64>());

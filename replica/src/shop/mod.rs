@@ -1,7 +1,9 @@
 //! The database of a shop, as its agent uses it.
 
+mod carried;
 mod diffs;
 mod health;
+mod purge;
 mod sessions;
 mod state;
 mod upkeep;
@@ -16,6 +18,9 @@ use protocol::policy::Policy;
 
 use crate::ReplicaError;
 use crate::clean;
+pub use carried::{ShopExport, ShopImport};
+pub use purge::Purgeable;
+
 pub use crate::clean::CleanReport;
 use crate::database::{Database, Pool};
 use crate::error::classify;

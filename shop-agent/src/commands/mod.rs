@@ -1,11 +1,13 @@
 //! The commands, one file each.
 
 mod call;
+mod carried;
 mod check;
 mod completions;
 mod man;
 mod open;
 mod password;
+mod purge_ok;
 mod restore_before_clean;
 mod run;
 mod status;
@@ -28,6 +30,9 @@ pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Status { place, json } => status::status(&place, json),
         Command::User(command) => user::user(command),
         Command::RestoreBeforeClean(args) => on_runtime(restore_before_clean::restore(args)),
+        Command::Import(args) => on_runtime(carried::import(args)),
+        Command::Export(args) => on_runtime(carried::export(args)),
+        Command::PurgeOk(args) => on_runtime(purge_ok::purge_ok(args)),
         Command::Call(args) => on_runtime(call::call(args)),
         Command::Completions { shell } => completions::print(shell),
         Command::Man => man::print(),

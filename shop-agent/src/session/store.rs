@@ -192,7 +192,7 @@ impl<B: Backend> SessionStore<B> {
         machine.touched = Instant::now();
         let answer = self.advance(live, &mut machine, event, None).await.unwrap_or(Ok(()));
         machine.running = None;
-        killpoint::reach("finish.refused");
+        killpoint::reach("finish.ended");
         answer
     }
 
