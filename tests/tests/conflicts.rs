@@ -1,5 +1,6 @@
-//! Changes of one row on both sides between two synchronisations.
+//! Changes of one row on both sides between two synchronisations (I3, I11).
 
+use replica::office::{Side, Take};
 use tests::engine::Engine;
 
 const SCHEMA: &str = "
@@ -126,6 +127,126 @@ async fn a_shop_that_changes_a_row_between_pull_and_push_loses_nothing_silently(
     assert_eq!(person(&engine.database, "Cleo"), "office office");
     assert_eq!(person(&engine.database, "Bela"), "till b@x");
     assert_eq!(north.database.int("select count(*) from sync.conflict where ours ->> 'phone' = 'till'"), 1);
+    // it is listed at the office, once, with who and when, and can be decided there, and decided again
+    engine.settle(3).await;
+    let open = engine.office.conflicts(true, Some("north"), 10).await.unwrap();
+    assert_eq!(open.len(), 1, "{open:?}");
+    let conflict = &open[0];
+    assert_eq!((conflict.winner, conflict.columns.as_slice()), (Side::Office, &["phone".to_owned()][..]));
+    let phone = |side| conflict.image(side).and_then(|image| image["phone"].clone());
+    assert_eq!((phone(Side::Office).as_deref(), phone(Side::Shop).as_deref()), (Some("office"), Some("till")));
+    assert!(conflict.office_stamp.is_some() && conflict.shop_stamp.is_some());
+    for (side, expected) in [(Side::Shop, "till office"), (Side::Office, "office office")] {
+        engine.office.resolve_conflict(conflict.id, Take::Side(side)).await.unwrap();
+        engine.settle(3).await;
+        engine.assert_agree().await;
+        assert_eq!(person(&north.database, "Cleo"), expected);
+    }
+}
+
+const NEWEST: &str = r#"
+name = "newest"
+[tables]
+person = "both"
+setting = "local"
+[table.person]
+conflict = "newest-wins"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_change_wins_whoever_is_pulled_first_and_the_record_says_who_and_when() {
+    let engine = Engine::new(SCHEMA, NEWEST, &["north", "south"]).await;
+    engine.database.execute(DATA);
+    for branch in ["north", "south"] {
+        engine.clone_shop(branch).await.expect("a clone");
+    }
+    let (north, south) = (engine.shop("north"), engine.shop("south"));
+    // south is the last to change Ana, the office to change Bela, north to change Cleo; north is pulled first
+    engine.database.execute("update person set phone = 'office' where name in ('Ana', 'Cleo')");
+    north.database.execute(
+        "set application_name = 'till 7'; update person set phone = 'north' where name in ('Ana', 'Bela', 'Cleo')",
+    );
+    south.database.execute("update person set phone = 'south' where name = 'Ana'");
+    engine.database.execute("update person set phone = 'office' where name = 'Bela'");
+    engine.settle(6).await;
+    engine.assert_agree().await;
+    assert_eq!(person(&engine.database, "Ana"), "south a@x");
+    assert_eq!(person(&engine.database, "Bela"), "office b@x");
+    assert_eq!(person(&engine.database, "Cleo"), "north c@x");
+    let till = "select count(*) from sync.conflict where kind = 'columns' and key ->> 'id' = '2' and winner = 'office'
+                and application = 'till 7' and changed_by = theirs_stamp ->> 'by' and changed_at between now() - interval '1 hour' and now()";
+    assert_eq!(engine.database.int(till), 1, "who was overruled, with what, and when");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rule_decides_the_same_in_both_directions() {
+    for (rule, expected) in
+        [("office-wins", "office"), ("shop-wins", "shop"), ("manual", "office"), ("newest-wins", "shop")]
+    {
+        let policy = POLICY.replace("shop-wins", rule);
+        let engine = Engine::new(SCHEMA, &policy, &["north"]).await;
+        engine.database.execute(DATA);
+        engine.database.execute("insert into setting values ('size', 'small')");
+        engine.clone_shop("north").await.expect("a clone");
+        let north = engine.shop("north");
+        // found at the office, by a pull
+        engine.database.execute("update setting set value = 'office' where name = 'colour'");
+        north.database.execute("update setting set value = 'shop' where name = 'colour'");
+        engine.pull("north").await.unwrap();
+        // found at the shop, by a push
+        engine.database.execute("update setting set value = 'office' where name = 'size'");
+        north.database.execute("update setting set value = 'shop' where name = 'size'");
+        engine.push("north").await.unwrap();
+        engine.settle(5).await;
+        engine.assert_agree().await;
+        let values = engine.database.value("select string_agg(value, ' ') from setting");
+        assert_eq!(values, Some(format!("{expected} {expected}")), "{rule}");
+        assert_eq!(
+            engine.database.int("select count(*) from sync.conflict"),
+            2,
+            "{rule}: both are listed at the office"
+        );
+        assert_eq!(engine.database.int(&format!("select count(*) from sync.conflict where winner = '{expected}'")), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_set_back_to_its_old_value_is_no_change_and_nobodys_loss() {
+    let engine = world(&["north"]).await;
+    let north = engine.shop("north");
+    engine
+        .database
+        .execute("update person set phone = 'office' where name = 'Ana'; update setting set value = 'office'");
+    north.database.execute("update person set phone = 'oops' where name = 'Ana'; update setting set value = 'oops'");
+    north.database.execute("update person set phone = '1' where name = 'Ana'; update setting set value = 'red'");
+    engine.settle(5).await;
+    engine.assert_agree().await;
+    assert_eq!(person(&north.database, "Ana"), "office a@x");
+    assert_eq!(north.database.value("select value from setting").as_deref(), Some("office"));
+    assert_eq!(engine.database.int("select count(*) from sync.conflict"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_made_at_a_shop_gets_facets_on_both_sides_in_one_update() {
+    let schema = "create table person(id bigint generated by default as identity primary key, name text not null);
+        create table salesperson(id bigint generated by default as identity primary key, person_id bigint not null unique references person);
+        create table login_user(id bigint generated by default as identity primary key, person_id bigint not null unique references person);";
+    let policy = "name = \"facets\"\n[tables]\nperson = \"both\"\nsalesperson = \"both\"\nlogin_user = \"both\"\n";
+    let engine = Engine::new(schema, policy, &["north", "south"]).await;
+    for branch in ["north", "south"] {
+        engine.clone_shop(branch).await.expect("a clone");
+    }
+    let north = engine.shop("north");
+    north.database.execute("insert into person(name) values ('Dora')");
+    engine.update("north").await.unwrap();
+    engine.database.execute("insert into salesperson(person_id) select id from person");
+    north.database.execute("insert into login_user(person_id) select id from person");
+    engine.update("north").await.unwrap();
+    let facets = "select count(*) from person p join salesperson s on s.person_id = p.id join login_user u on u.person_id = p.id";
+    assert_eq!((engine.database.int(facets), north.database.int(facets)), (1, 1));
+    engine.settle(3).await;
+    engine.assert_agree().await;
+    assert_eq!(engine.shop("south").database.int(facets), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,4 +327,41 @@ async fn amounts_taken_back_on_the_other_side_still_travel() {
         engine.database.value("select string_agg(debt::text, ' ' order by id) from client").as_deref(),
         Some("101.00 14.00")
     );
+}
+
+/// I19, and DESIGN section 5: a column becomes an amount while changes of it wait on both sides; nothing is lost or doubled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_may_gain_an_amount_without_a_new_clone() {
+    let schema = "create table client(id bigint primary key, name text, debt numeric(20,2) not null default 0)";
+    let plain = AMOUNTS.replace("delta = [\"debt\"]", "");
+    let mut engine = Engine::new(schema, &plain, &["north"]).await;
+    engine.database.execute("insert into client values (1, 'Ana', 100), (2, 'Bela', 10), (3, 'Cleo', 1)");
+    engine.clone_shop("north").await.unwrap();
+    engine.shop("north").database.execute("update client set debt = 150 where id = 1");
+    engine.settle(3).await;
+    for policy in [AMOUNTS, &plain, AMOUNTS] {
+        let debts = "select string_agg(debt::text, ' ' order by id) from client where id < 4";
+        let before: Vec<String> = engine.database.value(debts).unwrap().split(' ').map(str::to_owned).collect();
+        engine.shop("north").database.execute(
+            "update client set debt = debt + 5 where id in (1, 2); insert into client select max(id) + 1, 'New', 7 from client",
+        );
+        engine.database.execute("update client set debt = debt + 30 where id in (1, 3)");
+        engine.policy = protocol::policy::Policy::parse(policy).unwrap();
+        engine.office.import_policy(&engine.policy).await.unwrap();
+        let shop = engine.open_shop("north", &engine.shop("north").database).await;
+        engine.shops[0].shop = shop;
+        engine.settle(4).await;
+        engine.assert_agree().await;
+        if policy == AMOUNTS {
+            let expected: Vec<String> = (before.iter().zip([35, 5, 30]))
+                .map(|(debt, more)| format!("{:.2}", debt.parse::<f64>().unwrap() + f64::from(more)))
+                .collect();
+            assert_eq!(engine.database.value(debts), Some(expected.join(" ")));
+        }
+        engine.database.execute("update client set debt = debt + 1 where id = 4");
+        engine.shop("north").database.execute("update client set debt = debt + 2 where id = 4");
+        engine.settle(4).await;
+        engine.assert_agree().await;
+    }
+    assert_eq!(engine.database.value("select debt from client where id = 4").as_deref(), Some("14.00"));
 }

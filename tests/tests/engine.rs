@@ -223,3 +223,104 @@ async fn a_till_can_neither_hide_a_change_nor_forge_one() {
     assert_eq!(world.database.int("select count(*) from sale where id = 77"), 1);
     north.database.execute("drop owned by till_of_test; drop role till_of_test");
 }
+
+/// A script of the dialect as a session's chunks hold it.
+fn script(statements: &str) -> Vec<u8> {
+    let text = format!("SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; BEGIN;\n{statements}\nCOMMIT;\n");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, text.as_bytes()).expect("memory takes it");
+    gzip.finish().expect("memory takes it")
+}
+
+/// I5, I12: a session whose last row refers to nothing is refused, and what came before it in the session is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_fails_at_its_end_leaves_no_trace() {
+    let world = Engine::new(SCHEMA, POLICY, &["north"]).await;
+    world.database.execute(DATA);
+    world.clone_shop("north").await.unwrap();
+    let north = world.shop("north");
+    let chunks = script(
+        "UPDATE category SET name = 'changed' WHERE id = 1;\n\
+         INSERT INTO product (id, name, price, category) VALUES (77, 'orphan', 1, 999) ON CONFLICT (id) DO UPDATE SET name = excluded.name;",
+    );
+    let row = world.session("north", Some("fails"), Some(protocol::methods::SessionKind::Update)).await;
+    let error = north.shop.apply_session(row.sid, Box::new(std::io::Cursor::new(chunks))).await.expect_err("an orphan");
+    assert!(matches!(error, replica::ReplicaError::Failed(_)), "{error:?}");
+    assert_eq!(north.database.int("select count(*) from category where name = 'changed'"), 0);
+    assert_eq!(north.database.int("select count(*) from product where id = 77"), 0);
+    world.assert_agree().await;
+}
+
+/// Gives its first half, then waits until it is told to go on.
+struct Halves {
+    first: std::io::Cursor<Vec<u8>>,
+    go_on: Option<std::sync::mpsc::Receiver<()>>,
+    second: std::io::Cursor<Vec<u8>>,
+}
+
+impl std::io::Read for Halves {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.first.read(buffer)?;
+        if read > 0 {
+            return Ok(read);
+        }
+        if let Some(go_on) = self.go_on.take() {
+            let _ = go_on.recv();
+        }
+        self.second.read(buffer)
+    }
+}
+
+/// I18: rows that a session brings lie beside their tables until they are merged: tills sell meanwhile, however long it
+/// takes to read them.
+#[tokio::test(flavor = "multi_thread")]
+async fn tills_do_not_wait_while_a_session_is_read() {
+    let world = Engine::new(SCHEMA, POLICY, &["north"]).await;
+    world.database.execute(DATA);
+    world.clone_shop("north").await.unwrap();
+    let north = world.shop("north");
+    let (tell, go_on) = std::sync::mpsc::channel();
+    // enough rows that the first of them are staged while the rest is still to come
+    let rows: Vec<String> = (100..20_100).map(|id| format!("({id}, 'product {id}', 1)")).collect();
+    let chunks = script(&format!(
+        "UPDATE category SET name = 'new' WHERE id = 1;\n\
+         INSERT INTO product (id, name, price) VALUES {} ON CONFLICT (id) DO UPDATE SET name = excluded.name;",
+        rows.join(", ")
+    ));
+    let (first, second) = chunks.split_at(chunks.len() / 2);
+    let input = Halves {
+        first: std::io::Cursor::new(first.to_vec()),
+        go_on: Some(go_on),
+        second: std::io::Cursor::new(second.to_vec()),
+    };
+    let row = world.session("north", Some("slow"), Some(protocol::methods::SessionKind::Update)).await;
+    let (shop, sid) = (north.shop.clone(), row.sid);
+    let apply = tokio::spawn(async move { shop.apply_session(sid, Box::new(input)).await });
+    // what the transaction has made is not visible from outside, that it is there is: it holds the lock on applying
+    let open = "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())";
+    tests::wait_for::condition("the apply to begin", || north.database.int(open) > 0);
+    for id in 0..50 {
+        north.database.execute(&format!(
+            "set lock_timeout = '2s'; update category set name = name where id = 1; update product set price = {id} where id = 10;
+             insert into sale(person) values (null); insert into sale_item select max(id), 1, 10, 1 from sale"
+        ));
+    }
+    assert!(!apply.is_finished(), "the session was still being read");
+    tell.send(()).expect("the reader waits");
+    let applied = apply.await.expect("no panic").expect("it is applied");
+    assert!(applied.rows >= 20_000, "{applied:?}");
+}
+
+/// I22: a program that is older than the database's schema refuses, and says what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_program_refuses_a_newer_schema_politely() {
+    let world = Engine::new(SCHEMA, POLICY, &[]).await;
+    world.database.execute("insert into sync.migration(number) values (999)");
+    let options = replica::office::OfficeOptions {
+        database: tests::engine::connection(&world.database).await,
+        state_dir: tempfile::tempdir().expect("a directory").path().to_owned(),
+        id_span: 1_000,
+    };
+    let error = replica::office::Office::init(options).await.err().expect("a refusal").to_string();
+    assert!(error.contains("999") && error.contains("install the newer program"), "{error}");
+}

@@ -1,6 +1,8 @@
 //! Conflicts, as text and as JSON.
 
-use replica::office::{Conflict, Image, Resolved, Side, Standing, Take};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use replica::office::{Conflict, Image, Resolved, Side, Stamp, Standing, Take};
 use serde_json::{Value as Json, json};
 
 use super::json::moment;
@@ -19,12 +21,25 @@ pub(crate) fn conflict_object(conflict: &Conflict) -> Json {
         "base": conflict.base,
         "office": conflict.office,
         "shop": conflict.shop,
+        "office_changed": stamp_object(conflict.office_stamp.as_ref()),
+        "shop_changed": stamp_object(conflict.shop_stamp.as_ref()),
         "winner": conflict.winner.as_str(),
         "noticed_at": moment(conflict.noticed_at),
         "resolved_at": conflict.resolved_at.map(moment),
         "resolution": conflict.resolution.as_ref().map(word),
         "value": conflict.resolution.as_ref().and_then(value),
     })
+}
+
+fn stamp_object(stamp: Option<&Stamp>) -> Json {
+    match stamp {
+        Some(stamp) => json!({"by": stamp.by, "application": stamp.application, "at": moment(instant(stamp))}),
+        None => Json::Null,
+    }
+}
+
+fn instant(stamp: &Stamp) -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(stamp.at.unsigned_abs())
 }
 
 /// A conflict with its row as it is now.
@@ -77,6 +92,13 @@ pub(crate) fn conflict_lines(standing: &Standing) -> Vec<String> {
         format!("  {}, found {}", what_happened(conflict), moment(conflict.noticed_at)),
         format!("  by the rule {}: {}", conflict.rule, conflict.winner.as_str()),
     ];
+    for (side, stamp) in [("office", &conflict.office_stamp), ("shop", &conflict.shop_stamp)] {
+        if let Some(stamp) = stamp {
+            let with =
+                if stamp.application.is_empty() { String::new() } else { format!(" with {}", stamp.application) };
+            lines.push(format!("  {side}: changed by {}{with}, {}", stamp.by, moment(instant(stamp))));
+        }
+    }
     if let (Some(take), Some(at)) = (&conflict.resolution, conflict.resolved_at) {
         lines.push(format!("  resolved: {}, {}", taken(take), moment(at)));
     }
@@ -216,6 +238,8 @@ mod tests {
             base: Some(image(&[("phone", None)])),
             office: Some(image(&[("name", Some("Ana")), ("phone", Some("1"))])),
             shop: Some(image(&[("phone", Some("2"))])),
+            office_stamp: None,
+            shop_stamp: Some(Stamp { at: 0, by: "till".into(), application: "pos".into() }),
             winner: Side::Office,
             noticed_at: UNIX_EPOCH,
             resolved_at: None,
@@ -242,6 +266,7 @@ mod tests {
     #[test]
     fn a_row_that_is_gone_is_said_to_be() {
         let text = conflict_lines(&standing()).join("\n");
+        assert!(text.contains("shop: changed by till with pos, 1970"), "{text}");
         assert!(text.contains("the row is gone") && text.contains("has changed since"), "{text}");
     }
 }

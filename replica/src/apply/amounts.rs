@@ -5,14 +5,19 @@
 //! at the shop, for every row, the value it brought: all of that is the office's. Where nothing is stored, the other side
 //! has contributed nothing yet.
 
-use protocol::names::quote_identifier;
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::names::{TableName, quote_identifier};
+use protocol::policy::ResolvedPolicy;
 use tokio_postgres::Transaction;
 
 use super::ApplyOrder;
 use super::staging::Staging;
 use crate::ReplicaError;
-use crate::catalogue::{Table, quote_literal};
+use crate::capture::CapturedTable;
+use crate::catalogue::{Catalogue, Table, quote_literal};
 use crate::error::classify;
+use crate::watermark::Snapshot;
 
 /// The delta columns of a table, by its policy.
 pub(super) fn columns<'a>(order: &'a ApplyOrder, table: &Table) -> Vec<&'a str> {
@@ -90,30 +95,97 @@ pub(super) async fn settle(
 
 /// Begins the amounts of a freshly cloned shop: what the rows hold is the office's contribution.
 pub async fn begin(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<(), ReplicaError> {
-    for table in order.policy.tables.keys().filter_map(|name| order.catalogue.get(name)) {
-        for column in columns(order, table) {
-            let key: Vec<String> = table
-                .key_columns()
-                .map(|column| format!("{}, x.{}::text", quote_literal(&column.name), quote_identifier(&column.name)))
-                .collect();
-            let quoted = quote_identifier(column);
-            transaction
-                .batch_execute(&format!(
-                    "insert into sync.total(peer, incarnation, schema_name, table_name, key, column_name, total)
-                     select {}, '', {}, {}, jsonb_build_object({}), {}, x.{quoted} from {} x where x.{quoted} is not null
-                     on conflict (peer, incarnation, schema_name, table_name, key, column_name) do update set total = excluded.total",
-                    order.origin,
-                    quote_literal(&table.name.schema),
-                    quote_literal(&table.name.name),
-                    key.join(", "),
-                    quote_literal(column),
-                    table.target()
-                ))
-                .await
-                .map_err(|error| classify("begin amounts", error))?;
+    for (name, rules) in &order.policy.tables {
+        let Some(table) = order.catalogue.get(name) else { continue };
+        for column in rules.delta.iter().filter(|column| table.column(column).is_some()) {
+            let from = format!("{} x", table.target());
+            let value = format!("x.{}", quote_identifier(column));
+            begin_column(transaction, table, column, order.origin, &from, &value, "true").await?;
         }
     }
     Ok(())
+}
+
+/// Begins the amounts that a shop's policy has gained, and ends those that it has lost.
+///
+/// What both agreed on is the office's contribution: the values as the snapshot saw them that the office's `since` stands
+/// for. What the shop changed after it is the shop's own. So no new clone is needed.
+pub async fn begin_new(
+    transaction: &Transaction<'_>,
+    catalogue: &Catalogue,
+    policy: &ResolvedPolicy,
+    captured: &BTreeMap<TableName, CapturedTable>,
+    since: &Snapshot,
+    peer: i32,
+) -> Result<(), ReplicaError> {
+    let failed = |error| classify("begin amounts", error);
+    let mut begun: BTreeSet<(TableName, String)> = transaction
+        .query("select schema_name, table_name, column_name from sync.amount where peer = $1", &[&peer])
+        .await
+        .map_err(failed)?
+        .iter()
+        .map(|row| (TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)), row.get(2)))
+        .collect();
+    for (name, rules) in &policy.tables {
+        let (Some(table), Some(log)) = (catalogue.get(name), captured.get(name).map(CapturedTable::log)) else {
+            continue;
+        };
+        for column in rules.delta.iter().filter(|column| table.column(column).is_some()) {
+            if begun.remove(&(name.clone(), column.clone())) {
+                continue;
+            }
+            let numbers = (1..=table.key.len()).map(|index| format!("k{index}")).collect::<Vec<_>>().join(", ");
+            let literal = quote_literal(column);
+            let from = format!(
+                "{} x left join (
+                     select {numbers}, (array_agg(op order by seq))[1] as first, bool_or(old ? {literal}) as known,
+                            (array_agg(old ->> {literal} order by seq) filter (where old ? {literal}))[1] as before
+                     from {log} where {} and origin is distinct from {peer} group by {numbers}) d on {}",
+                table.target(),
+                since.unseen(),
+                table.same_numbered_key("d.", "x.")
+            );
+            let value = format!("case when d.known then d.before::numeric else x.{} end", quote_identifier(column));
+            begin_column(transaction, table, column, peer, &from, &value, "d.first is distinct from 'I'").await?;
+        }
+    }
+    for (table, column) in begun {
+        for from in ["sync.amount", "sync.total"] {
+            let sql = format!(
+                "delete from {from} where peer = $1 and schema_name = $2 and table_name = $3 and column_name = $4"
+            );
+            transaction.execute(&sql, &[&peer, &table.schema, &table.name, &column]).await.map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+async fn begin_column(
+    transaction: &Transaction<'_>,
+    table: &Table,
+    column: &str,
+    peer: i32,
+    from: &str,
+    value: &str,
+    condition: &str,
+) -> Result<(), ReplicaError> {
+    let key: Vec<String> = table
+        .key_columns()
+        .map(|column| format!("{}, x.{}::text", quote_literal(&column.name), quote_identifier(&column.name)))
+        .collect();
+    let (schema, name, column) =
+        (quote_literal(&table.name.schema), quote_literal(&table.name.name), quote_literal(column));
+    transaction
+        .batch_execute(&format!(
+            "insert into sync.total(peer, incarnation, schema_name, table_name, key, column_name, total)
+             select {peer}, '', {schema}, {name}, jsonb_build_object({}), {column}, {value}
+             from {from} where {condition} and {value} is not null
+             on conflict (peer, incarnation, schema_name, table_name, key, column_name) do update set total = excluded.total;
+             insert into sync.amount values ({peer}, {schema}, {name}, {column}) on conflict do nothing",
+            key.join(", "),
+        ))
+        .await
+        .map_err(|error| classify("begin amounts", error))
 }
 
 /// The value of a delta column of an update: ours and the increment, or the sender's where there is none.

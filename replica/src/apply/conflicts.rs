@@ -1,72 +1,67 @@
 //! Conflicts: what both sides changed since they last agreed, in tables with direction `both`.
 //!
 //! A row is contended when our change log holds a change of it that the peer has not seen. Uncontended rows are merged
-//! in bulk and never come here. Of a contended row, a column that only one side changed goes its own way; for a column
-//! that both changed, the table's rule decides. The loser is kept in `sync.conflict` with both images.
+//! in bulk by SQL and never come here. The contended ones are few: they are handed in batches to `protocol::merge`, which
+//! decides; what it decided is written back into the staging table, so that the merge that follows takes of every row
+//! what should be taken. The loser is kept in `sync.conflict` with both images.
 
+use std::collections::BTreeSet;
+
+use protocol::merge::{self, Changed, Contender, Image, Side, Stamp, Verdict, Version};
 use protocol::names::quote_identifier;
 use protocol::policy::{ConflictRule, Direction};
-use tokio_postgres::Transaction;
+use serde_json::Value as Json;
+use tokio_postgres::{Row, Transaction};
 
 use super::ApplyOrder;
 use super::amounts;
 use super::staging::Staging;
-use super::target::Incoming;
+use super::target::{Incoming, ShapeKind};
 use crate::ReplicaError;
-use crate::catalogue::{Table, quote_literal};
+use crate::catalogue::quote_literal;
 use crate::error::classify;
 
+/// Contended rows that are decided at a time, and the bytes that they may have.
+const BATCH_ROWS_MAX: i64 = 1000;
+const BATCH_BYTES: i64 = 4 << 20;
+
 /// How conflicts of one table are decided, for one apply.
-pub(super) struct Contest {
+pub(super) struct Contest<'a> {
+    order: &'a ApplyOrder,
+    staging: &'a Staging,
     rule: ConflictRule,
-    ours_wins: bool,
-    peer: i32,
-    /// Keys k1, k2, ... of rows that we changed since we last agreed.
-    window: String,
+    us: Side,
+    /// The entries of our log that the peer has not seen.
+    unseen: String,
     log: String,
 }
 
-impl Contest {
+impl<'a> Contest<'a> {
     /// For a table that both sides change; none for the others, or when there is nothing to compare with.
-    pub(super) fn of(order: &ApplyOrder, table: &Table) -> Option<Self> {
+    pub(super) fn of(order: &'a ApplyOrder, staging: &'a Staging) -> Option<Self> {
+        let table = &staging.shape.table;
         let rules = order.policy.get(&table.name)?;
         let captured = order.captured.get(&table.name)?;
         let agreed = order.agreed.as_ref()?;
         if rules.direction != Direction::Both {
             return None;
         }
-        let keys: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
-        let window = format!(
-            "select distinct {} from {} where {} and origin is distinct from {}",
-            keys.join(", "),
-            captured.log(),
-            agreed.unseen(),
-            order.origin
-        );
-        // "manual" keeps the office's value on both sides until somebody decides; clocks do not travel with changes of
-        // base-method peers, so "newest-wins" falls back to the office as well
-        let ours_wins = match order.incoming {
-            Incoming::FromShop => rules.conflict != ConflictRule::ShopWins,
-            Incoming::FromOffice { .. } => rules.conflict == ConflictRule::ShopWins,
+        let us = match order.incoming {
+            Incoming::FromShop => Side::Office,
+            Incoming::FromOffice { .. } => Side::Shop,
         };
-        Some(Self { rule: rules.conflict, ours_wins, peer: order.origin, window, log: captured.log() })
-    }
-
-    fn winner(&self, order: &ApplyOrder) -> &'static str {
-        match (order.incoming, self.ours_wins) {
-            (Incoming::FromShop, true) | (Incoming::FromOffice { .. }, false) => "office",
-            _ => "shop",
-        }
+        let unseen = format!("{} and origin is distinct from {}", agreed.unseen(), order.origin);
+        Some(Self { order, staging, rule: rules.conflict, us, unseen, log: captured.log() })
     }
 
     /// Locks the rows that are about to be merged: what somebody was just changing is in the change log afterwards, so it
     /// is seen as contended.
-    pub(super) async fn lock(&self, transaction: &Transaction<'_>, staging: &Staging) -> Result<(), ReplicaError> {
-        let table = &staging.shape.table;
+    pub(super) async fn lock(&self, transaction: &Transaction<'_>) -> Result<(), ReplicaError> {
+        let table = &self.staging.shape.table;
         let sql = format!(
             "select count(*) from (select 1 from {} t where exists (select from {} s where {}) order by {} for no key update of t) locked",
             table.target(),
-            staging.name(),
+            self.staging.name(),
             table.same_key("t.", "s."),
             table.key_list("t.")
         );
@@ -74,280 +69,390 @@ impl Contest {
         Ok(())
     }
 
-    /// Rows that arrive whole: those that we changed too, differently.
-    pub(super) async fn settle_upserts(
-        &self,
-        transaction: &Transaction<'_>,
-        order: &ApplyOrder,
-        staging: &Staging,
-    ) -> Result<i64, ReplicaError> {
-        let table = &staging.shape.table;
-        let delta = amounts::columns(order, table);
-        let differs: Vec<String> = staging
-            .shape
-            .columns
-            .iter()
-            .filter(|name| !delta.contains(&name.as_str()))
-            .map(|name| format!("t.{0}::text is distinct from s.{0}::text", quote_identifier(name)))
-            .collect();
-        let theirs = image("s.", &staging.shape.columns);
-        self.settle_whole(transaction, order, staging, &differs.join(" or "), "insert-insert", &theirs, table).await
-    }
-
-    /// Deletes of rows that we changed meanwhile.
-    pub(super) async fn settle_deletes(
-        &self,
-        transaction: &Transaction<'_>,
-        order: &ApplyOrder,
-        staging: &Staging,
-    ) -> Result<i64, ReplicaError> {
-        let table = &staging.shape.table;
-        let ours = image("t.", &written(table));
-        let differs = format!("s.sync$was is null or s.sync$was is distinct from {ours}");
-        self.settle_whole(transaction, order, staging, &differs, "update-delete", "null::jsonb", table).await
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "one statement with its parts")]
-    async fn settle_whole(
-        &self,
-        transaction: &Transaction<'_>,
-        order: &ApplyOrder,
-        staging: &Staging,
-        differs: &str,
-        kind: &str,
-        theirs: &str,
-        table: &Table,
-    ) -> Result<i64, ReplicaError> {
+    /// Decides the contended rows of the staging table; returns how many conflicts there were.
+    pub(super) async fn settle(&self, transaction: &Transaction<'_>) -> Result<i64, ReplicaError> {
         let failed = |error| classify("settle conflicts", error);
-        let delta = if staging.shape.amounts { amounts::columns(order, table) } else { Vec::new() };
-        let contended = format!("pg_temp.contended_{}", staging.shape.id);
-        let base = if kind == "update-delete" { "s.sync$was" } else { "null::jsonb" };
-        let found = transaction
-            .execute(
-                &format!(
-                    "create temp table {contended} on commit drop as
-                     select {}, {} as sync$ours, {theirs} as sync$theirs, {base} as sync$base, {} as sync$key
-                     from {} s join ({}) w on {} join {} t on {} where {differs}",
-                    table.key_list("s."),
-                    image("t.", &written(table)),
-                    key_image("s.", table),
-                    staging.name(),
-                    self.window,
-                    table.same_numbered_key("w.", "s."),
-                    table.target(),
-                    table.same_key("t.", "s.")
-                ),
+        if matches!(self.staging.shape.kind, ShapeKind::Insert | ShapeKind::InsertIgnore) {
+            return Ok(0);
+        }
+        let contended = self.contended();
+        let rows = transaction
+            .execute(&format!("create temp table {contended} on commit drop as {}", self.gather()), &[])
+            .await
+            .map_err(failed)?;
+        let mut conflicts = 0;
+        if rows > 0 {
+            transaction.batch_execute(&format!("analyze {contended}; {CREATE_DECIDED}")).await.map_err(failed)?;
+            self.decide(transaction).await?;
+            conflicts = self.record(transaction).await?;
+            self.write_back(transaction).await?;
+            transaction.batch_execute("drop table pg_temp.decided").await.map_err(failed)?;
+        }
+        transaction.batch_execute(&format!("drop table {contended}")).await.map_err(failed)?;
+        Ok(conflicts)
+    }
+
+    fn contended(&self) -> String {
+        format!("pg_temp.contended_{}", self.staging.shape.id)
+    }
+
+    /// The contended rows: our row, what we changed of it, and what arrived.
+    fn gather(&self) -> String {
+        let shape = &self.staging.shape;
+        let table = &shape.table;
+        let numbers: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
+        let numbers = numbers.join(", ");
+        let updates = matches!(shape.kind, ShapeKind::Update | ShapeKind::GuardedUpdate);
+        let theirs = match shape.kind {
+            ShapeKind::Delete => "null::jsonb".to_owned(),
+            ShapeKind::Update | ShapeKind::GuardedUpdate => self.told_columns(),
+            _ => image("s.", &shape.columns),
+        };
+        let was = if matches!(shape.kind, ShapeKind::Upsert(_)) { "null::jsonb" } else { "s.sync$was" };
+        let has = if updates { "s.sync$has::text" } else { "null::text" };
+        let first_key = table
+            .key_columns()
+            .next()
+            .map_or_else(|| "true".to_owned(), |column| format!("t.{} is not null", quote_identifier(&column.name)));
+        let written: Vec<String> = table.written_columns().map(|column| column.name.clone()).collect();
+        let told = format!(
+            "s.ctid as sync$place, {}, {theirs} as sync$theirs, {was} as sync$was, {has} as sync$has, s.sync$stamp",
+            table.key_list("s.")
+        );
+        // a delete of what is gone is no contest
+        let join = if shape.kind == ShapeKind::Delete { "join" } else { "left join" };
+        let mut sql = format!(
+            // of the old values of a column the first one counts: jsonb_object_agg keeps the last
+            "with e as materialized (
+                 select seq, op, old, {numbers}, case when op <> 'R' then {STAMP} end as stamp from {} l
+                 where {} and exists (select from {} s where {})),
+             d as (
+                 select {numbers}, (array_agg(op order by seq))[1] as first, bool_or(op = 'R') as asked,
+                        jsonb_object_agg(j.key, j.value order by seq desc) filter (where j.key is not null) as olds,
+                        (array_agg(stamp order by seq desc) filter (where stamp is not null))[1] as stamp
+                 from e left join lateral jsonb_each(e.old) j on true group by {numbers})
+             select row_number() over () as sync$number, {told},
+                    case when {first_key} then {} end as sync$ours, d.first <> 'U' or d.asked as sync$whole,
+                    case when d.first <> 'I' then d.olds end as sync$olds, d.stamp as sync$our_stamp
+             from {} s join d on {} {join} {} t on {}",
+            self.log,
+            self.unseen,
+            self.staging.name(),
+            table.same_numbered_key("l.", "s."),
+            image("t.", &written),
+            self.staging.name(),
+            table.same_numbered_key("d.", "s."),
+            table.target(),
+            table.same_key("t.", "s.")
+        );
+        if updates {
+            // an update of a row that is gone, also when the peer has been told: it may come back from its tombstone
+            sql += &format!(
+                " union all
+                 select -row_number() over (), {told}, null::jsonb, true, g.old, null::text
+                 from {} s left join (select distinct on ({numbers}) {numbers}, old from {} where op = 'D' order by {numbers}, seq desc) g on {}
+                 where not exists (select from {} t where {}) and not exists (select from d where {})",
+                self.staging.name(),
+                self.log,
+                table.same_numbered_key("g.", "s."),
+                table.target(),
+                table.same_key("t.", "s."),
+                table.same_numbered_key("d.", "s.")
+            );
+        }
+        sql
+    }
+
+    /// The columns that an update sets, as a JSON object of texts.
+    fn told_columns(&self) -> String {
+        let pairs: Vec<String> = self
+            .staging
+            .others()
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let column = quote_identifier(name);
+                format!("({}, s.{column}::text, get_bit(s.sync$has, {index}) = 1)", quote_literal(name))
+            })
+            .collect();
+        format!("(select jsonb_object_agg(c, v) filter (where h) from (values {}) as x(c, v, h))", pairs.join(", "))
+    }
+
+    /// Streams the contended rows through the one function that decides.
+    async fn decide(&self, transaction: &Transaction<'_>) -> Result<(), ReplicaError> {
+        let failed = |error| classify("settle conflicts", error);
+        let amounts: BTreeSet<String> =
+            amounts::columns(self.order, &self.staging.shape.table).into_iter().map(str::to_owned).collect();
+        let contended = self.contended();
+        let widest: i64 = transaction
+            .query_one(
+                &format!("select coalesce(max(pg_column_size(sync$ours) + pg_column_size(sync$theirs)), 0)::bigint from {contended}"),
                 &[],
             )
             .await
-            .map_err(failed)?;
-        if found > 0 {
-            self.record(transaction, order, table, kind, "'{}'::text[]", &format!("{contended} c")).await?;
-            if self.ours_wins {
-                for column in delta.iter().filter_map(|name| table.column(name)) {
-                    // what the peer added counts, whoever wins the rest
-                    let quoted = quote_identifier(&column.name);
-                    let sql = format!(
-                        "update {} t set {quoted} = {} from {} s join {contended} c on {} where {} and s.sync$totals ? {}",
-                        table.target(),
-                        amounts::added(&column.name, &column.type_name, &format!("t.{quoted}")),
-                        staging.name(),
-                        table.same_key("t.", "s.").replace("t.", "c."),
-                        table.same_key("t.", "s."),
-                        quote_literal(&column.name)
-                    );
-                    transaction.batch_execute(&sql).await.map_err(failed)?;
-                }
-                // the peer gets our row whole
-                let numbered: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
-                transaction
-                    .batch_execute(&format!(
-                        "delete from {} s using {contended} t where {};
-                         insert into {}(op, {}) select 'R', {} from {contended} t",
-                        staging.name(),
-                        table.same_key("t.", "s."),
-                        self.log,
-                        numbered.join(", "),
-                        table.key_list("t.")
-                    ))
-                    .await
-                    .map_err(failed)?;
+            .map_err(failed)?
+            .get(0);
+        let batch = (BATCH_BYTES / widest.max(1)).clamp(1, BATCH_ROWS_MAX);
+        let sql = format!(
+            "declare contended no scroll cursor for select sync$number, sync$ours::text, sync$whole, sync$olds::text,
+                 sync$our_stamp, sync$theirs::text, sync$was::text, sync$has, sync$stamp from {contended}"
+        );
+        transaction.batch_execute(&sql).await.map_err(failed)?;
+        let fetch = format!("fetch {batch} from contended");
+        loop {
+            let rows = transaction.query(&fetch, &[]).await.map_err(failed)?;
+            if rows.is_empty() {
+                break;
             }
+            let mut decisions = Decisions::default();
+            for row in &rows {
+                let (ours, theirs) = (self.ours(row)?, self.theirs(row)?);
+                let (office, shop) = if self.us == Side::Office { (&ours, &theirs) } else { (&theirs, &ours) };
+                let verdict = merge::decide(self.rule, &amounts, office, shop);
+                decisions.add(row.get(0), self.bits(row, &verdict, &theirs, &amounts), &verdict, self.us, &ours);
+            }
+            decisions.store(transaction).await.map_err(failed)?;
         }
-        transaction.batch_execute(&format!("drop table {contended}")).await.map_err(failed)?;
-        Ok(i64::try_from(found).unwrap_or(i64::MAX))
+        transaction.batch_execute("close contended; analyze pg_temp.decided").await.map_err(failed)
     }
 
-    async fn record(
-        &self,
-        transaction: &Transaction<'_>,
-        order: &ApplyOrder,
-        table: &Table,
-        kind: &str,
-        columns: &str,
-        from: &str,
-    ) -> Result<u64, ReplicaError> {
-        transaction
+    fn ours(&self, row: &Row) -> Result<Contender, ReplicaError> {
+        let olds = parsed(row.get(3))?;
+        let version = match parsed(row.get(1))? {
+            Some(image) if row.get::<_, bool>(2) => Version::Present { row: image, changed: Changed::Whole },
+            Some(image) => Version::Present { row: image, changed: Changed::Columns(olds.unwrap_or_default()) },
+            None => Version::Deleted { was: olds },
+        };
+        Ok(Contender { version, stamp: stamp(row.get(4)) })
+    }
+
+    fn theirs(&self, row: &Row) -> Result<Contender, ReplicaError> {
+        let was = parsed(row.get(6))?;
+        let told = parsed(row.get(5))?;
+        let version = match self.staging.shape.kind {
+            ShapeKind::Delete => Version::Deleted { was },
+            ShapeKind::Update | ShapeKind::GuardedUpdate => {
+                let told = told.unwrap_or_default();
+                // who does not say what the columns were before may have changed any
+                let changed = match was.filter(|was| told.keys().all(|name| was.contains_key(name))) {
+                    Some(was) => Changed::Columns(was),
+                    None => Changed::Whole,
+                };
+                Version::Present { row: told, changed }
+            }
+            _ => Version::Present { row: told.unwrap_or_default(), changed: Changed::Whole },
+        };
+        Ok(Contender { version, stamp: stamp(row.get(8)) })
+    }
+
+    /// Which of the arrived columns are to be taken, as the staging table counts them.
+    fn bits(&self, row: &Row, verdict: &Verdict, theirs: &Contender, amounts: &BTreeSet<String>) -> Option<String> {
+        let Version::Present { row: told, .. } = &theirs.version else { return None };
+        let stands = verdict.row.as_ref()?;
+        let taken = |name: &String| amounts.contains(name) || stands.get(name) == told.get(name);
+        let bits = match row.get::<_, Option<&str>>(7) {
+            Some(has) => (self.staging.others().iter().zip(has.chars()))
+                .map(|(name, has)| if has == '1' && taken(name) { '1' } else { '0' })
+                .collect(),
+            None => self.staging.shape.columns.iter().map(|name| if taken(name) { '1' } else { '0' }).collect(),
+        };
+        Some(bits)
+    }
+
+    async fn record(&self, transaction: &Transaction<'_>) -> Result<i64, ReplicaError> {
+        let table = &self.staging.shape.table;
+        let key: Vec<String> = table.key_columns().map(|column| column.name.clone()).collect();
+        let recorded = transaction
             .execute(
                 &format!(
-                    "insert into sync.conflict(schema_name, table_name, key, kind, rule, columns, base, ours, theirs, winner, peer)
-                     select $1, $2, c.sync$key, $3, $4, {columns}, c.sync$base, c.sync$ours, c.sync$theirs, $5, $6 from {from}"
+                    // who and when: of the change that was overruled
+                    "insert into sync.conflict(schema_name, table_name, key, kind, rule, columns, base, ours, theirs, winner,
+                         peer, ours_stamp, theirs_stamp, changed_by, application, changed_at)
+                     select $1, $2, {}, d.kind, $3, d.columns, nullif(coalesce(c.sync$olds, '{{}}') || coalesce(c.sync$was, '{{}}'), '{{}}'),
+                         c.sync$ours, c.sync$theirs, d.winner, $4, c.sync$our_stamp::jsonb, c.sync$stamp::jsonb,
+                         l.stamp ->> 'by', l.stamp ->> 'application', sync.moment(l.stamp)
+                     from {} c join pg_temp.decided d using (sync$number)
+                     cross join lateral (select (case when d.winner = $5 then c.sync$stamp else c.sync$our_stamp end)::jsonb as stamp) l
+                     where d.kind is not null order by {}",
+                    image("c.", &key),
+                    self.contended(),
+                    table.key_list("c.")
                 ),
                 &[
                     &table.name.schema,
                     &table.name.name,
-                    &kind,
                     &self.rule.as_str(),
-                    &self.winner(order),
-                    &self.peer,
+                    &self.order.origin,
+                    &self.us.as_str(),
                 ],
             )
             .await
-            .map_err(|error| classify("record conflicts", error))
+            .map_err(|error| classify("record conflicts", error))?;
+        Ok(i64::try_from(recorded).unwrap_or(i64::MAX))
     }
 
-    /// The staged updates with `w`: whether the row is contended. [`Contest::settle_updates`] has made the table of keys.
-    pub(super) fn updates(&self, rows: &str, table: &Table) -> String {
-        format!(
-            "(select s.*, w.k1 is not null as sync$w from {rows} left join {} w on {}) s",
-            window_table(table),
-            table.same_numbered_key("w.", "s.")
-        )
-    }
-
-    /// The value that a set column gets. Of an uncontended row it is the peer's, whatever is there: the peer has seen all
-    /// that we changed, and has decided.
-    pub(super) fn value(&self, index: usize, column: &str) -> String {
-        let quoted = quote_identifier(column);
-        let name = quote_literal(column);
-        let theirs_when_both = if self.ours_wins { "false" } else { "s.sync$w" };
-        format!(
-            "case when get_bit(s.sync$has, {index}) = 1 and (not s.sync$w or
-                 case when s.sync$was ? {name} then t.{quoted}::text is not distinct from s.sync$was ->> {name} or {theirs_when_both}
-                      else {theirs_when_both} end) then s.{quoted} else t.{quoted} end"
-        )
-    }
-
-    /// Whether both sides changed a column, to different values.
-    fn both_changed(index: usize, column: &str) -> String {
-        let quoted = quote_identifier(column);
-        let name = quote_literal(column);
-        format!(
-            "(get_bit(s.sync$has, {index}) = 1 and t.{quoted}::text is distinct from s.{quoted}::text
-              and (not s.sync$was ? {name} or s.sync$was is null or t.{quoted}::text is distinct from s.sync$was ->> {name}))"
-        )
-    }
-
-    /// Records the contended columns of staged updates, and what became of updates whose row is gone.
-    pub(super) async fn settle_updates(
-        &self,
-        transaction: &Transaction<'_>,
-        order: &ApplyOrder,
-        staging: &Staging,
-        used: &[(usize, &str)],
-    ) -> Result<i64, ReplicaError> {
-        let table = &staging.shape.table;
-        let failed = |error| classify("settle conflicts", error);
-        let window = window_table(table);
+    /// Makes the staging table say what was decided, and asks for the rows that the peer must get whole.
+    async fn write_back(&self, transaction: &Transaction<'_>) -> Result<(), ReplicaError> {
+        let shape = &self.staging.shape;
+        let table = &shape.table;
+        let name = self.staging.name();
+        let from = format!("{} c join pg_temp.decided d using (sync$number)", self.contended());
+        let numbers: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
         let mut sql = format!(
-            "drop table if exists {window}; create temp table {window} on commit drop as {}; analyze {window};",
-            self.window
-        );
-        if let Some(role) = &order.rights.role {
-            // the merge itself runs as the apply role, which may not read the change log
-            sql += &format!("grant select on {window} to {}", quote_identifier(role));
-        }
-        transaction.batch_execute(&sql).await.map_err(failed)?;
-        let rows = self.updates(&format!("{} s", staging.name()), table);
-        let contended: Vec<String> = used.iter().map(|(index, name)| Self::both_changed(*index, name)).collect();
-        if contended.is_empty() {
-            return Ok(0);
-        }
-        let names: Vec<String> = used
-            .iter()
-            .zip(&contended)
-            .map(|((_, name), condition)| format!("case when {condition} then {} end", quote_literal(name)))
-            .collect();
-        let columns = format!("array_remove(array[{}]::text[], null)", names.join(", "));
-        let set = set_image(used);
-        let from = format!(
-            "(select {}, {} as sync$key, s.sync$was as sync$base, {} as sync$ours, {set} as sync$theirs, {columns} as sync$columns
-              from {rows} join {} t on {} where s.sync$w and ({})) c",
-            table.key_list("s."),
-            key_image("s.", table),
-            image("t.", &written(table)),
-            table.target(),
-            table.same_key("t.", "s."),
-            contended.join(" or ")
-        );
-        let mut found = self.record(transaction, order, table, "columns", "c.sync$columns", &from).await?;
-        if self.ours_wins && found > 0 {
-            // the peer may hold a value that we never changed: it gets our row whole
-            let numbered: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
-            transaction
-                .batch_execute(&format!(
-                    "insert into {}(op, {}) select 'R', {} from {from}",
-                    self.log,
-                    numbered.join(", "),
-                    table.key_list("c.")
-                ))
-                .await
-                .map_err(failed)?;
-        }
-        // of a deleted row, what it was when we deleted it, so that the whole of it can be brought back later
-        let gone = format!(
-            "(select {} as sync$key, coalesce(d.old, '{{}}') || coalesce(s.sync$was, '{{}}') as sync$base, null::jsonb as sync$ours, {set} as sync$theirs, {}
-              from {rows} left join lateral (
-                  select l.old from {} l where l.op = 'D' and {} order by l.seq desc limit 1) d on true
-              where not exists (select from {} t where {})) c",
-            key_image("s.", table),
-            table.key_list("s."),
+            "insert into {}(op, {}) select distinct 'R'::\"char\", {} from {from} where d.whole;
+             delete from {name} s using {from} where s.ctid = c.sync$place and d.dropped;",
             self.log,
-            table.same_numbered_key("l.", "s."),
-            table.target(),
-            table.same_key("t.", "s.")
+            numbers.join(", "),
+            table.key_list("c.")
         );
-        found += self.record(transaction, order, table, "update-delete", "'{}'::text[]", &gone).await?;
-        if !self.ours_wins {
-            self.revive(transaction, table, &gone).await.map_err(failed)?;
+        match &shape.kind {
+            ShapeKind::Update | ShapeKind::GuardedUpdate => {
+                sql += &format!(
+                    "update {name} s set sync$has = d.bits::varbit from {from} where s.ctid = c.sync$place and d.bits is not null;
+                     {}",
+                    self.bring_back(&from)
+                );
+            }
+            ShapeKind::Upsert(_) => {
+                let values: Vec<String> = (shape.columns.iter().enumerate())
+                    .filter(|(_, name)| !table.is_key(name))
+                    .map(|(index, name)| {
+                        let column = quote_identifier(name);
+                        format!("{column} = case when get_bit(d.bits::varbit, {index}) = 1 then s.{column} else t.{column} end")
+                    })
+                    .collect();
+                if !values.is_empty() {
+                    sql += &format!(
+                        "update {name} s set {} from {from} join {} t on {} where s.ctid = c.sync$place and d.bits is not null",
+                        values.join(", "),
+                        table.target(),
+                        table.same_key("t.", "c.")
+                    );
+                }
+            }
+            _ => {}
         }
-        Ok(i64::try_from(found).unwrap_or(i64::MAX))
+        transaction.batch_execute(&sql).await.map_err(|error| classify("settle conflicts", error))
     }
 
-    /// Brings deleted rows back from their tombstones, with the columns that the peer set.
-    async fn revive(
-        &self,
-        transaction: &Transaction<'_>,
-        table: &Table,
-        gone: &str,
-    ) -> Result<(), tokio_postgres::Error> {
-        let columns = written(table);
+    /// Deleted rows that come back from their tombstones.
+    fn bring_back(&self, from: &str) -> String {
+        let table = &self.staging.shape.table;
+        let names: Vec<String> = table.written_columns().map(|column| quote_identifier(&column.name)).collect();
         let values: Vec<String> = table
             .written_columns()
-            .map(|column| format!("(i.image ->> {})::{}", quote_literal(&column.name), column.type_name))
+            .map(|column| format!("(d.back ->> {})::{}", quote_literal(&column.name), column.type_name))
             .collect();
-        let names: Vec<String> = columns.iter().map(|name| quote_identifier(name)).collect();
-        transaction
-            .batch_execute(&format!(
-                "insert into {} ({}) overriding system value select {} from (
-                     select d.old || c.sync$theirs as image from {gone} join lateral (
-                         select l.old from {} l where l.op = 'D' and {} order by l.seq desc limit 1) d on true) i",
-                table.name.quoted(),
-                names.join(", "),
-                values.join(", "),
-                self.log,
-                table.same_numbered_key("l.", "c.")
-            ))
-            .await
+        format!(
+            "insert into {} ({}) overriding system value select {} from {from} where d.back is not null on conflict do nothing",
+            table.name.quoted(),
+            names.join(", "),
+            values.join(", ")
+        )
+    }
+
+    /// After a merge: changes that were taken in keep who made them, and when. Where the newest change wins, it is that of
+    /// the person, not of the synchronisation that brought it here.
+    pub(super) async fn keep_stamps(&self, transaction: &Transaction<'_>) -> Result<(), ReplicaError> {
+        if self.rule != ConflictRule::NewestWins {
+            return Ok(());
+        }
+        let table = &self.staging.shape.table;
+        let sql = format!(
+            "update {} l set changed_by = s.sync$stamp::jsonb ->> 'by', application = s.sync$stamp::jsonb ->> 'application',
+                 changed_at = sync.moment(s.sync$stamp::jsonb)
+             from {} s where l.xid = pg_current_xact_id() and l.origin = {} and {} and s.sync$stamp is not null",
+            self.log,
+            self.staging.name(),
+            self.order.origin,
+            table.same_numbered_key("l.", "s.")
+        );
+        transaction.batch_execute(&sql).await.map_err(|error| classify("note who changed rows", error))
     }
 }
 
-fn window_table(table: &Table) -> String {
-    format!("pg_temp.window_{}", table.oid)
+/// A log entry's who and when, as the note `stamp` carries it.
+pub(crate) const STAMP: &str = "jsonb_build_object('at', (extract(epoch from changed_at) * 1000000)::bigint, \
+                                'by', changed_by, 'application', application)::text";
+
+const CREATE_DECIDED: &str =
+    "create temp table decided(sync$number bigint primary key, bits text, dropped boolean not null,
+    whole boolean not null, back jsonb, kind text, columns text[], winner text) on commit drop";
+
+/// What was decided about a batch of rows, column by column.
+#[derive(Default)]
+struct Decisions {
+    numbers: Vec<i64>,
+    bits: Vec<Option<String>>,
+    dropped: Vec<bool>,
+    whole: Vec<bool>,
+    back: Vec<Option<String>>,
+    kinds: Vec<Option<&'static str>>,
+    columns: Vec<Option<String>>,
+    winners: Vec<Option<&'static str>>,
 }
 
-fn written(table: &Table) -> Vec<String> {
-    table.written_columns().map(|column| column.name.clone()).collect()
+impl Decisions {
+    fn add(&mut self, number: i64, bits: Option<String>, verdict: &Verdict, us: Side, ours: &Contender) {
+        let here = matches!(ours.version, Version::Present { .. });
+        let tombstone = matches!(ours.version, Version::Deleted { was: Some(_) });
+        let found = verdict.conflict.as_ref();
+        self.numbers.push(number);
+        // nothing arrives where our row stands against a delete, or stays away against a row
+        self.dropped.push(here == verdict.row.is_some() && bits.is_none());
+        self.bits.push(bits.filter(|_| here));
+        self.whole.push(verdict.travels_whole(us));
+        let back = verdict.row.as_ref().filter(|_| tombstone);
+        self.back.push(back.map(|image| serde_json::json!(image).to_string()));
+        self.kinds.push(found.map(|found| found.kind.as_str()));
+        self.columns.push(found.map(|found| serde_json::json!(found.columns).to_string()));
+        self.winners.push(found.map(|found| found.winner.as_str()));
+    }
+
+    async fn store(&self, transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+        transaction
+            .execute(
+                "insert into pg_temp.decided
+                 select n, b, d, w, k::jsonb, i, array(select jsonb_array_elements_text(c::jsonb)), v
+                 from unnest($1::bigint[], $2::text[], $3::boolean[], $4::boolean[], $5::text[], $6::text[], $7::text[], $8::text[])
+                      as x(n, b, d, w, k, i, c, v)",
+                &[
+                    &self.numbers,
+                    &self.bits,
+                    &self.dropped,
+                    &self.whole,
+                    &self.back,
+                    &self.kinds,
+                    &self.columns,
+                    &self.winners,
+                ],
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+fn parsed(text: Option<&str>) -> Result<Option<Image>, ReplicaError> {
+    let Some(text) = text else { return Ok(None) };
+    let object: serde_json::Map<String, Json> = serde_json::from_str(text)
+        .map_err(|_| ReplicaError::Invalid("the old values of a row are not a JSON object".into()))?;
+    let text = |value| match value {
+        Json::Null => None,
+        Json::String(text) => Some(text),
+        // other programs may write numbers and booleans bare
+        other => Some(other.to_string()),
+    };
+    Ok(Some(object.into_iter().map(|(name, value)| (name, text(value))).collect()))
+}
+
+/// A stamp; none where it is missing or is not one.
+fn stamp(text: Option<&str>) -> Option<Stamp> {
+    let json: Json = serde_json::from_str(text?).ok()?;
+    Some(Stamp {
+        at: json.get("at")?.as_i64()?,
+        by: json.get("by")?.as_str()?.to_owned(),
+        application: json.get("application")?.as_str()?.to_owned(),
+    })
 }
 
 /// A row as a JSON object of texts: the same form that the change log keeps.
@@ -357,19 +462,4 @@ fn image(prefix: &str, columns: &[String]) -> String {
         .map(|name| format!("({}, {prefix}{}::text)", quote_literal(name), quote_identifier(name)))
         .collect();
     format!("(select jsonb_object_agg(c, v) from (values {}) as x(c, v))", pairs.join(", "))
-}
-
-fn key_image(prefix: &str, table: &Table) -> String {
-    image(prefix, &table.key_columns().map(|column| column.name.clone()).collect::<Vec<_>>())
-}
-
-/// The columns that an update sets, as a JSON object of texts.
-fn set_image(used: &[(usize, &str)]) -> String {
-    let pairs: Vec<String> = used
-        .iter()
-        .map(|(index, name)| {
-            format!("({}, s.{}::text, get_bit(s.sync$has, {index}) = 1)", quote_literal(name), quote_identifier(name))
-        })
-        .collect();
-    format!("(select jsonb_object_agg(c, v) filter (where h) from (values {}) as x(c, v, h))", pairs.join(", "))
 }

@@ -9,10 +9,12 @@ use protocol::dialect::{
     DEFAULT_FIELD, DialectError, DialectErrorKind, Event, Reader, ReaderLimits, Statement, WriteKind,
 };
 use protocol::names::TableName;
+use protocol::policy::Direction;
 use tokio::sync::mpsc;
 
 use super::ApplyOrder;
 use super::target::{Conversion, Shape, ShapeKind, resolve};
+use super::told::{ToldConflict, stamp};
 use crate::ReplicaError;
 use crate::catalogue::Table;
 use crate::spool::spool_error;
@@ -51,8 +53,14 @@ impl Block {
 /// What the thread hands over.
 pub(super) enum Message {
     Block(Block),
-    SetVal { sequence: TableName, value: i64, called: bool },
+    SetVal {
+        sequence: TableName,
+        value: i64,
+        called: bool,
+    },
     Watermark(String),
+    /// A conflict that the sender found and decided.
+    Conflict(Box<ToldConflict>),
 }
 
 /// The running thread.
@@ -67,8 +75,15 @@ impl Feed {
         std::thread::Builder::new()
             .name("feed".into())
             .spawn(move || {
-                let mut parse =
-                    Parse { order, sender, shapes: Vec::new(), buffers: BTreeMap::new(), was: None, totals: None };
+                let mut parse = Parse {
+                    order,
+                    sender,
+                    shapes: Vec::new(),
+                    buffers: BTreeMap::new(),
+                    was: None,
+                    totals: None,
+                    stamp: None,
+                };
                 if let Err(Stop::Failed(error)) = parse.run(input) {
                     // the receiver may be gone: then nobody wants to know
                     let _ = parse.sender.blocking_send(Err(error));
@@ -109,6 +124,7 @@ struct Parse {
     buffers: BTreeMap<usize, Buffer>,
     was: Option<Vec<u8>>,
     totals: Option<Vec<u8>>,
+    stamp: Option<Vec<u8>>,
 }
 
 /// The statement whose rows are coming in.
@@ -164,6 +180,13 @@ impl Parse {
                 }
                 Event::Note { name: "was", json } => self.was = Some(copy_escape(json.as_bytes())),
                 Event::Note { name: "total", json } => self.totals = Some(copy_escape(json.as_bytes())),
+                Event::Note { name: "stamp", json } => self.stamp = stamp(json),
+                Event::Note { name: "conflict", json } => {
+                    let conflict = ToldConflict::parse(json).map_err(|message| {
+                        refused(reader.statement_number(), format!("the note of a conflict: {message}"))
+                    })?;
+                    self.send(Message::Conflict(Box::new(conflict)))?;
+                }
                 Event::Note { .. } => {}
                 Event::Watermark(text) => {
                     let text = text.to_owned();
@@ -183,8 +206,8 @@ impl Parse {
             Some(shape) => shape.clone(),
             None => self.begin(current, number)?,
         };
-        let (was, totals) = (self.was.take(), self.totals.take());
-        let amounts = shape.amounts;
+        let (was, totals, stamp) = (self.was.take(), self.totals.take(), self.stamp.take());
+        let (amounts, stamped) = (shape.amounts, shape.stamped);
         let buffer = self.buffers.entry(shape.id).or_default();
         if buffer.statements.last().is_none_or(|(_, last)| *last != number) {
             buffer.statements.push((buffer.rows, number));
@@ -198,8 +221,11 @@ impl Parse {
             return Err(refused(number, message).into());
         }
         if amounts {
-            // last column of the staging table
+            // behind all other columns of the staging table
             push_was(&mut buffer.text, totals.as_deref());
+        }
+        if stamped {
+            push_was(&mut buffer.text, stamp.as_deref());
         }
         buffer.text.push(b'\n');
         buffer.rows += 1;
@@ -250,7 +276,9 @@ impl Parse {
         }
         let travels = matches!(kind, ShapeKind::Upsert(_) | ShapeKind::Update | ShapeKind::GuardedUpdate);
         let amounts = travels && !super::amounts::columns(&self.order, &table).is_empty();
-        let shape = Arc::new(Shape { id: self.shapes.len(), table: Arc::new(table), kind, columns, amounts });
+        let both = self.order.policy.get(&table.name).is_some_and(|rules| rules.direction == Direction::Both);
+        let stamped = both && !matches!(kind, ShapeKind::Insert | ShapeKind::InsertIgnore);
+        let shape = Arc::new(Shape { id: self.shapes.len(), table: Arc::new(table), kind, columns, amounts, stamped });
         self.shapes.push(shape.clone());
         shape
     }
@@ -383,7 +411,7 @@ fn push_sparse<'a>(
     Ok(())
 }
 
-fn copy_escape(raw: &[u8]) -> Vec<u8> {
+pub(super) fn copy_escape(raw: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(raw.len());
     for &byte in raw {
         match byte {

@@ -14,6 +14,7 @@ mod references;
 mod revive;
 mod staging;
 mod target;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -37,9 +38,11 @@ use references::References;
 use staging::{Merged, Staging};
 use target::{Shape, ShapeKind};
 
-pub use amounts::begin as begin_amounts;
+pub use amounts::{begin as begin_amounts, begin_new as begin_new_amounts};
+pub(crate) use conflicts::STAMP;
 pub(crate) use failure::of_statement as refused;
 pub use target::Incoming;
+pub(crate) use told::conflicts as told_conflicts;
 
 /// What an apply did.
 #[derive(Debug, Clone, Default)]
@@ -164,6 +167,10 @@ impl Apply<'_> {
                 Message::Block(block) => self.block(block).await?,
                 Message::SetVal { sequence, value, called } => self.sequences.push((sequence, value, called)),
                 Message::Watermark(text) => self.watermark = Some(text),
+                Message::Conflict(told) if self.order.incoming == Incoming::FromShop => {
+                    self.conflicts += i64::from(told.record(self.transaction, self.order).await?);
+                }
+                Message::Conflict(_) => {}
             }
         }
         self.finish().await

@@ -66,6 +66,9 @@ impl Staging {
         if staging.shape.amounts {
             columns.push("null::jsonb as sync$totals".to_owned());
         }
+        if staging.shape.stamped {
+            columns.push("null::text as sync$stamp".to_owned());
+        }
         let mut sql = format!(
             "create temp table {name} on commit drop as select null::bigint as sync$n, {} from {} with no data;",
             columns.join(", "),
@@ -98,7 +101,7 @@ impl Staging {
     }
 
     /// Columns of an update shape behind the key.
-    fn others(&self) -> &[String] {
+    pub(super) fn others(&self) -> &[String] {
         &self.shape.columns[self.shape.table.key.len()..]
     }
 
@@ -130,6 +133,9 @@ impl Staging {
                 }
             }
         };
+        if let Some(contest) = Contest::of(order, self) {
+            contest.keep_stamps(transaction).await?;
+        }
         transaction.batch_execute(&format!("release savepoint merge; truncate {name}")).await.map_err(failed)?;
         self.filled = false;
         Ok(Merged::Rows(rows))
@@ -137,35 +143,16 @@ impl Staging {
 
     /// Settles the conflicts of rows that both sides changed, before they are merged; returns how many there were.
     pub(super) async fn settle(&self, transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<i64, ReplicaError> {
-        let contest = Contest::of(order, &self.shape.table);
+        let contest = Contest::of(order, self);
         if let Some(contest) = &contest {
-            contest.lock(transaction, self).await?;
+            contest.lock(transaction).await?;
         }
         if self.shape.amounts {
             amounts::settle(transaction, order, self).await?;
         }
-        let Some(contest) = contest else { return Ok(0) };
-        match self.shape.kind {
-            ShapeKind::Upsert(_) => contest.settle_upserts(transaction, order, self).await,
-            ShapeKind::Delete => contest.settle_deletes(transaction, order, self).await,
-            ShapeKind::Update | ShapeKind::GuardedUpdate => {
-                let row = transaction
-                    .query_one(&format!("select bit_or(sync$has)::text from {}", self.name()), &[])
-                    .await
-                    .map_err(|error| classify("settle conflicts", error))?;
-                let used = row.get::<_, Option<String>>(0).unwrap_or_default().into_bytes();
-                let used: Vec<(usize, &str)> = self
-                    .others()
-                    .iter()
-                    .enumerate()
-                    .filter(|(index, _)| used.get(*index) == Some(&b'1'))
-                    .map(|(index, name)| (index, name.as_str()))
-                    // amounts add up, they are never in conflict
-                    .filter(|(_, name)| !amounts::columns(order, &self.shape.table).contains(name))
-                    .collect();
-                contest.settle_updates(transaction, order, self, &used).await
-            }
-            ShapeKind::Insert | ShapeKind::InsertIgnore => Ok(0),
+        match contest {
+            Some(contest) => contest.settle(transaction).await,
+            None => Ok(0),
         }
     }
 
@@ -204,7 +191,7 @@ impl Staging {
                     self.insert_from(&rows, ""),
                 ]
             }
-            ShapeKind::Update | ShapeKind::GuardedUpdate => match self.exchange(transaction).await? {
+            ShapeKind::Update | ShapeKind::GuardedUpdate => match self.exchange(transaction, order).await? {
                 Some(statement) => vec![statement],
                 None => return Ok(None),
             },
@@ -223,8 +210,13 @@ impl Staging {
     }
 
     /// All rows of an update out and, changed, in again, as one statement; none where a row is updated more than once.
-    async fn exchange(&self, transaction: &Transaction<'_>) -> Result<Option<String>, ReplicaError> {
+    async fn exchange(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+    ) -> Result<Option<String>, ReplicaError> {
         let table = &self.shape.table;
+        let guarded = self.shape.kind == ShapeKind::GuardedUpdate && Contest::of(order, self).is_none();
         let keys = column_list(table.key_columns().map(|column| column.name.as_str()));
         let once: bool = transaction
             .query_one(
@@ -246,7 +238,7 @@ impl Staging {
         let mut old = Vec::new();
         for (index, name) in self.others().iter().enumerate() {
             let quoted = quote_identifier(name);
-            if self.shape.kind == ShapeKind::GuardedUpdate {
+            if guarded {
                 guards += &format!(
                     " and (get_bit(s.sync$guarded, {index}) = 0 or not row(t.{quoted})::record *<> row(s.sync$guard_{index})::record)"
                 );
@@ -448,7 +440,8 @@ impl Staging {
             .await?;
         let rounds: i64 = row.get(0);
         let used = row.get::<_, Option<String>>(1).unwrap_or_default().into_bytes();
-        let contest = Contest::of(order, table);
+        // conflicts have been settled: what the guards would keep out is not among the columns any more
+        let guarded = self.shape.kind == ShapeKind::GuardedUpdate && Contest::of(order, self).is_none();
         let delta = if self.shape.amounts { amounts::columns(order, table) } else { Vec::new() };
         let mut assignments = Vec::new();
         let mut new = Vec::new();
@@ -456,7 +449,7 @@ impl Staging {
         let mut guards = String::new();
         for (index, name) in self.others().iter().enumerate() {
             let quoted = quote_identifier(name);
-            if self.shape.kind == ShapeKind::GuardedUpdate && contest.is_none() {
+            if guarded {
                 guards += &format!(
                     " and (get_bit(s.sync$guarded, {index}) = 0 or not row(t.{quoted})::record *<> row(s.sync$guard_{index})::record)"
                 );
@@ -464,19 +457,10 @@ impl Staging {
             let settable = table.column(name).is_some_and(|column| !column.always_identity);
             if used.get(index) == Some(&b'1') && settable {
                 let amount = delta.contains(&name.as_str()).then(|| table.column(name)).flatten();
-                let value = match &contest {
-                    Some(contest) => match amount {
-                        Some(column) => amounts::added(name, &column.type_name, &contest.value(index, name)),
-                        None => contest.value(index, name),
-                    },
-                    None => {
-                        let theirs =
-                            format!("case when get_bit(s.sync$has, {index}) = 1 then s.{quoted} else t.{quoted} end");
-                        match amount {
-                            Some(column) => amounts::added(name, &column.type_name, &theirs),
-                            None => theirs,
-                        }
-                    }
+                let theirs = format!("case when get_bit(s.sync$has, {index}) = 1 then s.{quoted} else t.{quoted} end");
+                let value = match amount {
+                    Some(column) => amounts::added(name, &column.type_name, &theirs),
+                    None => theirs,
                 };
                 assignments.push(format!("{quoted} = {value}"));
                 new.push(value);
@@ -496,10 +480,6 @@ impl Staging {
                     self.name(),
                     limit(up_to)
                 )
-            };
-            let rows = match &contest {
-                Some(contest) => contest.updates(&rows, table),
-                None => rows,
             };
             let sql = format!(
                 "update {} t set {} from {rows} where {} and row({})::record *<> row({})::record{guards}",

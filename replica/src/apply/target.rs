@@ -69,6 +69,8 @@ pub(super) struct Shape {
     pub(super) columns: Vec<String>,
     /// The staging table ends with a column `totals`: some of the columns are amounts.
     pub(super) amounts: bool,
+    /// It ends with a column `stamp`, behind that: both sides change the table.
+    pub(super) stamped: bool,
 }
 
 /// How a row of the script becomes a row of its shape.

@@ -30,6 +30,8 @@ pub struct Extraction {
     pub watermark: Option<String>,
     /// What to remember with it.
     pub labels: BTreeMap<String, String>,
+    /// What is told beside the rows: a query of one text column, and the name of the notes.
+    pub notes: Option<(&'static str, String)>,
 }
 
 /// A table of a full copy.
@@ -52,8 +54,14 @@ pub async fn extract_changes(
     extraction: Extraction,
 ) -> Result<FrozenStream, ReplicaError> {
     let thread = ScriptThread::start(extraction.writer, caution(&tables, counts))?;
-    let mut outcome = Ok(());
+    let mut outcome = match &extraction.notes {
+        Some((name, query)) => notes(transaction, name, query, &thread).await,
+        None => Ok(()),
+    };
     for plan in tables {
+        if outcome.is_err() {
+            break;
+        }
         let Some(count) = counts.iter().find(|count| count.table == plan.table.name) else { continue };
         let sorted_lookups = plan.table.estimated_rows < 0.0
             || (count.keys as f32) < LARGE_SHARE * plan.table.estimated_rows.max(1000.0);
@@ -91,6 +99,24 @@ fn caution(tables: &[TablePlan], counts: &[WindowCount]) -> Option<String> {
         "where unique values have moved from row to row, a plain run stops at a duplicate key; it may be so in: {}",
         names.join(", ")
     ))
+}
+
+async fn notes(
+    transaction: &Transaction<'_>,
+    name: &'static str,
+    query: &str,
+    thread: &ScriptThread,
+) -> Result<(), ReplicaError> {
+    let failed = |error| classify("read what is told beside the rows", error);
+    let none: [&str; 0] = [];
+    let rows = transaction.query_raw(query, none).await.map_err(failed)?;
+    let mut rows = std::pin::pin!(rows);
+    while let Some(row) = rows.try_next().await.map_err(failed)? {
+        if !thread.send(Work::Note(name, row.get(0))).await {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Writes whole tables as COPY blocks, in the given order.

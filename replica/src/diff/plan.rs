@@ -114,7 +114,7 @@ impl TablePlan {
     }
 
     /// The query that yields, per changed key: for `Keys` logs `gone, key..., columns...`; for `OldValues` logs
-    /// `operation, gone, old, totals, key..., columns...`. `gone` is t when the row is no longer there.
+    /// `operation, gone, old, totals, stamp, key..., columns...`. `gone` is t when the row is no longer there.
     pub(super) fn query(&self, since: &Snapshot, peer: i32) -> String {
         let numbers: Vec<String> = (1..=self.table.key.len()).map(|index| format!("k{index}")).collect();
         let keys = numbers.join(", ");
@@ -167,23 +167,27 @@ impl TablePlan {
                 let operation = if deciding.is_empty() {
                     "f.op".to_owned()
                 } else {
-                    format!("case when f.op = 'U' and o.old ?| array[{}] then 'R' else f.op end", deciding.join(", "))
+                    format!("case when f.op = 'U' and f.old ?| array[{}] then 'R' else f.op end", deciding.join(", "))
                 };
                 let followed: String = followed
                     .iter()
-                    .map(|query| format!(" union all select 0, 'R'::\"char\", null::jsonb, {keys} from ({query}) v"))
+                    .map(|query| {
+                        format!(" union all select 0, 'R'::\"char\", null::jsonb, {keys}, null from ({query}) v")
+                    })
                     .collect();
                 format!(
                     // the first entry of a key in the window says what the row was at its start; of the old values of a
                     // column the first one counts (jsonb_object_agg keeps the last, hence the descending order); R asks
                     // for the whole row
-                    "with e as materialized (select seq, op, old, {keys} from {log} where {window}{followed}),
-                          f as (select {keys}, case when bool_or(op = 'R') then 'R' else (array_agg(op order by seq))[1] end as op, bool_or(op = 'D') as deleted from e group by {keys}),
-                          o as (select {keys}, jsonb_object_agg(j.key, j.value order by seq desc) as old
-                                from e, jsonb_each(old) j where old is not null group by {keys}),
-                          k as materialized (select {}, {operation} as op, f.deleted, o.old from f left join o using ({keys}) order by (f.op <> 'U'), {keys})
-                     select k.op, {gone}, k.old, {totals}, {k_keys}, {columns} from k left join {target} b on {on}{housekeeping}",
-                    numbers.iter().map(|number| format!("f.{number}")).collect::<Vec<_>>().join(", ")
+                    "with e as materialized (select seq, op, old, {keys}, case when op <> 'R' then {stamp} end as stamp
+                                from {log} where {window}{followed}),
+                          f as (select {keys}, case when bool_or(op = 'R') then 'R' else (array_agg(op order by seq))[1] end as op, bool_or(op = 'D') as deleted,
+                                jsonb_object_agg(j.key, j.value order by seq desc) filter (where j.key is not null) as old,
+                                (array_agg(stamp order by seq desc) filter (where stamp is not null))[1] as stamp
+                                from e left join lateral jsonb_each(e.old) j on true group by {keys}),
+                          k as materialized (select {keys}, {operation} as op, f.deleted, f.old, f.stamp from f order by (f.op <> 'U'), {keys})
+                     select k.op, {gone}, k.old, {totals}, k.stamp, {k_keys}, {columns} from k left join {target} b on {on}{housekeeping}",
+                    stamp = crate::apply::STAMP
                 )
             }
         }

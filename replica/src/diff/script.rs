@@ -22,6 +22,8 @@ pub(super) enum Work {
     Changes(Arc<TablePlan>),
     /// A full copy of a table follows.
     Copy(Arc<Table>),
+    /// A structured comment that belongs to no row.
+    Note(&'static str, String),
     /// Whole COPY lines, each with its newline.
     Data(Vec<Bytes>),
     /// Everything has been said: the watermark line, and the deletes before it.
@@ -81,6 +83,7 @@ struct Run {
     current: Current,
     counts: Vec<(TableName, u64)>,
     deletes: Vec<(Arc<TablePlan>, LineBuffer)>,
+    notes: u64,
 }
 
 fn run(writer: FrozenWriter, caution: Option<&str>, mut receiver: mpsc::Receiver<Work>) -> io::Result<Option<Script>> {
@@ -88,7 +91,7 @@ fn run(writer: FrozenWriter, caution: Option<&str>, mut receiver: mpsc::Receiver
         Some(caution) => ScriptWriter::with_caution(writer, caution)?,
         None => ScriptWriter::new(writer)?,
     };
-    let mut run = Run { script, current: Current::Nothing, counts: Vec::new(), deletes: Vec::new() };
+    let mut run = Run { script, current: Current::Nothing, counts: Vec::new(), deletes: Vec::new(), notes: 0 };
     while let Some(work) = receiver.blocking_recv() {
         match work {
             Work::Changes(plan) => {
@@ -101,6 +104,10 @@ fn run(writer: FrozenWriter, caution: Option<&str>, mut receiver: mpsc::Receiver
                 let columns: Vec<&str> = table.written_columns().map(|column| column.name.as_str()).collect();
                 run.script.copy_block_begin(&table.name, &columns)?;
                 run.current = Current::Copy { table, rows: 0 };
+            }
+            Work::Note(name, json) => {
+                run.script.note(name, &json)?;
+                run.notes += 1;
             }
             Work::Data(lines) => {
                 for line in lines {
@@ -154,7 +161,7 @@ impl Run {
 
     fn finish(mut self, watermark: Option<&str>) -> io::Result<Script> {
         self.end_table()?;
-        let Self { mut script, counts, deletes, .. } = self;
+        let Self { mut script, counts, deletes, notes, .. } = self;
         // children before their parents: the reverse of the order in which rows were written
         for (plan, lines) in deletes.into_iter().rev() {
             let shape = plan.shape();
@@ -163,14 +170,17 @@ impl Run {
                 if !old_values {
                     return script.delete(&shape, line);
                 }
-                let (key, image) = split_fields(line, plan.table.key.len());
+                let (key, rest) = split_fields(line, plan.table.key.len());
+                let (stamp, image) = split_fields(rest, 1);
+                note_stamp(&mut script, stamp)?;
                 if let Some(image) = unescape(image) {
                     script.note("was", &String::from_utf8_lossy(&image))?;
                 }
                 script.delete(&shape, key)
             })?;
         }
-        let rows = script.rows_written();
+        // a stream of nothing but notes has something to say too
+        let rows = script.rows_written() + notes;
         let mut writer = script.finish(watermark)?;
         writer.flush()?;
         Ok(Script { writer, tables: counts, rows })
@@ -197,7 +207,7 @@ fn keys_line(
     Ok(true)
 }
 
-/// `operation, gone, old, totals, key..., columns...`
+/// `operation, gone, old, totals, stamp, key..., columns...`
 fn old_values_line(
     script: &mut ScriptWriter<FrozenWriter>,
     plan: &TablePlan,
@@ -209,13 +219,16 @@ fn old_values_line(
     let (gone, rest) = split_fields(rest, 1);
     let (old, rest) = split_fields(rest, 1);
     let (totals, rest) = split_fields(rest, 1);
+    let (stamp, rest) = split_fields(rest, 1);
     let (key, row) = split_fields(rest, plan.table.key.len());
     if gone == b"t" {
         // a delete of what the receiver never saw does no harm, and it may have seen it: windows can overlap
         if plan.deletes {
             let mut entry = key.to_vec();
-            entry.push(b'\t');
-            entry.extend_from_slice(old);
+            for field in [stamp, old] {
+                entry.push(b'\t');
+                entry.extend_from_slice(field);
+            }
             deleted.push(&entry)?;
             return Ok(true);
         }
@@ -227,6 +240,7 @@ fn old_values_line(
         if !totals.is_empty() {
             script.note("total", &serde_json::Value::Object(totals).to_string())?;
         }
+        note_stamp(script, stamp)?;
         script.upsert(shape, row)?;
         return Ok(true);
     }
@@ -251,8 +265,17 @@ fn old_values_line(
     if !totals.is_empty() {
         script.note("total", &serde_json::Value::Object(totals).to_string())?;
     }
+    note_stamp(script, stamp)?;
     script.update(shape, &set, row, Some(&serde_json::Value::Object(was).to_string()))?;
     Ok(true)
+}
+
+/// Who changed the row, and when.
+fn note_stamp(script: &mut ScriptWriter<FrozenWriter>, stamp: &[u8]) -> io::Result<()> {
+    match unescape(stamp) {
+        Some(stamp) => script.note("stamp", &String::from_utf8_lossy(&stamp)),
+        None => Ok(()),
+    }
 }
 
 /// Shape of a table for a full copy.

@@ -6,7 +6,11 @@ use crate::ReplicaError;
 use crate::error::classify;
 
 /// The steps, oldest first. Step n brings schema version n-1 to n.
-const STEPS: &[&str] = &[include_str!("0001_foundation.sql"), include_str!("0002_outgoing_number.sql")];
+const STEPS: &[&str] = &[
+    include_str!("0001_foundation.sql"),
+    include_str!("0002_outgoing_number.sql"),
+    include_str!("0003_conflicts.sql"),
+];
 
 /// Version of the schema that this program works with.
 pub const VERSION: i32 = STEPS.len() as i32;

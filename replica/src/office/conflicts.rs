@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+pub use protocol::merge::{ConflictKind, Image, Side, Stamp};
 use protocol::names::TableName;
 use tokio_postgres::Row;
 
@@ -10,73 +11,8 @@ use super::Office;
 use crate::ReplicaError;
 use crate::error::classify;
 
-/// A row, or some columns of it, as texts; none is null.
-pub type Image = BTreeMap<String, Option<String>>;
-
 /// Prefix of a stored resolution that is a value of its own.
 const VALUE: &str = "value:";
-
-/// What the two sides had done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConflictKind {
-    /// Both changed the same columns of a row.
-    Columns,
-    /// One side changed the row, the other deleted it.
-    UpdateDelete,
-    /// Both made a row with the same key.
-    InsertInsert,
-    /// The office had deleted the row; a late row of a shop refers to it and has brought it back.
-    Revived,
-}
-
-impl ConflictKind {
-    /// The word for it, as stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Columns => "columns",
-            Self::UpdateDelete => "update-delete",
-            Self::InsertInsert => "insert-insert",
-            Self::Revived => "revived",
-        }
-    }
-
-    fn parse(text: &str) -> Self {
-        match text {
-            "update-delete" => Self::UpdateDelete,
-            "insert-insert" => Self::InsertInsert,
-            "revived" => Self::Revived,
-            _ => Self::Columns,
-        }
-    }
-
-    /// Whether it is about the row being there at all, rather than about its columns.
-    pub fn is_about_existence(self) -> bool {
-        matches!(self, Self::UpdateDelete | Self::Revived)
-    }
-}
-
-/// A side of a conflict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The office.
-    Office,
-    /// The shop.
-    Shop,
-}
-
-impl Side {
-    /// `office` or `shop`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Office => "office",
-            Self::Shop => "shop",
-        }
-    }
-
-    fn parse(text: &str) -> Self {
-        if text == "shop" { Self::Shop } else { Self::Office }
-    }
-}
 
 /// What a conflict is resolved with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +34,7 @@ impl Take {
     fn parse(text: &str) -> Self {
         match text.strip_prefix(VALUE) {
             Some(value) => Self::Value(value.to_owned()),
-            None => Self::Side(Side::parse(text)),
+            None => Self::Side(Side::parse(text).unwrap_or(Side::Office)),
         }
     }
 }
@@ -126,6 +62,10 @@ pub struct Conflict {
     pub office: Option<Image>,
     /// What the shop had, or the columns that it had set; none: it had deleted the row.
     pub shop: Option<Image>,
+    /// Who made the office's change and when, where that is known.
+    pub office_stamp: Option<Stamp>,
+    /// The same of the shop's.
+    pub shop_stamp: Option<Stamp>,
     /// The side that stands by the rule.
     pub winner: Side,
     /// When it was found.
@@ -153,7 +93,9 @@ impl Conflict {
 
 const COLUMNS: &str =
     "c.conflict, c.schema_name, c.table_name, c.key::text, c.kind, c.rule, c.columns, c.base::text, c.ours::text,
-    c.theirs::text, c.winner, b.branch, c.noticed_at, c.resolved_at, c.resolution";
+    c.theirs::text, c.winner, b.branch, c.noticed_at, c.resolved_at, c.resolution,
+    (c.ours_stamp ->> 'at')::bigint, c.ours_stamp ->> 'by', c.ours_stamp ->> 'application',
+    (c.theirs_stamp ->> 'at')::bigint, c.theirs_stamp ->> 'by', c.theirs_stamp ->> 'application'";
 const FROM: &str = "sync.conflict c left join sync.branch_synchronization b on b.peer = c.peer";
 
 impl Office {
@@ -225,13 +167,15 @@ fn conflict(row: &Row) -> Result<Conflict, ReplicaError> {
         id,
         table: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
         key: image(3)?.unwrap_or_default(),
-        kind: ConflictKind::parse(row.get(4)),
+        kind: ConflictKind::parse(row.get(4)).unwrap_or(ConflictKind::Columns),
         rule: row.get(5),
         columns: row.get(6),
         base: image(7)?,
         office: image(8)?,
         shop: image(9)?,
-        winner: Side::parse(row.get(10)),
+        office_stamp: stamp(row, 15),
+        shop_stamp: stamp(row, 18),
+        winner: Side::parse(row.get(10)).unwrap_or(Side::Office),
         branch: row.get(11),
         noticed_at: row.get(12),
         resolved_at: row.get(13),
@@ -241,6 +185,11 @@ fn conflict(row: &Row) -> Result<Conflict, ReplicaError> {
         conflict.columns = differing(&conflict);
     }
     Ok(conflict)
+}
+
+fn stamp(row: &Row, first: usize) -> Option<Stamp> {
+    let text = |index: usize| row.get::<_, Option<String>>(index);
+    Some(Stamp { at: row.get::<_, Option<i64>>(first)?, by: text(first + 1)?, application: text(first + 2)? })
 }
 
 /// The columns in which the two images differ.

@@ -30,7 +30,7 @@ use crate::spool::{FrozenStream, Spool};
 use crate::watermark::Witness;
 
 pub use carried::{Exported, Imported};
-pub use conflicts::{Conflict, ConflictKind, Image, Side, Take};
+pub use conflicts::{Conflict, ConflictKind, Image, Side, Stamp, Take};
 pub use resolve::{Resolved, Standing};
 
 /// How the office is opened.

@@ -91,6 +91,7 @@ impl Office {
             writer: self.inner.spool.create(&id, LEVEL)?,
             watermark: None,
             labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
+            notes: None,
         };
         let stream = extract_copy(&transaction, plans, extraction).await?;
         transaction.commit().await.map_err(|error| classify("freeze a clone", error))?;
@@ -271,6 +272,7 @@ impl Office {
             writer: self.inner.spool.create(&id, LEVEL)?,
             watermark: None,
             labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
+            notes: None,
         };
         let stream = extract_changes(transaction, plans, &counts, since, peer, extraction).await?;
         if stream.rows == 0 {

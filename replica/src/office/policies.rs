@@ -1,6 +1,6 @@
 //! Policies, stored under their names.
 
-use protocol::policy::{Policy, ResolvedPolicy};
+use protocol::policy::{ConflictRule, Policy, ResolvedPolicy};
 
 use tokio_postgres::Transaction;
 
@@ -13,7 +13,8 @@ use crate::{capture, ids, subset};
 impl Office {
     /// Stores a policy under its name (replacing one of that name) and adapts the capture to it.
     pub async fn import_policy(&self, policy: &Policy) -> Result<(), ReplicaError> {
-        let (_, findings) = self.check_policy(policy).await?;
+        let (resolved, findings) = self.check_policy(policy).await?;
+        let amounts = resolved.tables.iter().map(|(name, rules)| (name, &rules.delta));
         let wrong: Vec<String> = findings.into_iter().filter_map(Result::err).collect();
         if !wrong.is_empty() {
             return Err(ReplicaError::Schema(format!(
@@ -44,6 +45,17 @@ impl Office {
             )
             .await
             .map_err(failed)?;
+        // an amount that is none any more begins anew should it become one again
+        for (name, columns) in amounts {
+            transaction
+                .execute(
+                    "delete from sync.total t using sync.branch_synchronization b
+                     where b.policy = $1 and t.peer = b.peer and t.schema_name = $2 and t.table_name = $3 and t.column_name <> all($4)",
+                    &[&policy.name(), &name.schema, &name.name, &columns],
+                )
+                .await
+                .map_err(failed)?;
+        }
         transaction.commit().await.map_err(failed)?;
         drop(client);
         self.state().await?;
@@ -124,6 +136,11 @@ impl Office {
             if table.key.is_empty() {
                 findings.push(Err(format!(
                     "table {name} has no primary key, so its rows cannot be told apart: add one, or make it \"local\""
+                )));
+            }
+            if rules.conflict == ConflictRule::NewestWins {
+                findings.push(Ok(format!(
+                    "table {name}: newest-wins goes by the clocks of the machines on which rows are changed, so a clock that is ahead wins; keep them set by a time service"
                 )));
             }
             for column in rules.delta.iter().chain(&rules.history_column) {

@@ -35,7 +35,7 @@ impl Shop {
     pub async fn open_diff(&self, office: &str, since: Since) -> Result<FrozenStream, ReplicaError> {
         let _turn = self.inner.freezing.lock().await;
         let state = self.state().await?;
-        let client = self.inner.pool.get().await?;
+        let mut client = self.inner.pool.get().await?;
         let peer = node::peer(&*client, office).await?;
         let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
         if let Some(exact) = &selected.exact {
@@ -44,6 +44,7 @@ impl Shop {
                 return Ok(stream);
             }
         }
+        self.begin_amounts(&mut client, &state, &selected.snapshot, peer).await?;
         drop(client);
         for stream in self.inner.spool.list()? {
             if stream.labels.get("office").map(String::as_str) == Some(office) {
@@ -71,6 +72,21 @@ impl Shop {
         let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
         drop(client);
         self.freeze(&state, office, peer, selected, Purpose::File).await
+    }
+
+    /// Amounts that the policy has gained begin where the office's `since` stands, before anything is told of them.
+    async fn begin_amounts(
+        &self,
+        client: &mut tokio_postgres::Client,
+        state: &State,
+        since: &watermark::Snapshot,
+        peer: i32,
+    ) -> Result<(), ReplicaError> {
+        let failed = |error| classify("begin amounts", error);
+        let transaction = client.transaction().await.map_err(failed)?;
+        let (catalogue, policy) = (&state.catalogue, &state.policy);
+        crate::apply::begin_new_amounts(&transaction, catalogue, policy, &state.captured, since, peer).await?;
+        transaction.commit().await.map_err(failed)
     }
 
     /// A frozen diff of that office by its id; none when it has expired.
@@ -106,6 +122,8 @@ impl Shop {
             .map_err(failed)?;
         let snapshot = watermark::current_snapshot(&transaction).await?;
         let counts = count_window(&transaction, state.captured.values(), &selected.snapshot, peer).await?;
+        let told = crate::apply::told_conflicts(&selected.snapshot, peer);
+        let nothing = counts.is_empty() && !has_any(&transaction, &told).await?;
         let mut teller = self.inner.pool.get().await?;
         if let Renewal::Repoint(exact) = renewal(selected.exact, counts.is_empty()) {
             transaction.commit().await.map_err(failed)?;
@@ -116,7 +134,7 @@ impl Shop {
         let issued = watermark::issue(&mut teller, peer, &snapshot, &state.incarnation).await?;
         self.inner.witness.remember(&state.incarnation, &snapshot, &issued)?;
         crate::killpoint::reach("shop.diff.issued");
-        if counts.is_empty() {
+        if nothing {
             transaction.commit().await.map_err(failed)?;
             return Ok(empty(&issued));
         }
@@ -146,7 +164,8 @@ impl Shop {
         }
         let id = format!("diff-{:016x}", rand::random::<u64>());
         let writer = self.inner.spool.create(&id, DIFF_LEVEL)?;
-        let extraction = Extraction { writer, watermark: Some(issued.to_string()), labels };
+        let extraction =
+            Extraction { writer, watermark: Some(issued.to_string()), labels, notes: Some(("conflict", told)) };
         let stream = extract_changes(&transaction, plans, &counts, &selected.snapshot, peer, extraction).await?;
         transaction.commit().await.map_err(failed)?;
         crate::killpoint::reach("shop.diff.frozen");
@@ -157,6 +176,14 @@ impl Shop {
         }
         Ok(stream)
     }
+}
+
+async fn has_any(transaction: &tokio_postgres::Transaction<'_>, query: &str) -> Result<bool, ReplicaError> {
+    let row = transaction
+        .query_one(&format!("select exists ({query})"), &[])
+        .await
+        .map_err(|error| classify("look for conflicts to tell", error))?;
+    Ok(row.get(0))
 }
 
 /// Nothing changed: a stream without bytes, whose watermark still counts.

@@ -263,7 +263,7 @@ impl Shop {
                 // sees that this database knows all it has told
                 "delete from sync.watermark where (issued, peer) <> (select issued, peer from sync.watermark order by issued desc, peer desc limit 1);
                  update sync.watermark set peer = 0, acknowledged_at = null;
-                 delete from sync.total; delete from sync.quarantine;
+                 delete from sync.total; delete from sync.amount; delete from sync.quarantine;
                  update sync.session set state = 'aborted', ended_at = clock_timestamp() where state = 'open';
                  update sync.node set base_snapshot = pg_current_snapshot(), base_at = clock_timestamp(),
                      pruned_below = '0', awaiting_clone = true",
