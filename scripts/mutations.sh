@@ -8,19 +8,24 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 root=$PWD
-work=$(mktemp -d "${TMPDIR:-/tmp}/mutations.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-chmod 755 "$work"
 # built apart from everything else, and kept: the next run compiles only what a patch touches
 export CARGO_TARGET_DIR=${SYNC_MUTATIONS_TARGET:-$root/target/mutations}
 export RUST_BACKTRACE=0 CARGO_TERM_COLOR=never
 unset SYNC_TESTS_BUILT SYNC_TESTS_NOT_RUN
 
-mkdir "$work/tree"
+mkdir -p "$CARGO_TARGET_DIR"
+tree=$CARGO_TARGET_DIR/tree
+exec 9>"$CARGO_TARGET_DIR/mutations.lock"
+flock -n 9 || { echo "another run is using $CARGO_TARGET_DIR" >&2; exit 1; }
+work=$(mktemp -d "${TMPDIR:-/tmp}/mutations.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+rm -rf "$tree"
+mkdir "$tree"
+# all files get the time of now: nothing that was built from a broken copy passes for fresh
 git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
     [ ! -e "$file" ] || printf '%s\0' "$file"
-done | tar -c --null -T - | tar -x -C "$work/tree"
-cd "$work/tree"
+done | tar -c --null -T - | tar -x -m -C "$tree"
+cd "$tree"
 
 patches=()
 if [ $# -eq 0 ]; then

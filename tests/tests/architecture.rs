@@ -174,6 +174,30 @@ fn architecture_has_a_line_for_every_crate_and_dependency() {
     }
 }
 
+/// DESIGN.md, section 11: each invariant is named by a test, and ./test --mutations proves that a test guards it.
+#[test]
+fn every_invariant_is_named_by_a_test_and_has_a_mutation() {
+    let places = PRODUCT.iter().chain(&["tests/tests", "fixtures/src"]);
+    let texts: Vec<String> = places.flat_map(|place| sources(&root().join(place))).map(|path| read(&path)).collect();
+    for number in 1..=22 {
+        let name = format!("I{number}");
+        let named = texts.iter().flat_map(|text| text.lines()).any(|line| {
+            let line = line.trim_start();
+            (line.starts_with("///") || line.starts_with("//!"))
+                && line.split(|c: char| !c.is_alphanumeric()).any(|word| word == name)
+        });
+        assert!(named, "no doc comment of a test names {name}");
+        let patch = read(&root().join(format!("tests/mutations/{name}.patch")));
+        let test = patch.lines().find_map(|line| line.strip_prefix("# test: ")).unwrap_or_default();
+        let function = test.rsplit([' ', ':']).next().unwrap_or_default();
+        let head = format!("fn {function}(");
+        assert!(
+            !function.is_empty() && texts.iter().any(|text| text.contains(&head)),
+            "tests/mutations/{name}.patch names the test {function:?}, which is nowhere"
+        );
+    }
+}
+
 /// The source of the product itself.
 const PRODUCT: &[&str] = &["protocol/src", "replica/src", "shop-agent/src", "office-client/src"];
 

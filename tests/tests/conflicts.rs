@@ -272,6 +272,7 @@ client = "both"
 delta = ["debt"]
 "#;
 
+/// I19: money is conserved.
 #[tokio::test(flavor = "multi_thread")]
 async fn amounts_add_up_in_any_order_and_however_often_a_diff_is_repeated() {
     let schema = "create table client(id bigint primary key, name text, debt numeric(20,2) not null default 0)";

@@ -65,6 +65,7 @@ async fn a_clone_and_updates_in_both_directions_agree() {
     assert_eq!(low, 1_000_000_000_001, "the shop's ids come from its own range");
 }
 
+/// I4, I9: what the office removed is gone at every shop.
 #[tokio::test(flavor = "multi_thread")]
 async fn deletes_truncates_and_key_updates_travel() {
     let world = Engine::new(SCHEMA, POLICY, &["north"]).await;
@@ -226,7 +227,8 @@ async fn a_till_can_neither_hide_a_change_nor_forge_one() {
 
 /// A script of the dialect as a session's chunks hold it.
 fn script(statements: &str) -> Vec<u8> {
-    let text = format!("SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; BEGIN;\n{statements}\nCOMMIT;\n");
+    let text =
+        format!("SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; BEGIN;\n{statements}\nCOMMIT;\n");
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, text.as_bytes()).expect("memory takes it");
     gzip.finish().expect("memory takes it")

@@ -167,6 +167,7 @@ pub(crate) fn figures(name: &str, began: Instant, journals: &[Journal], ledger: 
     );
 }
 
+/// I1, I7: nothing that was committed is missing, and every diff is a cut.
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_at_a_shop_lose_nothing_where_cursors_do() {
     let began = Instant::now();

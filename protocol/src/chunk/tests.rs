@@ -100,6 +100,7 @@ fn damage_and_truncation_are_told() {
     }
 }
 
+/// I16: memory and disk are bounded whatever the peer sends.
 #[test]
 fn what_grows_too_much_is_stopped() {
     let read = |bytes: &[u8], limits| {

@@ -150,6 +150,7 @@ fn string_end(text: &str) -> Option<usize> {
 mod tests {
     use super::redact;
 
+    /// I21: no row values in faults and logs.
     #[test]
     fn values_are_never_shown() {
         let shown = redact(b"INSERT INTO t (a) VALUES ('it''s', -12.5, ", b"E'my\\'secret' , 'other secret')");

@@ -64,6 +64,7 @@ fn a_column_that_both_changed_goes_by_the_rule_unless_they_made_it_equal() {
     }
 }
 
+/// I11, I17: clocks change what `newest-wins` picks, at both ends alike.
 #[test]
 fn the_newest_change_wins_and_equal_clocks_are_decided_too() {
     let (office, shop) = (set(&[("a", "1")], &[("a", "0")]), set(&[("a", "2")], &[("a", "0")]));
@@ -100,6 +101,7 @@ fn a_whole_row_against_changed_columns_meets_them_only() {
     assert_eq!(verdict, Verdict { row: Some(image(&[("a", "1"), ("b", "0")])), conflict: None });
 }
 
+/// I9: deletes stay deleted, unless the rule says otherwise.
 #[test]
 fn inserts_and_deletes_meet_by_the_rule() {
     let (one, two) = (whole(&[("a", "1"), ("b", "0")]), whole(&[("a", "2"), ("b", "0")]));
@@ -169,6 +171,7 @@ fn deed(base: &Image, after: Option<&Image>, at: i64) -> (Contender, Contender) 
 }
 
 proptest! {
+    /// I3, I11.
     #[test]
     fn both_ends_reach_the_same_row_and_the_loser_is_named(
         rule in rule(), base in row(), office in prop::option::of(row()), shop in prop::option::of(row()),

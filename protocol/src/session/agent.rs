@@ -219,6 +219,7 @@ mod tests {
         })
     }
 
+    /// I13: calling it twice equals calling it once.
     #[test]
     fn a_numbered_repeat_is_ignored_and_a_gap_is_a_fault() {
         let (state, actions) = step(&open(), numbered(0), MAX);
@@ -250,6 +251,7 @@ mod tests {
         assert!(matches!(state, State::Open(Received { next_seq: 2, bytes: 20, .. })));
     }
 
+    /// I15: one apply at a time.
     #[test]
     fn a_second_finish_waits_and_a_later_one_gives_the_same_result() {
         let (state, actions) = step(&open(), Event::Finish, MAX);

@@ -62,6 +62,7 @@ mod tests {
         assert_eq!(finish(Recorded::Ended), Verdict::Over);
     }
 
+    /// I2: each change is applied exactly once.
     #[test]
     fn a_diff_whose_watermark_is_stored_was_applied() {
         assert_eq!(pull(Some("a"), Some("a")), Verdict::Repeated);

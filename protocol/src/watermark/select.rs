@@ -114,6 +114,7 @@ mod tests {
         assert_eq!(meaning(since(Some(7)), None, OWN, SKEW), Meaning::OtherIncarnation);
     }
 
+    /// I17: clocks that differ skip nothing.
     #[test]
     fn what_was_never_issued_acknowledges_nothing_and_selects_something_safely_before() {
         assert_eq!(meaning(since(None), Some(3), OWN, SKEW), Meaning::Stored { acknowledges: None });

@@ -75,6 +75,7 @@ async fn engine() -> Engine {
     engine
 }
 
+/// I10: no echo.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_from_the_office_stays_and_what_triggers_did_goes() {
     let engine = engine().await;

@@ -174,6 +174,7 @@ async fn an_empty_diff_moves_its_watermark_to_the_new_snapshot_and_loses_nothing
     assert_eq!(diff(&engine, &watermark).await.0, [2]);
 }
 
+/// I8, I17: watermarks never move back, whatever the clock does.
 #[tokio::test(flavor = "multi_thread")]
 async fn watermarks_strictly_increase_when_the_clock_is_behind() {
     let (engine, shop) = north().await;

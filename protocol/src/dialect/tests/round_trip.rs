@@ -83,6 +83,7 @@ fn rows_of(events: &[String]) -> Vec<&str> {
 }
 
 proptest! {
+    /// I14: values survive byte for byte.
     #[test]
     fn rows_survive_every_form(rows in prop::collection::vec(row(), 1..40)) {
         let shape = product();
