@@ -64,25 +64,38 @@ outcome() {
     fi
 }
 
+# those of one crate after each other, so that as little as possible is built again
+mapfile -t patches < <(for patch in "${patches[@]}"; do printf '%s\t%s\n' "$(field test "$patch")" "$patch"; done | sort | cut -f 2)
+
+# without its patch a test has to pass, or its failure would say nothing
+declare -A whole
+for patch in "${patches[@]}"; do
+    read -ra test <<<"$(field test "$patch")"
+    echo "== whole: ${test[*]}" >&2
+    [ -n "${whole[${test[*]}]-}" ] || whole[${test[*]}]=$(outcome "$work/whole.log" "${test[@]}")
+    [ "${whole[${test[*]}]}" = passed ] || tail -n 30 "$work/whole.log" >&2
+done
+
 table=$work/table
 failures=0
 for patch in "${patches[@]}"; do
     invariant=$(basename "$patch" .patch)
     read -ra test <<<"$(field test "$patch")"
     echo "== $invariant: $(field breaks "$patch")" >&2
-    # without the patch it has to pass, or its failure would say nothing
-    before=$(outcome "$work/before.log" "${test[@]}")
+    before=${whole[${test[*]}]}
     patch -p1 --force --fuzz=2 --quiet <"$patch"
-    after=$(outcome "$work/after.log" "${test[@]}")
+    after=$(outcome "$work/broken.log" "${test[@]}")
     patch -p1 --force --fuzz=2 --quiet -R <"$patch"
     verdict=caught
     if [ "$before" != passed ] || [ "$after" != failed ]; then
         verdict="NOT CAUGHT (whole: $before, broken: $after)"
         failures=$((failures + 1))
-        tail -n 30 "$work/before.log" "$work/after.log" >&2
+        tail -n 30 "$work/broken.log" >&2
     fi
-    printf '%-4s %-8s %s\n     by %s\n' "$invariant" "$verdict" "$(field breaks "$patch")" "${test[*]}" | tee -a "$table" >&2
+    printf '%-4s %-8s %s\n     by %s\n' "$invariant" "$verdict" "$(field breaks "$patch")" "${test[*]}" >"$work/$invariant.row"
+    cat "$work/$invariant.row" >&2
 done
+for row in $(cd "$work" && ls ./*.row | sort -V); do cat "$work/$row" >>"$table"; done
 echo "== mutations"
 cat "$table"
 echo "mutations: $((${#patches[@]} - failures)) of ${#patches[@]} caught"
