@@ -54,6 +54,7 @@ pub(crate) fn of_drive(error: &DriveError) -> u8 {
         DriveError::Unusable(_) => USAGE,
         DriveError::WrongShop { .. }
         | DriveError::PolicyDiffers { .. }
+        | DriveError::SchemasDiffer(_)
         | DriveError::OtherIncarnation
         | DriveError::NeverCloned
         | DriveError::CloneUnfinished
@@ -72,7 +73,7 @@ fn of_link(error: &LinkError) -> u8 {
     use protocol::fault::FaultCode as F;
     match error {
         LinkError::Refused(fault) => match fault.known() {
-            Some(F::CleanRefused | F::Restored | F::UnknownWatermark | F::SinceTooOld) => PROTECTED,
+            Some(F::CleanRefused | F::SchemaMismatch | F::Restored | F::UnknownWatermark | F::SinceTooOld) => PROTECTED,
             Some(F::Busy | F::DatabaseUnavailable) => UNREACHABLE,
             _ => FAILED,
         },
@@ -85,7 +86,10 @@ fn of_link(error: &LinkError) -> u8 {
 
 fn of_replica(error: &ReplicaError) -> u8 {
     match error {
-        ReplicaError::CleanRefused(_) | ReplicaError::Restored(_) | ReplicaError::FileRefused(_) => PROTECTED,
+        ReplicaError::CleanRefused(_)
+        | ReplicaError::Schema(_)
+        | ReplicaError::Restored(_)
+        | ReplicaError::FileRefused(_) => PROTECTED,
         ReplicaError::Invalid(_) => USAGE,
         ReplicaError::Stopped => INTERRUPTED,
         _ => FAILED,

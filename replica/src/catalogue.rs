@@ -26,6 +26,8 @@ pub struct Column {
     pub always_identity: bool,
     /// NOT NULL.
     pub not_null: bool,
+    /// Whether it has a default, or is an identity column.
+    pub has_default: bool,
     /// Sequence that gives its default (schema and name), if one does.
     pub sequence: Option<TableName>,
 }
@@ -182,6 +184,7 @@ impl Catalogue {
                 generated: row.get(5),
                 always_identity: row.get(6),
                 not_null: row.get(7),
+                has_default: row.get(11),
                 sequence,
             });
         }
@@ -324,7 +327,7 @@ order by 2, 3";
 const COLUMNS: &str = "
 select a.attrelid, a.attnum, a.attname::text, format_type(a.atttypid, a.atttypmod), b.typcategory,
        a.attgenerated <> '', a.attidentity = 'a', a.attnotnull,
-       sn.nspname::text, s.relname::text, b.typname::text
+       sn.nspname::text, s.relname::text, b.typname::text, d.oid is not null or a.attidentity <> ''
 from pg_attribute a
 join pg_class c on c.oid = a.attrelid and c.relkind in ('r', 'p') and not c.relispartition
 join pg_namespace n on n.oid = c.relnamespace

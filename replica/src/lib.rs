@@ -14,6 +14,7 @@ pub mod clean;
 pub mod database;
 pub mod diff;
 pub mod digest;
+pub mod drift;
 pub mod embedded;
 pub mod error;
 pub mod ids;

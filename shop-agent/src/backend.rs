@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::Read;
 use std::path::PathBuf;
 
+use protocol::layout::TableLayout;
 use protocol::methods::TableDigest;
 use protocol::watermark::Since;
 use replica::ReplicaError;
@@ -27,6 +28,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn set_id_start(&self, low: i64, high: Option<i64>) -> impl Future<Output = Result<()>> + Send;
     /// See [`Shop::open_diff`].
     fn open_diff(&self, office: &str, since: Since) -> impl Future<Output = Result<FrozenStream>> + Send;
+    /// See [`Shop::preview_diff`].
+    fn preview_diff(&self, office: &str, since: Since) -> impl Future<Output = Result<FrozenStream>> + Send;
     /// See [`Shop::frozen_diff`].
     fn frozen_diff(&self, office: &str, id: &str) -> impl Future<Output = Result<Option<FrozenStream>>> + Send;
     /// See [`Shop::open_session`].
@@ -44,6 +47,12 @@ pub(crate) trait Backend: Send + Sync + 'static {
     ) -> impl Future<Output = Result<()>> + Send;
     /// See [`Shop::apply_session`].
     fn apply_session(&self, sid: i32, input: Box<dyn Read + Send>) -> impl Future<Output = Result<Applied>> + Send;
+    /// See [`Shop::exchange_layout`].
+    fn exchange_layout(
+        &self,
+        office: &str,
+        theirs: Option<Vec<TableLayout>>,
+    ) -> impl Future<Output = Result<Vec<TableLayout>>> + Send;
     /// See [`Shop::digests`].
     fn digests(&self, tables: &[String]) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
     /// See [`Shop::vitals`].
@@ -77,6 +86,10 @@ impl Backend for Shop {
         Self::open_diff(self, office, since).await
     }
 
+    async fn preview_diff(&self, office: &str, since: Since) -> Result<FrozenStream> {
+        Self::preview_diff(self, office, since).await
+    }
+
     async fn frozen_diff(&self, office: &str, id: &str) -> Result<Option<FrozenStream>> {
         Self::frozen_diff(self, office, id).await
     }
@@ -99,6 +112,10 @@ impl Backend for Shop {
 
     async fn apply_session(&self, sid: i32, input: Box<dyn Read + Send>) -> Result<Applied> {
         Self::apply_session(self, sid, input).await
+    }
+
+    async fn exchange_layout(&self, office: &str, theirs: Option<Vec<TableLayout>>) -> Result<Vec<TableLayout>> {
+        Self::exchange_layout(self, office, theirs).await
     }
 
     async fn digests(&self, tables: &[String]) -> Result<Vec<TableDigest>> {

@@ -14,6 +14,8 @@ pub(crate) struct Plan {
     pub(crate) pull_rows: Option<i64>,
     /// Bytes that would be pulled, compressed.
     pub(crate) pull_bytes: Option<i64>,
+    /// Rows that would be pulled, by table.
+    pub(crate) pull_tables: Vec<(String, i64)>,
     /// Rows that would be sent.
     pub(crate) push_rows: u64,
     /// Bytes that would be sent, compressed.
@@ -45,16 +47,17 @@ async fn plan_clone(job: &Job<'_>) -> Result<Plan, DriveError> {
 
 async fn plan_update(job: &Job<'_>) -> Result<Plan, DriveError> {
     let mut peer = super::peer(job)?;
-    let facts = greet::greet(&mut peer, job.office, &job.branch).await?;
+    let facts = greet::greet(&mut peer, job.office, &job.branch, false).await?;
     if let Some(facts) = &facts {
         greet::check_incarnation(&job.branch, facts)?;
     }
     let mut plan = Plan::default();
     if peer.abilities().frozen_diffs {
         let since = job.branch.timestamp.clone().unwrap_or_else(|| "0".to_owned());
-        let call = DiffOpen { since, options: Some(DiffOptions::default()) };
+        let call = DiffOpen { since, options: Some(DiffOptions { dry_run: true }) };
         let diff = peer.ask(&call, Patience::Work).await?;
         plan.pull_rows = Some(diff.rows);
+        plan.pull_tables = diff.tables.into_iter().collect();
         plan.pull_bytes = Some(if diff.rows == 0 { 0 } else { diff.bytes });
     }
     if let Some(stream) = job.office.preview_push(&job.branch).await? {

@@ -30,6 +30,9 @@ pub(crate) enum DriveError {
         /// Name of the shop's.
         theirs: String,
     },
+    /// Rows cannot go between the tables of the two ends.
+    #[error("the tables of office and shop do not fit together; nothing was moved:\n  {}", .0.join("\n  "))]
+    SchemasDiffer(Vec<String>),
     /// The shop's database is not the one that was cloned: restored from a backup, or replaced.
     #[error("the shop's database has another history than the one that was cloned: it was restored or replaced")]
     OtherIncarnation,
@@ -105,7 +108,7 @@ impl DriveError {
             Self::Busy(_) => "try again later: nothing was lost".to_owned(),
             Self::Differs(_) => format!("`office-client verify {branch}` lists them"),
             Self::Damaged | Self::Confused(_) => "run it again with -vv and look at the agent's log too".to_owned(),
-            Self::File { .. } | Self::Hook { .. } => return None,
+            Self::SchemasDiffer(_) | Self::File { .. } | Self::Hook { .. } => return None,
         })
     }
 }

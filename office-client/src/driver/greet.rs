@@ -4,7 +4,7 @@ use protocol::methods::{HelloReply, HelloRequest};
 use protocol::session::office::{Event, Task};
 use replica::office::{Branch, Office};
 
-use super::{Drive, DriveError};
+use super::{Drive, DriveError, drift};
 use crate::link::Peer;
 
 /// Version of the extensions that this program speaks.
@@ -13,7 +13,7 @@ const PROTOCOL_VERSION: i32 = 1;
 impl Drive<'_> {
     pub(super) async fn greet(&mut self, task: Task) -> Result<Event, DriveError> {
         self.job.progress.phase("calling");
-        self.facts = greet(&mut self.peer, self.job.office, &self.job.branch).await?;
+        self.facts = greet(&mut self.peer, self.job.office, &self.job.branch, true).await?;
         if let Some(facts) = &self.facts {
             if task == Task::Update {
                 check_incarnation(&self.job.branch, facts)?;
@@ -26,8 +26,13 @@ impl Drive<'_> {
     }
 }
 
-/// Says hello and refuses the wrong shop. None from a peer with the base methods alone.
-pub(super) async fn greet(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<Option<HelloReply>, DriveError> {
+/// Says hello and refuses the wrong shop, or one whose tables do not fit; `remember` as in [`drift::check`]. None from a peer with the base methods alone.
+pub(super) async fn greet(
+    peer: &mut Peer,
+    office: &Office,
+    branch: &Branch,
+    remember: bool,
+) -> Result<Option<HelloReply>, DriveError> {
     let policy = office.policy(&branch.policy).await?;
     let digest = policy.digest();
     let request = HelloRequest {
@@ -42,6 +47,7 @@ pub(super) async fn greet(peer: &mut Peer, office: &Office, branch: &Branch) -> 
     let facts = peer.greet(request).await?;
     if let Some(facts) = &facts {
         check_peer(branch, &digest, facts)?;
+        drift::check(peer, office, branch, facts, remember).await?;
     }
     Ok(facts)
 }

@@ -2,6 +2,7 @@
 
 mod carried;
 mod clone;
+mod drift;
 mod dry_run;
 mod error;
 mod greet;

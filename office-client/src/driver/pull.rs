@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn diff(id: &str, watermark: &str, rows: i64) -> FrozenDiff {
-        FrozenDiff { id: id.into(), watermark: watermark.into(), bytes: 10, rows, sha256: String::new() }
+        FrozenDiff { id: id.into(), watermark: watermark.into(), bytes: 10, rows, ..FrozenDiff::default() }
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(crate) async fn verify(job: &Job<'_>) -> Result<Comparison, DriveError> {
     super::link_hooks::up(&job.branch).await?;
     let compared = async {
         let mut peer = super::peer(job)?;
-        greet::greet(&mut peer, job.office, &job.branch).await?;
+        greet::greet(&mut peer, job.office, &job.branch, false).await?;
         compare(&mut peer, job.office, &job.branch).await
     };
     let result = compared.await;
@@ -93,7 +93,7 @@ async fn waiting(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<i6
     let at_office = office.backlog(branch).await?.rows;
     let at_shop = match &branch.timestamp {
         Some(since) if peer.abilities().frozen_diffs => {
-            let call = DiffOpen { since: since.clone(), options: Some(DiffOptions::default()) };
+            let call = DiffOpen { since: since.clone(), options: Some(DiffOptions { dry_run: true }) };
             match peer.ask(&call, Patience::Work).await {
                 Ok(diff) => diff.rows,
                 Err(LinkError::Refused(_)) => 0,

@@ -84,6 +84,7 @@ pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
             _ => format!("{branch}: shop -> office: unknown, the shop offers no figures before it sends"),
         });
     }
+    lines.extend(plan.pull_tables.iter().map(|(table, rows)| format!("  {table:<32} {rows:>12}")));
     let rows = units::count(i64::try_from(plan.push_rows).unwrap_or(i64::MAX), "row");
     lines.push(format!("{branch}: office -> shop: {rows}, {}", units::bytes(plan.push_bytes)));
     lines.extend(plan.push_tables.iter().map(|(table, rows)| format!("  {table:<32} {rows:>12}")));

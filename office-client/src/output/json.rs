@@ -131,6 +131,7 @@ pub(crate) fn plan_object(branch: &str, kind: &str, plan: &Plan) -> Json {
         "dry_run": true,
         "pull_rows": plan.pull_rows,
         "pull_bytes": plan.pull_bytes,
+        "pull_tables": plan.pull_tables.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
         "push_rows": plan.push_rows,
         "push_bytes": plan.push_bytes,
         "push_tables": tables,

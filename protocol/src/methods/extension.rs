@@ -1,9 +1,12 @@
 //! The extensions as typed calls. Wire names of struct members are the field names; unknown members are ignored.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::base::since;
 use super::call::{Call, ReplyError, nothing, param, typed};
+use crate::layout::TableLayout;
 use crate::xmlrpc::{Blob, Value};
 
 /// `sql_status(sid)`: what a resuming client asks first.
@@ -112,6 +115,8 @@ pub struct HelloReply {
     pub clock: String,
     /// Digest of the synchronised tables' layout.
     pub schema_digest: String,
+    /// Whether the agent's database has no tables yet: the first `clean` makes them.
+    pub no_tables: bool,
     /// Version of the database server.
     pub database_version: String,
     /// Lower bound of the branch's id range, when one is set.
@@ -139,10 +144,40 @@ impl Call for Hello {
     }
 }
 
-/// The options of `sync.diff_open`; none yet.
+/// `sync.layout(struct)`: what the tables of the caller look like, answered with those of the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExchangeLayout(pub Layout);
+
+/// The tables of one end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Layout {
+    /// The tables that rows go from or to under the policy.
+    pub tables: Vec<TableLayout>,
+    /// Whether the agent shall leave columns out, from now on, that the caller does not have.
+    pub remember: bool,
+}
+
+impl Call for ExchangeLayout {
+    const METHOD: &'static str = "sync.layout";
+    type Reply = Layout;
+
+    fn params(&self) -> Vec<Value> {
+        vec![param(&self.0)]
+    }
+
+    fn reply(value: Value) -> Result<Layout, ReplyError> {
+        typed::<Self>(value)
+    }
+}
+
+/// The options of `sync.diff_open`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct DiffOptions {}
+pub struct DiffOptions {
+    /// Only the figures are wanted: nothing is frozen, issued or acknowledged.
+    pub dry_run: bool,
+}
 
 /// `sync.diff_open(since, options)`: freezes the changes since a watermark in the agent's spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,6 +204,9 @@ pub struct FrozenDiff {
     /// SHA-256 of its bytes, in hexadecimal.
     #[serde(default)]
     pub sha256: String,
+    /// Rows by table, in a dry run.
+    #[serde(default)]
+    pub tables: BTreeMap<String, i64>,
 }
 
 impl Call for DiffOpen {

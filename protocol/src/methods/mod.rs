@@ -9,8 +9,8 @@ mod table;
 pub use base::{Clean, CleanWith, Diff, PrepareOptions, SessionKind, SetIdStart, SqlFinish, SqlPrepare};
 pub use call::{Call, ReplyError};
 pub use extension::{
-    DiffOpen, DiffOptions, DiffRead, Digest, DigestRequest, FrozenDiff, Hello, HelloReply, HelloRequest, SessionStatus,
-    SqlAbort, SqlStatus, TableDigest,
+    DiffOpen, DiffOptions, DiffRead, Digest, DigestRequest, ExchangeLayout, FrozenDiff, Hello, HelloReply,
+    HelloRequest, Layout, SessionStatus, SqlAbort, SqlStatus, TableDigest,
 };
 pub use system::{
     CAPABILITIES, Capability, GetCapabilities, ListMethods, MULTICALL_MAX, Multicall, introspect, multicall_answer,

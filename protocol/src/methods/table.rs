@@ -171,6 +171,13 @@ const METHODS: &[Method] = &[
         group: Group::Extension,
     },
     Method {
+        name: "sync.layout",
+        signatures: &[&["struct", "struct"]],
+        help: "sync.layout({tables, remember}): the tables of the agent, each {table, columns, key}, its columns {name, type_name, \
+               optional, generated}. With remember, columns that the caller does not have are left out of its diffs.",
+        group: Group::Extension,
+    },
+    Method {
         name: "system.getCapabilities",
         signatures: &[&["struct"]],
         help: "system.getCapabilities(): a struct of {specUrl, specVersion} by the names of what this server can do.",

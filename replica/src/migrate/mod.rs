@@ -10,6 +10,7 @@ const STEPS: &[&str] = &[
     include_str!("0001_foundation.sql"),
     include_str!("0002_outgoing_number.sql"),
     include_str!("0003_conflicts.sql"),
+    include_str!("0004_peer_layout.sql"),
 ];
 
 /// Version of the schema that this program works with.

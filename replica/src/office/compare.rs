@@ -8,6 +8,7 @@ use protocol::policy::Direction;
 use super::{Branch, Office};
 use crate::ReplicaError;
 use crate::digest::{digest, own_rows};
+use crate::drift;
 use crate::error::classify;
 use crate::subset;
 
@@ -27,6 +28,7 @@ impl Office {
             .start()
             .await
             .map_err(failed)?;
+        let left_out = drift::left_out(&transaction, Some(self.peer_of(branch).await?), &state.catalogue).await?;
         let mut digests = Vec::new();
         for (name, table_rules) in &rules.tables {
             let Some(table) = state.catalogue.get(name) else { continue };
@@ -41,7 +43,7 @@ impl Office {
                 },
                 Direction::Initial | Direction::Local => continue,
             };
-            digests.push(digest(&transaction, table, condition.as_deref()).await?);
+            digests.push(digest(&transaction, &drift::reduced(table, &left_out), condition.as_deref()).await?);
         }
         transaction.commit().await.map_err(failed)?;
         Ok(digests)

@@ -5,6 +5,7 @@ mod carried;
 mod compare;
 mod conflicts;
 mod history;
+mod layout;
 mod outgoing;
 mod policies;
 mod pull;
@@ -31,6 +32,7 @@ use crate::watermark::Witness;
 
 pub use carried::{Exported, Imported};
 pub use conflicts::{Conflict, ConflictKind, Image, Side, Stamp, Take};
+pub use layout::OfficeLayout;
 pub use resolve::{Resolved, Standing};
 
 /// How the office is opened.

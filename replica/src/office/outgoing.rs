@@ -16,6 +16,7 @@ use crate::ReplicaError;
 use crate::diff::{
     CopyPlan, Extraction, Followed, TablePlan, WindowCount, count_window, extract_changes, extract_copy,
 };
+use crate::drift;
 use crate::error::classify;
 use crate::killpoint;
 use crate::node;
@@ -68,6 +69,10 @@ impl Office {
             .filter(|(_, rules)| rules.direction.cloned() || rules.history.is_some())
             .map(|(name, _)| name.clone())
             .collect();
+        let left_out = {
+            let client = self.inner.pool.get().await?;
+            drift::left_out(&*client, Some(self.peer_of(branch).await?), &state.catalogue).await?
+        };
         let mut plans = Vec::new();
         for name in state.catalogue.parents_first(&tables) {
             if let Some(table) = state.catalogue.get(&name) {
@@ -80,7 +85,7 @@ impl Office {
                 } else {
                     subset::condition(&state.catalogue, &rules, &name, branch.id)?
                 };
-                plans.push(CopyPlan { table: table.clone(), subset });
+                plans.push(CopyPlan { table: drift::reduced(table, &left_out), subset });
             }
         }
         let mut client = self.inner.pool.get().await?;
@@ -236,6 +241,7 @@ impl Office {
         if counts.is_empty() {
             return Ok(None);
         }
+        let left_out = drift::left_out(transaction, Some(peer), &state.catalogue).await?;
         let mut plans: Vec<TablePlan> = Vec::new();
         let all = state.captured.keys().filter(|name| flows(name)).cloned().collect();
         for name in state.catalogue.parents_first(&all) {
@@ -259,7 +265,7 @@ impl Office {
                 counts.push(WindowCount { table: name.clone(), keys: with_parent });
             }
             plans.push(TablePlan {
-                table: table.clone(),
+                table: drift::reduced(table, &left_out),
                 captured: captured.clone(),
                 deletes: table_rules.deletes == Deletes::Send,
                 delta: table_rules.delta.clone(),

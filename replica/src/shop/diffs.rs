@@ -12,6 +12,7 @@ use super::Shop;
 use super::state::State;
 use crate::ReplicaError;
 use crate::diff::{Extraction, TablePlan, count_window, extract_changes};
+use crate::drift;
 use crate::error::classify;
 use crate::node;
 use crate::spool::FrozenStream;
@@ -27,6 +28,8 @@ enum Purpose {
     Line,
     /// To be copied into a file, and removed.
     File,
+    /// To be counted, and removed: nothing is issued, acknowledged or re-pointed.
+    Preview,
 }
 
 impl Shop {
@@ -65,11 +68,12 @@ impl Shop {
     ) -> Result<FrozenStream, ReplicaError> {
         let _turn = self.inner.freezing.lock().await;
         let state = self.state().await?;
-        let client = self.inner.pool.get().await?;
+        let mut client = self.inner.pool.get().await?;
         let peer = node::peer(&*client, office).await?;
         let since =
             since.map_or(Ok(Since::Zero), Since::parse).map_err(|error| ReplicaError::Invalid(error.to_string()))?;
         let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
+        self.begin_amounts(&mut client, &state, &selected.snapshot, peer).await?;
         drop(client);
         self.freeze(&state, office, peer, selected, Purpose::File).await
     }
@@ -87,6 +91,19 @@ impl Shop {
         let (catalogue, policy) = (&state.catalogue, &state.policy);
         crate::apply::begin_new_amounts(&transaction, catalogue, policy, &state.captured, since, peer).await?;
         transaction.commit().await.map_err(failed)
+    }
+
+    /// What [`Shop::open_diff`] would freeze, counted: nothing is noted anywhere, and nothing stays.
+    pub async fn preview_diff(&self, office: &str, since: Since) -> Result<FrozenStream, ReplicaError> {
+        let _turn = self.inner.freezing.lock().await;
+        let state = self.state().await?;
+        let client = self.inner.pool.get().await?;
+        let peer = node::peer(&*client, office).await?;
+        let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
+        drop(client);
+        let stream = self.freeze(&state, office, peer, selected, Purpose::Preview).await?;
+        self.inner.spool.remove(&stream.id)?;
+        Ok(stream)
     }
 
     /// A frozen diff of that office by its id; none when it has expired.
@@ -124,20 +141,27 @@ impl Shop {
         let counts = count_window(&transaction, state.captured.values(), &selected.snapshot, peer).await?;
         let told = crate::apply::told_conflicts(&selected.snapshot, peer);
         let nothing = counts.is_empty() && !has_any(&transaction, &told).await?;
-        let mut teller = self.inner.pool.get().await?;
-        if let Renewal::Repoint(exact) = renewal(selected.exact, counts.is_empty()) {
-            transaction.commit().await.map_err(failed)?;
-            watermark::repoint(&*teller, peer, &exact, &snapshot).await?;
-            return Ok(empty(&exact));
-        }
-        // durable before anybody is told; an unfinished diff leaves a watermark that nobody knows
-        let issued = watermark::issue(&mut teller, peer, &snapshot, &state.incarnation).await?;
-        self.inner.witness.remember(&state.incarnation, &snapshot, &issued)?;
-        crate::killpoint::reach("shop.diff.issued");
+        let issued = if purpose == Purpose::Preview {
+            // ends a stream that nobody reads
+            Watermark::new(0, Some(state.incarnation.tag))
+        } else {
+            let mut teller = self.inner.pool.get().await?;
+            if let Renewal::Repoint(exact) = renewal(selected.exact, counts.is_empty()) {
+                transaction.commit().await.map_err(failed)?;
+                watermark::repoint(&*teller, peer, &exact, &snapshot).await?;
+                return Ok(empty(&exact));
+            }
+            // durable before anybody is told; an unfinished diff leaves a watermark that nobody knows
+            let issued = watermark::issue(&mut teller, peer, &snapshot, &state.incarnation).await?;
+            self.inner.witness.remember(&state.incarnation, &snapshot, &issued)?;
+            crate::killpoint::reach("shop.diff.issued");
+            issued
+        };
         if nothing {
             transaction.commit().await.map_err(failed)?;
             return Ok(empty(&issued));
         }
+        let left_out = drift::left_out(&transaction, Some(peer), &state.catalogue).await?;
         let tables = counts.iter().map(|count| count.table.clone()).collect();
         let plans: Vec<TablePlan> = state
             .catalogue
@@ -146,7 +170,7 @@ impl Shop {
             .filter_map(|name| {
                 let rules = state.policy.get(&name)?;
                 Some(TablePlan {
-                    table: state.catalogue.get(&name)?.clone(),
+                    table: drift::reduced(state.catalogue.get(&name)?, &left_out),
                     captured: state.captured.get(&name)?.clone(),
                     deletes: rules.deletes == Deletes::Send,
                     delta: rules.delta.clone(),

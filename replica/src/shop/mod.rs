@@ -3,6 +3,7 @@
 mod carried;
 mod diffs;
 mod health;
+mod layout;
 mod purge;
 mod sessions;
 mod state;
@@ -26,7 +27,7 @@ use crate::database::{Database, Pool};
 use crate::error::classify;
 use crate::spool::Spool;
 use crate::watermark::Witness;
-use crate::{capture, digest, ids, node};
+use crate::{capture, digest, drift, ids, node};
 use state::{State, StateCell};
 pub use vitals::{OfficeContact, Vitals};
 
@@ -61,6 +62,8 @@ pub struct ShopFacts {
     pub database_version: String,
     /// Fingerprint of the synchronised tables' layout.
     pub schema_digest: String,
+    /// Whether there are no tables yet: the first clean makes them.
+    pub no_tables: bool,
     /// Digest of the policy in force.
     pub policy_digest: String,
     /// Id range `(low, high]`, once it is set.
@@ -227,6 +230,7 @@ impl Shop {
             incarnation: state.incarnation.id.clone(),
             database_version: row.get(0),
             schema_digest: state.schema_digest(),
+            no_tables: state.policy.tables.is_empty(),
             policy_digest: self.inner.policy.digest(),
             id_range,
             last_watermark,
@@ -353,6 +357,7 @@ impl Shop {
             (Some(low), Some(high)) => digest::own_rows(&state.catalogue, &state.policy, (low, high)),
             _ => std::collections::BTreeMap::new(),
         };
+        let left_out = drift::left_out(&transaction, None, &state.catalogue).await?;
         let wanted: Vec<_> = tables.iter().map(|text| digest::table_name(text)).collect();
         let mut digests = Vec::new();
         for (name, policy) in &state.policy.tables {
@@ -360,7 +365,10 @@ impl Shop {
             let asked =
                 if wanted.is_empty() { moves } else { wanted.contains(name) && policy.direction.synchronised() };
             if let Some(table) = state.catalogue.get(name).filter(|_| asked) {
-                digests.push(digest::digest(&transaction, table, own.get(name).map(String::as_str)).await?);
+                digests.push(
+                    digest::digest(&transaction, &drift::reduced(table, &left_out), own.get(name).map(String::as_str))
+                        .await?,
+                );
             }
         }
         transaction.commit().await.map_err(failed)?;

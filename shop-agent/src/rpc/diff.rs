@@ -1,6 +1,7 @@
 //! `diff(since)`: the changes since a watermark, whole.
 
 use protocol::fault::Fault;
+use protocol::watermark::Since;
 use protocol::xmlrpc::Value;
 use replica::killpoint;
 use replica::spool::FrozenStream;
@@ -14,7 +15,7 @@ use crate::server::{Caller, Reply, Slice};
 impl<B: Backend> Agent<B> {
     pub(super) async fn diff(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
         let mut params = Parameters::new("diff", params, 1, 1)?;
-        let stream = self.freeze(caller, &mut params).await?;
+        let stream = self.freeze(caller, params.since()?).await?;
         if stream.rows == 0 {
             return Ok(Reply::Value(Value::Nil));
         }
@@ -22,9 +23,8 @@ impl<B: Backend> Agent<B> {
         Ok(Reply::Slice(Slice { path, offset: 0, length: stream.bytes }))
     }
 
-    /// The changes since the watermark that comes next in the parameters, frozen.
-    pub(super) async fn freeze(&self, caller: &Caller, params: &mut Parameters) -> Result<FrozenStream, Fault> {
-        let since = params.since()?;
+    /// The changes since a watermark, frozen.
+    pub(super) async fn freeze(&self, caller: &Caller, since: Since) -> Result<FrozenStream, Fault> {
         killpoint::reach("diff.before");
         let stream = self.backend.open_diff(&caller.office, since).await.map_err(|error| of_replica(&error))?;
         killpoint::reach("diff.frozen");

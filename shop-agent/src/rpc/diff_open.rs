@@ -1,10 +1,15 @@
 //! `sync.diff_open(since, options)`: freezes the changes since a watermark.
 
+use std::collections::BTreeMap;
+
 use protocol::fault::Fault;
 use protocol::methods::{DiffOptions, FrozenDiff};
 use protocol::xmlrpc::Value;
 
+use replica::spool::FrozenStream;
+
 use super::dispatch::Agent;
+use super::fault::of_replica;
 use super::parameters::Parameters;
 use super::sql_status::spelled;
 use crate::backend::Backend;
@@ -13,8 +18,14 @@ use crate::server::{Caller, Reply};
 impl<B: Backend> Agent<B> {
     pub(super) async fn diff_open(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
         let mut params = Parameters::new("sync.diff_open", params, 1, 2)?;
-        let stream = self.freeze(caller, &mut params).await?;
-        let _options: DiffOptions = params.options("options")?;
+        let since = params.since()?;
+        let options: DiffOptions = params.options("options")?;
+        let stream = if options.dry_run {
+            let preview = self.backend.preview_diff(&caller.office, since).await;
+            FrozenStream { id: String::new(), ..preview.map_err(|error| of_replica(&error))? }
+        } else {
+            self.freeze(caller, since).await?
+        };
         let watermark = stream.watermark.unwrap_or_default();
         let long = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let frozen = match stream.rows {
@@ -25,6 +36,11 @@ impl<B: Backend> Agent<B> {
                 bytes: long(stream.bytes),
                 rows: long(rows),
                 sha256: stream.sha256,
+                // figures for people: over a slow line they cost, so only who asks for them gets them
+                tables: match options.dry_run {
+                    true => stream.tables.iter().map(|(table, rows)| (table.to_string(), long(*rows))).collect(),
+                    false => BTreeMap::new(),
+                },
             },
         };
         spelled(&frozen)

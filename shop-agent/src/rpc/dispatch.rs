@@ -91,6 +91,7 @@ impl<B: Backend> Agent<B> {
             "sync.diff_open" => self.diff_open(caller, params).await,
             "sync.diff_read" => self.diff_read(caller, params).await,
             "sync.hello" => self.hello(caller, params).await,
+            "sync.layout" => self.layout(caller, params).await,
             "sync.digest" => self.digest(params).await,
             "get_station_name" => self.get_station_name(params),
             "set_station_by_name" => self.set_station_by_name(params),

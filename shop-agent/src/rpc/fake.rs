@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use protocol::layout::TableLayout;
 use protocol::methods::TableDigest;
 use protocol::watermark::Since;
 use replica::ReplicaError;
@@ -84,6 +85,7 @@ impl Backend for FakeShop {
             incarnation: "i".into(),
             database_version: "15.1".into(),
             schema_digest: "s".into(),
+            no_tables: false,
             policy_digest: "p".into(),
             id_range: Some((5, 10)),
             last_watermark: None,
@@ -114,6 +116,10 @@ impl Backend for FakeShop {
         let write = || std::fs::File::create(self.diff_path(&stream.id))?.write_all(&inner.diff);
         write().map_err(|source| ReplicaError::Spool { what: "fake".into(), source })?;
         Ok(stream)
+    }
+
+    async fn preview_diff(&self, _office: &str, _since: Since) -> Result<FrozenStream> {
+        Ok(self.stream(&*self.up()?))
     }
 
     async fn frozen_diff(&self, office: &str, id: &str) -> Result<Option<FrozenStream>> {
@@ -184,6 +190,10 @@ impl Backend for FakeShop {
             row.rows = 2;
         }
         Ok(Applied::default())
+    }
+
+    async fn exchange_layout(&self, _office: &str, theirs: Option<Vec<TableLayout>>) -> Result<Vec<TableLayout>> {
+        Ok(theirs.unwrap_or_default())
     }
 
     async fn digests(&self, tables: &[String]) -> Result<Vec<TableDigest>> {

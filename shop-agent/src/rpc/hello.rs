@@ -42,6 +42,7 @@ impl<B: Backend> Agent<B> {
             policy_digest: facts.policy_digest,
             clock,
             schema_digest: facts.schema_digest,
+            no_tables: facts.no_tables,
             database_version: facts.database_version,
             id_low,
             id_high,

@@ -8,6 +8,7 @@ mod digest;
 mod dispatch;
 pub(crate) mod fault;
 mod hello;
+mod layout;
 mod legacy;
 mod multicall;
 mod parameters;
