@@ -178,7 +178,7 @@ impl Office {
         let mut client = office.inner.pool.get().await?;
         match migrate::version(&client).await? {
             0 => {
-                return Err(ReplicaError::Schema(
+                return Err(ReplicaError::Invalid(
                     "this database is not an office yet: run 'office-client init' first".into(),
                 ));
             }
