@@ -15,7 +15,7 @@ Examples:
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 some branches failed,
-4 refused to protect data, 5 unreachable or link lost (retry later), 130 interrupted";
+4 refused to protect data, 5 unreachable, link lost or postponed (retry later), 130 interrupted";
 
 /// Keeps the databases of an office and its shops in step, over lines that are slow, drop, or have to be dialled.
 #[derive(Debug, Parser)]
@@ -194,15 +194,24 @@ pub(crate) struct BranchSettings {
     /// Bytes per second that a run may use, as in 3KiB/s
     #[arg(long, value_name = "RATE")]
     pub(crate) rate_limit: Option<String>,
-    /// Time of day, local, in which the branch may be called, as in 22:00-06:00
+    /// Bytes that may move, both ways together, as in 5MiB (each run), 5MiB/day, 200MiB/month
+    #[arg(long, value_name = "SIZE[/day|/month]")]
+    pub(crate) byte_budget: Option<String>,
+    /// Times of day, local, in which the branch may be called, as in 22:00-06:00 or 22:00-06:00,12:30-13:30
     #[arg(long, value_name = "FROM-TO")]
     pub(crate) window: Option<String>,
-    /// Command that brings the line up before a run
+    /// Command that brings the line up before a run, and again when it was lost
     #[arg(long, value_name = "CMD")]
     pub(crate) link_up: Option<String>,
-    /// Command that takes the line down after a run, also after a failed one
+    /// Command that takes the line down after a run, also after a failed or interrupted one
     #[arg(long, value_name = "CMD")]
     pub(crate) link_down: Option<String>,
+    /// How long either command may take [default: 2m]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) link_timeout: Option<String>,
+    /// Name of the line, where branches share one although their commands differ: they are called one after the other
+    #[arg(long, value_name = "NAME")]
+    pub(crate) line: Option<String>,
 }
 
 /// `clone`
@@ -239,7 +248,7 @@ pub(crate) struct UpdateArgs {
     /// Write a file with all that the shop is not known to have, instead of calling it; for one branch
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "all", "jobs"])]
     pub(crate) export: Option<PathBuf>,
-    /// Also outside the branch's time window, and when it is paused
+    /// Also outside the branch's time window, over its byte budget, and when it is paused
     #[arg(long)]
     pub(crate) force: bool,
 }

@@ -1,5 +1,5 @@
 //! Exit codes (INTERFACE.md): 0 done, 1 failed, 2 usage, 3 some branches failed, 4 refused to protect data,
-//! 5 unreachable, 130 interrupted.
+//! 5 retry later (unreachable, line lost, outside the window, byte budget used up), 130 interrupted.
 
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const SOME_FAILED: u8 = 3;
 /// Refused to protect data.
 pub(crate) const PROTECTED: u8 = 4;
-/// Unreachable, or the link was lost: retry later.
+/// Unreachable, the link was lost, or the branch may not be called now: retry later.
 pub(crate) const UNREACHABLE: u8 = 5;
 /// Interrupted, cleanly.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -58,14 +58,9 @@ pub(crate) fn of_drive(error: &DriveError) -> u8 {
         | DriveError::OtherIncarnation
         | DriveError::NeverCloned
         | DriveError::CloneUnfinished
-        | DriveError::OutsideWindow { .. }
         | DriveError::Paused => PROTECTED,
-        DriveError::Busy(_) => UNREACHABLE,
-        DriveError::Damaged
-        | DriveError::Confused(_)
-        | DriveError::File { .. }
-        | DriveError::Differs(_)
-        | DriveError::Hook { .. } => FAILED,
+        DriveError::Busy(_) | DriveError::OutsideWindow { .. } | DriveError::BudgetUsed { .. } => UNREACHABLE,
+        DriveError::Damaged | DriveError::Confused(_) | DriveError::File { .. } | DriveError::Differs(_) => FAILED,
     }
 }
 
@@ -78,7 +73,7 @@ fn of_link(error: &LinkError) -> u8 {
             _ => FAILED,
         },
         LinkError::Http { .. } | LinkError::Unwritable(_) => FAILED,
-        LinkError::Failed { .. } | LinkError::Unknown { .. } => UNREACHABLE,
+        LinkError::Failed { .. } | LinkError::Unknown { .. } | LinkError::Hook { .. } => UNREACHABLE,
         LinkError::Address(_) | LinkError::Password { .. } => USAGE,
         LinkError::Stopped => INTERRUPTED,
     }

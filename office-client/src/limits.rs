@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// First chunk or slice of a run, in bytes: small, for nobody knows the line yet.
-pub(crate) const CHUNK_BYTES_START: u64 = 64 * 1024;
+pub(crate) const CHUNK_BYTES_START: u64 = 16 * 1024;
 
 /// Smallest chunk or slice, in bytes: below it the envelope costs more than a drop.
 pub(crate) const CHUNK_BYTES_MIN: u64 = 2 * 1024;
@@ -29,6 +29,9 @@ pub(crate) const RETRY_DURATION_MAX: Duration = Duration::from_secs(120);
 /// How long the first contact of a run is tried: a shop that is closed should be known soon.
 pub(crate) const FIRST_CONTACT_DURATION_MAX: Duration = Duration::from_secs(10);
 
+/// How long a command may take that brings a line up or down, unless configured.
+pub(crate) const LINE_DURATION_MAX: Duration = Duration::from_secs(120);
+
 /// How long a shop that says `busy` is asked again.
 pub(crate) const BUSY_DURATION_MAX: Duration = Duration::from_secs(600);
 
@@ -37,6 +40,15 @@ pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(250);
 
 /// Longest pause between two tries.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// Rows that wait for a shop up to which they are written out to say how many bytes they are, before anything moves.
+pub(crate) const ESTIMATE_ROWS_MAX: i64 = 20_000;
+
+/// Bytes that a row is taken to have on the wire where nothing better is known.
+pub(crate) const ROW_BYTES_GUESSED: f64 = 60.0;
+
+/// Time between two lines of progress where nobody sits at a terminal.
+pub(crate) const PROGRESS_PAUSE: Duration = Duration::from_secs(10);
 
 /// A reply up to this size is read in memory; a longer one goes through a file.
 pub(crate) const REPLY_MEMORY_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -45,10 +45,13 @@ fn main() -> ExitCode {
 /// Runs the command until it ends or is told to stop at once.
 async fn run(cli: Cli, printer: &Printer) -> Result<commands::Outcome, CommandError> {
     let stop = Stop::install(*printer);
-    tokio::select! {
+    let result = tokio::select! {
         result = commands::run(cli, printer, &stop) => result,
         () = stop.at_once() => Err(CommandError::Interrupted),
-    }
+    };
+    // however it has ended: a line that is still up costs money
+    link::hang_up_all().await;
+    result
 }
 
 /// Logs to stderr: warnings, with `-v` what happens, with `-vv` every chunk. `RUST_LOG` overrides it.

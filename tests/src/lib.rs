@@ -8,6 +8,7 @@
 //! - [`kit`]: an office, shops, and their agents, ready to synchronise
 //! - [`engine`]: both ends in this process, without programs and wire between them
 //! - [`compare`]: whether two databases hold the same rows, and where not
+//! - [`proxy`]: a line that is slow, drops, stalls, loses and doubles
 //! - [`psql`], [`python`]: other people's programs
 //! - [`not_run`]: saying that a test does not run, and why
 //! - [`wait_for`]: waiting for a condition instead of for a time
@@ -19,6 +20,7 @@ pub mod engine;
 pub mod kit;
 pub mod not_run;
 pub mod process;
+pub mod proxy;
 pub mod psql;
 pub mod python;
 pub mod runtime;

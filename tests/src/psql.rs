@@ -43,6 +43,17 @@ pub fn run_gzip(database: &Database, file: &Path) -> Finished {
     run(database, &script)
 }
 
+/// What `pg_dump --data-only --inserts` makes of a table.
+///
+/// # Panics
+/// If there is no `pg_dump`, or it fails.
+pub fn dump_inserts(database: &Database, table: &str) -> String {
+    let psql = find().unwrap_or_else(|| panic!("no psql: install the package postgresql-client"));
+    let mut command = Command::new(psql.with_file_name("pg_dump"));
+    command.args(["--data-only", "--inserts", "--table", table, "--dbname"]).arg(database.url()).env("LC_ALL", "C");
+    process::run(&mut command).succeeded()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

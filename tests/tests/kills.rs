@@ -1,9 +1,13 @@
 //! Whatever dies, whenever it dies: nothing is half applied, and the same command run again brings both ends to agree.
 //!
+//! The same for lines: cut at every boundary of a message, replies lost, requests doubled and late, lines gone dead.
+//!
 //! `SYNC_RANDOM_KILLS=N` sets the number of random instants, `SYNC_RANDOM_SEED=S` the first seed.
 
 #[path = "kills/fixture.rs"]
 mod fixture;
+#[path = "kills/lines.rs"]
+mod lines;
 #[path = "kills/named.rs"]
 mod named;
 #[path = "kills/random.rs"]
@@ -19,6 +23,7 @@ use std::time::Instant;
 use random::Tally;
 use replica::killpoint;
 use stage::{Servers, Stage};
+use tests::proxy::Trick;
 
 /// Cases that run at the same time.
 const THREADS: usize = 2;
@@ -103,4 +108,59 @@ fn a_death_at_a_random_instant_leaves_no_trace_and_no_manual_work() {
     }
     let late: u32 = tallies.iter().map(|tally| tally.too_late).sum();
     println!("{kills} random instants in {:.0} s: {all:?}, {late} after the end", began.elapsed().as_secs_f64());
+}
+
+#[test]
+fn i5_i13_a_line_cut_at_any_boundary_of_a_message_leaves_no_trace_and_no_manual_work() {
+    let began = Instant::now();
+    let servers = Servers::start();
+    let stages = [Stage::clone(&servers), Stage::update(&servers)];
+    let mut cases = Vec::new();
+    for (number, stage) in stages.iter().enumerate() {
+        let counts = lines::exchanges(stage, &servers);
+        let cuts = lines::cuts(counts.requests);
+        println!("{}: {} exchanges, {} boundaries", stage.name, counts.requests, cuts.len());
+        // all of an update; of a clone, whose chunks travel in the same way, every third
+        cases.extend(cuts.into_iter().step_by(if number == 0 { 3 } else { 1 }).map(|cut| (stage, cut)));
+    }
+    let reached = AtomicUsize::new(0);
+    lines::each(&cases, |(stage, cut)| {
+        reached.fetch_add(usize::from(lines::cut(stage, &servers, *cut)), Ordering::Relaxed);
+    });
+    let reached = reached.into_inner();
+    println!("{reached} cuts of {} in {:.0} s", cases.len(), began.elapsed().as_secs_f64());
+    // a little less is exchanged where chunks grow in another way
+    assert!(reached * 10 >= cases.len() * 8, "the line was cut in {reached} of {} cases only", cases.len());
+}
+
+#[test]
+fn i2_i13_a_reply_lost_at_any_time_and_requests_that_come_twice_or_late_change_nothing() {
+    let began = Instant::now();
+    let servers = Servers::start();
+    let stages = [Stage::clone(&servers), Stage::update(&servers)];
+    let mut cases = Vec::new();
+    for stage in &stages {
+        let exchanges = lines::exchanges(stage, &servers).requests;
+        cases.extend((0..exchanges).map(|number| (stage, Trick::LoseReply(number))));
+        cases.extend([Trick::Twice, Trick::TwiceAtOnce, Trick::Late].map(|trick| (stage, trick)));
+    }
+    let (lost, repeats) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    lines::each(&cases, |(stage, trick)| {
+        let counts = lines::trick(stage, &servers, *trick);
+        lost.fetch_add(usize::try_from(counts.cuts).unwrap_or(0), Ordering::Relaxed);
+        repeats.fetch_add(usize::try_from(counts.repeats).unwrap_or(0), Ordering::Relaxed);
+    });
+    let (lost, repeats) = (lost.into_inner(), repeats.into_inner());
+    println!("{lost} replies lost, {repeats} requests repeated in {:.0} s", began.elapsed().as_secs_f64());
+    assert!(lost * 10 >= (cases.len() - 6) * 8 && repeats > 0, "{lost} replies lost in {} cases", cases.len());
+}
+
+#[test]
+fn i5_a_line_that_goes_dead_without_a_word_is_noticed_and_the_next_run_completes() {
+    let servers = Servers::start();
+    let stage = Stage::update(&servers);
+    let carried = lines::exchanges(&stage, &servers);
+    let all = carried.to_agent + carried.to_office;
+    let cases: Vec<u64> = (0..6).map(|sixth| all * sixth / 6 + 100).collect();
+    lines::each(&cases, |bytes| lines::dead(&stage, &servers, *bytes));
 }

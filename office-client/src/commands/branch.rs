@@ -164,7 +164,13 @@ fn check(settings: &BranchSettings) -> Result<(), CommandError> {
         units::parse_rate(rate).map_err(|error| wrong("rate-limit", error))?;
     }
     if let Some(window) = settings.window.as_deref().filter(|window| !window.is_empty()) {
-        driver::parse_window(window).map_err(|error| wrong("window", error))?;
+        driver::parse_windows(window).map_err(|error| wrong("window", error))?;
+    }
+    if let Some(budget) = settings.byte_budget.as_deref().filter(|budget| !budget.is_empty()) {
+        driver::parse_budget(budget).map_err(|error| wrong("byte-budget", error))?;
+    }
+    if let Some(timeout) = settings.link_timeout.as_deref().filter(|timeout| !timeout.is_empty()) {
+        units::parse_duration(timeout).map_err(|error| wrong("link-timeout", error))?;
     }
     if let Some(file) = settings.password_file.as_deref().filter(|file| !file.as_os_str().is_empty()) {
         read_password(file)?;
@@ -179,9 +185,12 @@ fn check(settings: &BranchSettings) -> Result<(), CommandError> {
 fn apply(settings: &BranchSettings, into: &mut BTreeMap<String, String>) {
     let given = [
         ("rate_limit", &settings.rate_limit),
+        ("byte_budget", &settings.byte_budget),
         ("window", &settings.window),
         ("link_up", &settings.link_up),
         ("link_down", &settings.link_down),
+        ("link_timeout", &settings.link_timeout),
+        ("line", &settings.line),
     ];
     for (name, value) in given {
         match value.as_deref() {

@@ -35,7 +35,7 @@ async fn clone(
         return update::export(&branch, Task::Clone, args.force, path, printer, opened).await;
     }
     let typed_password = if args.dry_run { None } else { password::ask_for(&branch)? };
-    let board = Board::new(!printer.is_quiet() && !printer.is_json());
+    let board = Board::of_runs(printer);
     let job = Job {
         office: &opened.office,
         settings,

@@ -24,8 +24,10 @@ async fn history(args: &HistoryArgs, printer: &Printer, opened: &Opened) -> Resu
         opened.office.branch(name).await?;
     }
     let runs = opened.office.history(args.name.as_deref(), args.limit).await?;
-    let mut table =
-        Table::new(&["started", "branch", "run", "result", "pulled", "pushed", "sent", "received", "time", "error"]);
+    let mut table = Table::new(&[
+        "started", "branch", "run", "result", "pulled", "pushed", "sent", "received", "chunks", "redials", "time",
+        "error",
+    ]);
     for (branch, run) in &runs {
         printer.object(&output::history_object(branch, run));
         let bytes = |count: i64| units::bytes(u64::try_from(count).unwrap_or(0));
@@ -38,6 +40,8 @@ async fn history(args: &HistoryArgs, printer: &Printer, opened: &Opened) -> Resu
             run.pushed_rows.to_string(),
             bytes(run.sent_bytes),
             bytes(run.received_bytes),
+            run.chunk_bytes.map_or_else(|| "-".to_owned(), bytes),
+            run.redials.to_string(),
             format!("{:.1} s", run.seconds),
             run.error.clone().unwrap_or_default(),
         ]);

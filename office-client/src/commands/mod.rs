@@ -8,6 +8,7 @@ mod conflicts;
 mod history;
 mod import;
 mod init;
+mod lines;
 mod man;
 mod password;
 mod policy;

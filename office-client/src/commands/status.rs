@@ -32,6 +32,8 @@ pub(crate) enum BranchState {
     Refused,
     /// Its last run did not reach it, or lost the line.
     Unreachable,
+    /// Its last run stopped because its window had closed or its bytes were used up.
+    Postponed,
     /// Its last run was interrupted.
     Interrupted,
 }
@@ -47,6 +49,7 @@ impl BranchState {
             Self::Failed => "failed",
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
+            Self::Postponed => "postponed",
             Self::Interrupted => "interrupted",
         }
     }
@@ -66,6 +69,7 @@ impl BranchState {
             None | Some("done") => Self::Ok,
             Some("refused") => Self::Refused,
             Some("unreachable") => Self::Unreachable,
+            Some("postponed") => Self::Postponed,
             Some("interrupted") => Self::Interrupted,
             Some(_) => Self::Failed,
         }

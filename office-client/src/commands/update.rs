@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use protocol::session::office::Task;
 use replica::office::Branch;
 
-use super::{Opened, Outcome, password};
+use super::{Opened, Outcome, lines, password};
 use crate::cli::UpdateArgs;
 use crate::driver::{self, DriveError, Job, Report, RunResult};
 use crate::error::{self, CommandError};
@@ -51,7 +51,7 @@ async fn update(
         // with --all nobody may be there to ask: such a branch fails alone
         passwords.push(if args.all { None } else { password::ask_for(branch)? });
     }
-    let board = Board::new(!printer.is_quiet() && !printer.is_json());
+    let board = Board::of_runs(printer);
     let jobs = branches.into_iter().zip(passwords).map(|(branch, typed_password)| Job {
         office: &opened.office,
         settings,
@@ -65,9 +65,22 @@ async fn update(
         return plans(jobs, settings.jobs, printer, &board).await;
     }
     stop.expect_graceful();
-    let mut running = futures_util::stream::iter(jobs.map(|job| run_one(job, stop))).buffer_unordered(settings.jobs);
+    // a report is told when it is there, not when its line has come to an end
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let lines = lines::lines(jobs).into_iter().map(|jobs| lines::run(jobs, stop, sender.clone()));
+    let mut running = futures_util::stream::iter(lines).buffer_unordered(settings.jobs);
     let mut reports = Vec::new();
-    while let Some(report) = running.next().await {
+    loop {
+        tokio::select! {
+            biased;
+            Some(report) = receiver.recv() => {
+                tell(&report, printer, &board);
+                reports.push(report);
+            }
+            ended = running.next() => if ended.is_none() { break },
+        }
+    }
+    while let Ok(report) = receiver.try_recv() {
         tell(&report, printer, &board);
         reports.push(report);
     }
@@ -88,14 +101,6 @@ pub(crate) async fn export(
     printer.object(&output::export_object(&branch.name, task, path, &exported));
     printer.line(&output::export_line(&branch.name, task, path, &exported));
     Ok(Outcome::Done)
-}
-
-/// A branch whose turn comes after the user has asked to stop is not begun.
-async fn run_one(job: Job<'_>, stop: &Stop) -> Report {
-    if stop.requested() {
-        return Report::not_begun(&job.branch.name, Task::Update, DriveError::Interrupted);
-    }
-    driver::run(job, Task::Update).await
 }
 
 /// The branches named, each once, or all that are not paused and have been cloned.
@@ -173,7 +178,14 @@ fn summary(reports: &[Report], printer: &Printer) -> Outcome {
         };
         let mut line =
             format!("{}: {} done", units::count(reports.len() as i64, "branch"), reports.len() - failed.len());
-        for result in [RunResult::Failed, RunResult::Refused, RunResult::Unreachable, RunResult::Interrupted] {
+        let results = [
+            RunResult::Failed,
+            RunResult::Refused,
+            RunResult::Unreachable,
+            RunResult::Postponed,
+            RunResult::Interrupted,
+        ];
+        for result in results {
             line.extend(named(result));
         }
         printer.line(&line);

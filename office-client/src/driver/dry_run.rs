@@ -4,7 +4,7 @@ use protocol::methods::{DiffOpen, DiffOptions};
 use protocol::session::office::Task;
 use replica::spool::FrozenStream;
 
-use super::{DriveError, Job, check_state, greet, link_hooks};
+use super::{DriveError, Job, Rates, check_state, greet, link_hooks};
 use crate::link::Patience;
 
 /// What a run would do.
@@ -22,22 +22,28 @@ pub(crate) struct Plan {
     pub(crate) push_bytes: u64,
     /// Rows that would be sent, by table.
     pub(crate) push_tables: Vec<(String, u64)>,
+    /// How long the bytes would take at the rates that were measured the last time; none when none were.
+    pub(crate) seconds: Option<f64>,
 }
 
 /// Finds out what a run would do. The lease keeps a real run from being disturbed; business tables, acknowledgements
 /// and sequences stay as they are on both sides.
 pub(crate) async fn plan(job: &Job<'_>, task: Task) -> Result<Plan, DriveError> {
     let _lease = job.office.lease(&job.branch).await?;
-    match task {
+    let mut plan = match task {
         Task::Clone => plan_clone(job).await,
         Task::Update => {
             check_state(job, task)?;
-            link_hooks::up(&job.branch).await?;
+            let line = link_hooks::own_line(&job.branch)?;
+            line.up(&job.stop).await?;
             let result = plan_update(job).await;
-            link_hooks::down(&job.branch).await;
+            line.down().await;
             result
         }
-    }
+    }?;
+    let receive_bytes = plan.pull_bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+    plan.seconds = Rates::of(job.office, &job.branch).await?.seconds(plan.push_bytes, receive_bytes);
+    Ok(plan)
 }
 
 async fn plan_clone(job: &Job<'_>) -> Result<Plan, DriveError> {

@@ -45,11 +45,17 @@ pub(crate) enum DriveError {
     /// The branch is paused.
     #[error("it is paused")]
     Paused,
-    /// It may not be called now.
+    /// It may not be called now, or no longer.
     #[error("it may be called in the window {window} only")]
     OutsideWindow {
         /// The window as configured.
         window: String,
+    },
+    /// It has used up the bytes that it may use.
+    #[error("its byte budget of {budget} is used up")]
+    BudgetUsed {
+        /// The budget as configured.
+        budget: String,
     },
     /// Its settings cannot work.
     #[error("{0}")]
@@ -75,14 +81,6 @@ pub(crate) enum DriveError {
     /// After a clone, both ends do not agree.
     #[error("tables that differ from the office's after the clone: {0}")]
     Differs(usize),
-    /// The command that brings the line up has failed.
-    #[error("the command `{command}` failed: {reason}")]
-    Hook {
-        /// The command.
-        command: String,
-        /// How it ended.
-        reason: String,
-    },
 }
 
 impl DriveError {
@@ -103,12 +101,15 @@ impl DriveError {
             ),
             Self::NeverCloned | Self::CloneUnfinished => format!("run `office-client clone {branch}`"),
             Self::Paused => format!("run `office-client branch resume {branch}`, or insist with --force"),
-            Self::OutsideWindow { .. } => "insist with --force".to_owned(),
+            Self::OutsideWindow { .. } => {
+                "the next run inside the window goes on where this one stopped; --force insists".to_owned()
+            }
+            Self::BudgetUsed { .. } => "the next run goes on where this one stopped; --force insists".to_owned(),
             Self::Unusable(_) => format!("mend it with `office-client branch set {branch}`"),
             Self::Busy(_) => "try again later: nothing was lost".to_owned(),
             Self::Differs(_) => format!("`office-client verify {branch}` lists them"),
             Self::Damaged | Self::Confused(_) => "run it again with -vv and look at the agent's log too".to_owned(),
-            Self::SchemasDiffer(_) | Self::File { .. } | Self::Hook { .. } => return None,
+            Self::SchemasDiffer(_) | Self::File { .. } => return None,
         })
     }
 }

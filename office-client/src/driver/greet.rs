@@ -19,7 +19,8 @@ impl Drive<'_> {
                 check_incarnation(&self.job.branch, facts)?;
             }
             if facts.chunk_bytes_max > 0 {
-                self.sizer.limit(facts.chunk_bytes_max.unsigned_abs());
+                self.sending.limit(facts.chunk_bytes_max.unsigned_abs());
+                self.receiving.limit(facts.chunk_bytes_max.unsigned_abs());
             }
         }
         Ok(Event::Greeted(self.peer.abilities()))

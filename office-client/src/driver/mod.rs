@@ -1,10 +1,12 @@
 //! Drives a branch: performs what the state machine of `protocol` decides, one action at a time, over a line that may drop.
 
+mod allowance;
 mod carried;
 mod clone;
 mod drift;
 mod dry_run;
 mod error;
+mod estimate;
 mod greet;
 mod link_hooks;
 mod pull;
@@ -16,6 +18,7 @@ mod sizer;
 mod verify;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use protocol::fault::Fault;
@@ -23,16 +26,18 @@ use protocol::methods::{FrozenDiff, HelloReply};
 use protocol::session::office::{Action, Ending, Event, Run, Task};
 use replica::office::{Branch, Office, Outgoing, RunRecord};
 
+pub(crate) use allowance::{parse_budget, parse_windows};
 pub(crate) use carried::{export, import};
 pub(crate) use dry_run::{Plan, plan};
 pub(crate) use error::DriveError;
-pub(crate) use link_hooks::parse_window;
+pub(crate) use estimate::{Estimate, Rates};
+pub(crate) use link_hooks::line_settings;
 pub(crate) use report::{Report, RunResult};
 #[cfg(test)]
 pub(crate) use verify::Difference;
 pub(crate) use verify::{Comparison, verify};
 
-use crate::link::{self, Client, Credentials, LinkError, LinkSettings, Peer, Retry};
+use crate::link::{self, Client, Credentials, Line, LinkError, LinkSettings, Peer, Retry};
 use crate::output::Progress;
 use crate::settings::Settings;
 use crate::stop::Stop;
@@ -70,14 +75,26 @@ pub(crate) struct Job<'a> {
     pub(crate) typed_password: Option<String>,
 }
 
-/// Runs a clone or an update of one branch, records it, and says how it went.
+/// Runs a clone or an update of one branch over a line of its own, records it, and says how it went.
 pub(crate) async fn run(job: Job<'_>, task: Task) -> Report {
+    match link_hooks::own_line(&job.branch) {
+        Ok(line) => {
+            let report = run_over(job, task, &line).await;
+            line.down().await;
+            report
+        }
+        Err(error) => Report::not_begun(&job.branch.name, task, error),
+    }
+}
+
+/// The same over a line that may be up already and stays up: whoever calls takes it down.
+pub(crate) async fn run_over(job: Job<'_>, task: Task, line: &Arc<Line>) -> Report {
     let office = job.office;
     let branch = job.branch.clone();
     let started_at = SystemTime::now();
     let began = tokio::time::Instant::now();
     let mut report = Report::new(&branch.name, task);
-    let result = run_leased(job, task, &mut report).await;
+    let result = run_leased(job, task, line, &mut report).await;
     report.finish(result, began.elapsed());
     if report.was_begun {
         let record = RunRecord {
@@ -90,6 +107,10 @@ pub(crate) async fn run(job: Job<'_>, task: Task) -> Report {
             started_at,
             seconds: report.seconds,
             error: report.error.as_ref().map(|error| crate::error::chain(error)),
+            redials: i32::try_from(report.redials).unwrap_or(i32::MAX),
+            chunk_bytes: figure(report.chunk_bytes),
+            send_rate: figure(report.rates.send),
+            receive_rate: figure(report.rates.receive),
         };
         if let Err(error) = office.record_run(&branch, &record).await {
             tracing::warn!(branch = %branch.name, error = %crate::error::chain(&error), "the run is missing in the history");
@@ -98,25 +119,28 @@ pub(crate) async fn run(job: Job<'_>, task: Task) -> Report {
     report
 }
 
-async fn run_leased(job: Job<'_>, task: Task, report: &mut Report) -> Result<(), DriveError> {
-    link_hooks::check_window(&job)?;
+/// A figure as the history keeps it.
+fn figure(figure: Option<u64>) -> Option<i64> {
+    figure.map(|figure| i64::try_from(figure).unwrap_or(i64::MAX))
+}
+
+async fn run_leased(job: Job<'_>, task: Task, line: &Arc<Line>, report: &mut Report) -> Result<(), DriveError> {
     check_state(&job, task)?;
     let lease = job.office.lease(&job.branch).await?;
     report.was_begun = true;
-    let branch = job.branch.clone();
-    link_hooks::up(&branch).await?;
-    let mut drive = match Drive::new(job) {
-        Ok(drive) => drive,
-        Err(error) => {
-            link_hooks::down(&branch).await;
-            return Err(error);
-        }
-    };
+    let mut drive = Drive::new(job, line).await?;
+    drive.allowance.check(0)?;
+    drive.job.progress.phase("bringing the line up");
+    line.up(&drive.job.stop).await?;
     let result = drive.run(task, report).await;
-    report.sent_bytes = drive.peer.client().counters().sent();
-    report.received_bytes = drive.peer.client().counters().received();
+    let counters = drive.peer.client().counters();
+    (report.sent_bytes, report.received_bytes) = (counters.sent(), counters.received());
+    report.redials = drive.peer.redials();
+    report.rates = Rates { send: drive.sending.measured(), receive: drive.receiving.measured() };
+    // the direction that moved more is the one whose chunks tell about the line
+    let moved = if report.sent_bytes > report.received_bytes { &drive.sending } else { &drive.receiving };
+    report.chunk_bytes = moved.measured().map(|_| moved.bytes());
     drive.job.progress.finish();
-    link_hooks::down(&branch).await;
     drop(lease);
     result
 }
@@ -190,13 +214,24 @@ struct Drive<'a> {
     since: String,
     /// The last fault, which explains why a run was refused.
     fault: Option<Fault>,
-    sizer: sizer::Sizer,
+    /// Sizes of chunks on the way to the shop.
+    sending: sizer::Sizer,
+    /// Sizes of slices on the way from it.
+    receiving: sizer::Sizer,
+    /// What earlier runs have measured.
+    rates: Rates,
+    /// When and how much may move.
+    allowance: allowance::Allowance,
+    /// Whether it was said what waits.
+    told_estimate: bool,
     busy_since: Option<tokio::time::Instant>,
 }
 
 impl<'a> Drive<'a> {
-    fn new(job: Job<'a>) -> Result<Self, DriveError> {
-        let peer = peer(&job)?;
+    async fn new(job: Job<'a>, line: &Arc<Line>) -> Result<Self, DriveError> {
+        let peer = peer(&job)?.over(Arc::clone(line));
+        let rates = Rates::of(job.office, &job.branch).await?;
+        let allowance = allowance::Allowance::of(&job.branch, job.office, job.force).await?;
         Ok(Self {
             job,
             peer,
@@ -207,7 +242,11 @@ impl<'a> Drive<'a> {
             received: None,
             since: "0".to_owned(),
             fault: None,
-            sizer: sizer::Sizer::new(),
+            sending: sizer::Sizer::new(rates.send),
+            receiving: sizer::Sizer::new(rates.receive),
+            rates,
+            allowance,
+            told_estimate: false,
             busy_since: None,
         })
     }
@@ -261,11 +300,11 @@ impl<'a> Drive<'a> {
             Action::Finish => self.finish().await,
             Action::Wait => self.wait().await,
             Action::RecordPush => self.record_push(report).await,
-            Action::OpenDiff => self.open_diff().await,
+            Action::OpenDiff => self.open_diff(task).await,
             Action::ReceiveDiff => self.receive().await,
             Action::ApplyDiff => self.apply_diff(report).await,
             Action::Advance => self.advance().await,
-            Action::AskDiff => self.ask_diff().await,
+            Action::AskDiff => self.ask_diff(task).await,
             Action::ApplyAnswer => self.apply_answer(report).await,
             Action::RecordClone => self.record_clone(report).await,
             Action::Compare => self.compare(report).await,
@@ -288,6 +327,13 @@ impl<'a> Drive<'a> {
             Ending::Damaged => Err(DriveError::Damaged),
             Ending::Confused => Err(DriveError::Confused(format!("{action:?}"))),
         }
+    }
+
+    /// How many of the wanted bytes may be asked for or sent next: a budget is not overrun by a chunk.
+    fn allowed(&self, wanted: u64) -> Result<u64, DriveError> {
+        let moved = self.peer.client().counters().moved();
+        self.allowance.check(moved)?;
+        Ok(wanted.min(self.allowance.left(moved)))
     }
 
     /// The stream that is being sent.

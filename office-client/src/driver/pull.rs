@@ -1,17 +1,17 @@
 //! The way from the shop: a frozen diff (or the answer of `diff`) is taken in whole, in one transaction with its watermark.
 
 use protocol::methods::{Call as _, Diff, DiffOpen, DiffOptions, FrozenDiff};
-use protocol::session::office::Event;
+use protocol::session::office::{Event, Task};
 use protocol::xmlrpc::Value;
 
-use super::receive::{file_error, remove, remove_others};
+use super::receive::{file_error, received_bytes, remove, remove_others};
 use super::{Drive, DriveError, Report};
 use crate::limits::{DIFF_ID_CHARS_MAX, WATERMARK_CHARS_MAX};
 use crate::link::Patience;
 use replica::killpoint::reach;
 
 impl Drive<'_> {
-    pub(super) async fn open_diff(&mut self) -> Result<Event, DriveError> {
+    pub(super) async fn open_diff(&mut self, task: Task) -> Result<Event, DriveError> {
         self.job.progress.phase("asking for changes");
         let call = DiffOpen { since: self.since.clone(), options: Some(DiffOptions::default()) };
         let diff = self.peer.ask(&call, Patience::Work).await?;
@@ -19,6 +19,11 @@ impl Drive<'_> {
         reach("office.pull.opened");
         remove_others(self.job.office, &self.job.branch, &diff.id).await?;
         let rows = u64::try_from(diff.rows).unwrap_or(0);
+        if task == Task::Update {
+            let here = received_bytes(&self.job.office.receive_path(&self.job.branch, &diff.id)).await;
+            let bytes = if rows == 0 { 0 } else { u64::try_from(diff.bytes).unwrap_or(0) };
+            self.tell_estimate(Some((rows, bytes.saturating_sub(here)))).await?;
+        }
         self.diff = Some(diff);
         Ok(Event::DiffOpened { rows })
     }
@@ -37,7 +42,12 @@ impl Drive<'_> {
         Ok(Event::Done)
     }
 
-    pub(super) async fn ask_diff(&mut self) -> Result<Event, DriveError> {
+    pub(super) async fn ask_diff(&mut self, task: Task) -> Result<Event, DriveError> {
+        if task == Task::Update && !self.told_estimate {
+            self.told_estimate = true;
+            self.tell_estimate(None).await?;
+        }
+        self.allowed(0)?;
         self.job.progress.phase("asking for changes");
         let path = self.job.office.receive_path(&self.job.branch, "answer");
         if let Some(parent) = path.parent() {

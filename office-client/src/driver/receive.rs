@@ -12,7 +12,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
 use super::{Drive, DriveError};
-use crate::link::{LinkError, Patience};
+use crate::link::{LinkError, Patience, clock};
+use crate::output::Direction;
 use replica::killpoint::reach;
 
 impl Drive<'_> {
@@ -22,13 +23,14 @@ impl Drive<'_> {
         let total = u64::try_from(diff.bytes).unwrap_or(0);
         let path = self.job.office.receive_path(&self.job.branch, &diff.id);
         let (mut file, mut offset) = open_part(&path, total).await?;
-        self.job.progress.bytes("receiving", total, offset);
+        let rows = u64::try_from(diff.rows).unwrap_or(0);
+        self.job.progress.transfer(Direction::Receive, rows, total, offset);
         while offset < total {
             if self.job.stop.requested() {
                 file.flush().await.map_err(|source| file_error("write", &path, source))?;
                 return Err(DriveError::Interrupted);
             }
-            let length = self.sizer.bytes().min(total - offset);
+            let length = self.allowed(self.receiving.bytes())?.min(total - offset);
             let read = DiffRead { id: diff.id.clone(), offset: offset as i64, length: length as i64 };
             let began = Instant::now();
             match self.peer.once(&read, Patience::Quick).await {
@@ -39,8 +41,9 @@ impl Drive<'_> {
                     };
                     write.await.map_err(|source| file_error("write", &path, source))?;
                     offset += data.len() as u64;
-                    self.sizer.took(data.len() as u64, began.elapsed());
+                    self.receiving.took(data.len() as u64, clock::on_line(began.elapsed()));
                     self.job.progress.at(offset);
+                    self.job.progress.redials(self.peer.redials());
                     tracing::debug!(branch = %self.job.branch.name, bytes = data.len(), offset, "slice received");
                     reach("office.pull.slice");
                 }
@@ -48,7 +51,7 @@ impl Drive<'_> {
                     return Err(DriveError::Confused(format!("{} bytes where {length} were asked for", blob.len())));
                 }
                 Err(error @ (LinkError::Failed { .. } | LinkError::Unknown { .. })) => {
-                    self.sizer.halve();
+                    self.receiving.halve();
                     self.peer.pause(error).await?;
                 }
                 Err(error) => return Err(error.into()),
@@ -83,6 +86,11 @@ pub(super) async fn remove_others(office: &Office, branch: &Branch, diff_id: &st
         }
     }
     Ok(())
+}
+
+/// Bytes that an earlier run has left of a received file.
+pub(super) async fn received_bytes(path: &Path) -> u64 {
+    tokio::fs::metadata(path).await.map_or(0, |file| file.len())
 }
 
 /// Opens the file for appending; one that is longer than the diff belongs to something else and is emptied.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::session::office::Task;
 
 use super::DriveError;
+use super::estimate::Rates;
 use super::verify::Comparison;
 use crate::exit;
 
@@ -19,6 +20,8 @@ pub(crate) enum RunResult {
     Refused,
     /// The shop could not be reached, or the line was lost.
     Unreachable,
+    /// Its window has closed or its bytes are used up: the next run goes on.
+    Postponed,
     /// The user stopped it.
     Interrupted,
 }
@@ -31,6 +34,7 @@ impl RunResult {
             Self::Failed => "failed",
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
+            Self::Postponed => "postponed",
             Self::Interrupted => "interrupted",
         }
     }
@@ -57,6 +61,12 @@ pub(crate) struct Report {
     pub(crate) sent_bytes: u64,
     /// Bytes received from the wire.
     pub(crate) received_bytes: u64,
+    /// How often the line was lost and came back.
+    pub(crate) redials: u32,
+    /// Size of the chunks at the end; none when no chunk moved.
+    pub(crate) chunk_bytes: Option<u64>,
+    /// What the line was measured to carry in this run.
+    pub(crate) rates: Rates,
     /// Its duration.
     pub(crate) seconds: f64,
     /// The comparison after a clone.
@@ -82,6 +92,9 @@ impl Report {
             conflicts: 0,
             sent_bytes: 0,
             received_bytes: 0,
+            redials: 0,
+            chunk_bytes: None,
+            rates: Rates::default(),
             seconds: 0.0,
             comparison: None,
             error: None,
@@ -100,6 +113,7 @@ impl Report {
         self.seconds = elapsed.as_secs_f64();
         self.result = match &result {
             Ok(()) => RunResult::Done,
+            Err(DriveError::OutsideWindow { .. } | DriveError::BudgetUsed { .. }) => RunResult::Postponed,
             Err(error) => match exit::of_drive(error) {
                 exit::INTERRUPTED => RunResult::Interrupted,
                 exit::UNREACHABLE => RunResult::Unreachable,

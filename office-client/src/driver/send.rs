@@ -5,7 +5,8 @@ use protocol::session::office::Event;
 use tokio::time::Instant;
 
 use super::{Drive, DriveError};
-use crate::link::LinkError;
+use crate::link::{LinkError, clock};
+use crate::output::Direction;
 use replica::killpoint::reach;
 
 impl Drive<'_> {
@@ -15,12 +16,13 @@ impl Drive<'_> {
         let sid = self.sid()?;
         let counts = self.peer.abilities().keyed_sessions;
         let (mut seq, mut offset) = (seq, offset);
-        self.job.progress.bytes("sending", stream.bytes, offset);
+        self.job.progress.transfer(Direction::Send, stream.rows, stream.bytes, offset);
         while offset < stream.bytes {
             if self.job.stop.requested() {
                 return Err(DriveError::Interrupted);
             }
-            let length = if counts { self.sizer.bytes() } else { member_length(&stream.members, offset) };
+            let allowed = self.allowed(self.sending.bytes())?;
+            let length = if counts { allowed } else { member_length(&stream.members, offset) };
             let data = self.job.office.spool().read(&stream, offset, length).await?;
             if data.is_empty() {
                 return Err(DriveError::Confused("the frozen stream is shorter than its description".into()));
@@ -30,16 +32,17 @@ impl Drive<'_> {
                 Ok(()) => {
                     offset += data.len() as u64;
                     seq += 1;
-                    self.sizer.took(data.len() as u64, began.elapsed());
+                    self.sending.took(data.len() as u64, clock::on_line(began.elapsed()));
                     self.job.progress.at(offset);
+                    self.job.progress.redials(self.peer.redials());
                     tracing::debug!(branch = %self.job.branch.name, seq, bytes = data.len(), offset, "chunk sent");
                     reach("office.push.chunk");
                 }
                 Err(LinkError::Refused(fault))
-                    if counts && fault.is(FaultCode::ChunkTooLarge) && self.sizer.halve() => {}
-                Err(LinkError::Http { status: 413, .. }) if counts && self.sizer.halve() => {}
+                    if counts && fault.is(FaultCode::ChunkTooLarge) && self.sending.halve() => {}
+                Err(LinkError::Http { status: 413, .. }) if counts && self.sending.halve() => {}
                 Err(error @ LinkError::Failed { .. }) => {
-                    self.sizer.halve();
+                    self.sending.halve();
                     self.peer.pause(error).await?;
                     // a shop that counts may hold an earlier, longer version of this chunk: it says so itself
                     if counts {
@@ -47,7 +50,7 @@ impl Drive<'_> {
                     }
                 }
                 Err(error @ LinkError::Unknown { .. }) => {
-                    self.sizer.halve();
+                    self.sending.halve();
                     self.peer.pause(error).await?;
                     return Ok(Event::Lost);
                 }

@@ -42,14 +42,15 @@ impl Comparison {
 
 /// Calls a shop and compares it with the office. Takes no lease: it changes nothing.
 pub(crate) async fn verify(job: &Job<'_>) -> Result<Comparison, DriveError> {
-    super::link_hooks::up(&job.branch).await?;
+    let line = super::link_hooks::own_line(&job.branch)?;
+    line.up(&job.stop).await?;
     let compared = async {
         let mut peer = super::peer(job)?;
         greet::greet(&mut peer, job.office, &job.branch, false).await?;
         compare(&mut peer, job.office, &job.branch).await
     };
     let result = compared.await;
-    super::link_hooks::down(&job.branch).await;
+    line.down().await;
     result
 }
 

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::clock;
+
 /// Bytes handed to the connection at one time.
 const PIECE_BYTES: usize = 8 * 1024;
 
@@ -56,7 +58,7 @@ impl Body for PacedBody {
         if self.rest.is_empty() {
             self.whole.store(true, Ordering::Relaxed);
         } else if let Some(rate) = self.rate {
-            let due = self.began + Duration::from_secs_f64(self.taken as f64 / rate.max(1) as f64);
+            let due = self.began + clock::real(Duration::from_secs_f64(self.taken as f64 / rate.max(1) as f64));
             self.pause = Some(Box::pin(tokio::time::sleep_until(due)));
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))

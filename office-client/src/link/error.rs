@@ -54,6 +54,14 @@ pub(crate) enum LinkError {
     /// A value of the call has no spelling in XML-RPC: an error in this program or in what was typed.
     #[error("the call cannot be written")]
     Unwritable(#[source] WriteError),
+    /// The command that brings the line up has failed.
+    #[error("the command `{command}` did not bring the line up: {reason}")]
+    Hook {
+        /// The command.
+        command: String,
+        /// How it ended.
+        reason: String,
+    },
     /// The user asked to stop.
     #[error("stopped")]
     Stopped,
@@ -82,7 +90,7 @@ impl LinkError {
 
     /// Whether another try may bring the answer, as long as the call may be repeated.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Unknown { .. })
+        matches!(self, Self::Failed { .. } | Self::Unknown { .. } | Self::Hook { .. })
     }
 
     /// What to do about it.
@@ -106,7 +114,7 @@ impl LinkError {
                     .to_owned()
             }
             Self::Http { status: 404, .. } => "the URL names the agent's host and port alone, as in http://host:9000".to_owned(),
-            Self::Failed { .. } | Self::Unknown { .. } => {
+            Self::Failed { .. } | Self::Unknown { .. } | Self::Hook { .. } => {
                 "nothing is lost: run the same command again when the line is back".to_owned()
             }
             Self::Password { .. } => "a password file belongs to you alone: chmod 600 FILE".to_owned(),

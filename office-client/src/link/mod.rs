@@ -3,8 +3,10 @@
 mod address;
 mod body;
 mod client;
+pub(crate) mod clock;
 mod counted;
 mod error;
+mod line;
 mod password;
 mod peer;
 mod retry;
@@ -15,6 +17,7 @@ pub(crate) use address::Address;
 pub(crate) use client::{Client, LinkSettings, Patience};
 pub(crate) use counted::Counters;
 pub(crate) use error::LinkError;
+pub(crate) use line::{Line, LineSettings, hang_up_all};
 pub(crate) use password::{Credentials, read_password};
 pub(crate) use peer::Peer;
 pub(crate) use retry::Retry;

@@ -1,23 +1,40 @@
 //! A shop at the other end of a line: what it can do is found out once, and what may be repeated is tried again.
 
+use std::sync::Arc;
+
 use protocol::fault::{Fault, FaultCode};
 use protocol::methods::{Call, Hello, HelloReply, HelloRequest};
 use protocol::session::office::Abilities;
 use protocol::xmlrpc::Value;
 
-use super::{Client, LinkError, Patience, Retry};
+use super::{Client, Line, LinkError, Patience, Retry};
 
 /// A shop.
 pub(crate) struct Peer {
     client: Client,
     retry: Retry,
     abilities: Abilities,
+    line: Option<Arc<Line>>,
 }
+
+/// Failures in a row after which the line itself is dialled again: the first may be the agent's restart.
+const FAILURES_BEFORE_REDIAL: u32 = 2;
 
 impl Peer {
     /// A shop that has not been spoken to.
     pub(crate) fn new(client: Client, retry: Retry) -> Self {
-        Self { client, retry, abilities: Abilities::default() }
+        Self { client, retry, abilities: Abilities::default(), line: None }
+    }
+
+    /// The same over a line that can be dialled again.
+    pub(crate) fn over(mut self, line: Arc<Line>) -> Self {
+        self.line = Some(line).filter(|line| line.is_dialled());
+        self
+    }
+
+    /// How often the line was lost and came back.
+    pub(crate) fn redials(&self) -> u32 {
+        self.retry.recovered()
     }
 
     /// The line to it.
@@ -57,7 +74,7 @@ impl Peer {
                     self.retry.progress();
                     return Ok(reply);
                 }
-                Err(error) => self.retry.pause(error).await?,
+                Err(error) => self.pause(error).await?,
             }
         }
     }
@@ -76,7 +93,7 @@ impl Peer {
                     self.retry.progress();
                     return Ok(value);
                 }
-                Err(error) => self.retry.pause(error).await?,
+                Err(error) => self.pause(error).await?,
             }
         }
     }
@@ -103,7 +120,17 @@ impl Peer {
 
     /// Waits before the next try after a failure, or gives the failure back when there is no time left.
     pub(crate) async fn pause(&mut self, error: LinkError) -> Result<(), LinkError> {
-        self.retry.pause(error).await
+        let mut error = error;
+        loop {
+            self.retry.pause(error).await?;
+            let Some(line) = self.line.as_ref().filter(|_| self.retry.failures() >= FAILURES_BEFORE_REDIAL) else {
+                return Ok(());
+            };
+            match line.redial(self.retry.stop()).await {
+                Ok(()) => return Ok(()),
+                Err(failed) => error = failed,
+            }
+        }
     }
 
     /// What a fault of this peer means. Generic servers answer every exception with fault 1, which says nothing.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::LinkError;
+use super::{LinkError, clock};
 use crate::limits::{FIRST_CONTACT_DURATION_MAX, PAUSE_MAX, PAUSE_MIN};
 use crate::stop::Stop;
 
@@ -18,20 +18,38 @@ pub(crate) struct Retry {
     since: Instant,
     failures: u32,
     contact: bool,
+    /// How often something worked again after it had failed.
+    recovered: u32,
 }
 
 impl Retry {
     /// Tries for `patience` without progress. The first contact is tried for a short time only, unless the user named a patience.
     pub(crate) fn new(stop: Stop, patience: Duration, named: bool) -> Self {
         let first_patience = if named { patience } else { patience.min(FIRST_CONTACT_DURATION_MAX) };
-        Self { stop, patience, first_patience, since: Instant::now(), failures: 0, contact: false }
+        Self { stop, patience, first_patience, since: Instant::now(), failures: 0, contact: false, recovered: 0 }
     }
 
     /// Something worked: the deadline and the pauses start afresh.
     pub(crate) fn progress(&mut self) {
         self.contact = true;
+        self.recovered += u32::from(self.failures > 0);
         self.failures = 0;
         self.since = Instant::now();
+    }
+
+    /// Failures in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// How often the line was lost and came back.
+    pub(crate) fn recovered(&self) -> u32 {
+        self.recovered
+    }
+
+    /// Whether to stop.
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// A new request begins after work elsewhere: time that passed in the database is no failure of the line.
@@ -47,7 +65,7 @@ impl Retry {
             return Err(error);
         }
         let patience = if self.contact { self.patience } else { self.first_patience };
-        let left = patience.saturating_sub(self.since.elapsed());
+        let left = patience.saturating_sub(clock::on_line(self.since.elapsed()));
         let pause = jittered(base_pause(self.failures), rand::random::<f64>());
         if left < pause {
             return Err(error);
@@ -55,7 +73,7 @@ impl Retry {
         self.failures += 1;
         tracing::info!(error = %crate::error::chain(&error), pause_ms = pause.as_millis() as u64, "line failed, trying again");
         tokio::select! {
-            () = tokio::time::sleep(pause) => Ok(()),
+            () = clock::sleep(pause) => Ok(()),
             () = self.stop.wait() => Err(LinkError::Stopped),
         }
     }

@@ -19,6 +19,9 @@ pub(crate) fn report_line(report: &Report) -> String {
         report.seconds
     );
     let mut line = format!("{}: {} {}: {figures}", report.branch, report.kind, report.result.as_str());
+    if report.redials > 0 {
+        line.push_str(&format!("; {}", units::count(report.redials.into(), "redial")));
+    }
     if report.conflicts > 0 {
         line.push_str(&format!("; {}", units::count(report.conflicts, "conflict")));
     }
@@ -87,6 +90,9 @@ pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
     lines.extend(plan.pull_tables.iter().map(|(table, rows)| format!("  {table:<32} {rows:>12}")));
     let rows = units::count(i64::try_from(plan.push_rows).unwrap_or(i64::MAX), "row");
     lines.push(format!("{branch}: office -> shop: {rows}, {}", units::bytes(plan.push_bytes)));
+    if let Some(seconds) = plan.seconds.filter(|seconds| *seconds >= 1.0) {
+        lines.push(format!("{branch}: about {} at the rate of the last run", units::age(seconds as u64)));
+    }
     lines.extend(plan.push_tables.iter().map(|(table, rows)| format!("  {table:<32} {rows:>12}")));
     lines
 }

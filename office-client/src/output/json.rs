@@ -22,6 +22,10 @@ pub(crate) fn report_object(report: &Report) -> Json {
         "conflicts": report.conflicts,
         "quarantined": report.quarantined,
         "seconds": rounded(report.seconds),
+        "redials": report.redials,
+        "chunk_bytes": report.chunk_bytes,
+        "send_rate": report.rates.send,
+        "receive_rate": report.rates.receive,
         "error": report.error.as_ref().map(|error| crate::error::chain(error)),
         "hint": report.error.as_ref().and_then(|error| error.hint(&report.branch)),
     });
@@ -94,6 +98,10 @@ pub(crate) fn history_object(branch: &str, run: &RunRecord) -> Json {
         "pushed_rows": run.pushed_rows,
         "sent_bytes": run.sent_bytes,
         "received_bytes": run.received_bytes,
+        "redials": run.redials,
+        "chunk_bytes": run.chunk_bytes,
+        "send_rate": run.send_rate,
+        "receive_rate": run.receive_rate,
         "error": run.error,
     })
 }
@@ -135,6 +143,7 @@ pub(crate) fn plan_object(branch: &str, kind: &str, plan: &Plan) -> Json {
         "push_rows": plan.push_rows,
         "push_bytes": plan.push_bytes,
         "push_tables": tables,
+        "seconds": plan.seconds.map(rounded),
     })
 }
 

@@ -15,7 +15,7 @@ pub(crate) use json::{
     branch_object, comparison_objects, error_object, history_object, plan_object, report_object, status_object,
     value as json_value,
 };
-pub(crate) use progress::{Board, Progress};
+pub(crate) use progress::{Board, Direction, Progress};
 
 use std::io::Write as _;
 

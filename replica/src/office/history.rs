@@ -10,8 +10,9 @@ impl Office {
         let client = self.inner.pool.get().await?;
         client
             .execute(
-                "insert into sync.run(branch_id, branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                "insert into sync.run(branch_id, branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error,
+                                      redials, chunk_bytes, send_rate, receive_rate)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
                 &[
                     &branch.id,
                     &branch.name,
@@ -24,6 +25,10 @@ impl Office {
                     &run.started_at,
                     &run.seconds,
                     &run.error,
+                    &run.redials,
+                    &run.chunk_bytes,
+                    &run.send_rate,
+                    &run.receive_rate,
                 ],
             )
             .await
@@ -36,7 +41,8 @@ impl Office {
         let client = self.inner.pool.get().await?;
         let rows = client
             .query(
-                "select branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error
+                "select branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error,
+                        redials, chunk_bytes, send_rate, receive_rate
                  from sync.run where $1::text is null or branch = $1 order by run desc limit $2",
                 &[&branch, &limit],
             )
@@ -55,9 +61,40 @@ impl Office {
                     started_at: row.get(7),
                     seconds: row.get(8),
                     error: row.get(9),
+                    redials: row.get(10),
+                    chunk_bytes: row.get(11),
+                    send_rate: row.get(12),
+                    receive_rate: row.get(13),
                 };
                 (row.get(0), run)
             })
             .collect())
+    }
+
+    /// Bytes per second that the branch's line has carried to it and from it, each as of the newest run that measured it.
+    pub async fn measured_rates(&self, branch: &Branch) -> Result<(Option<i64>, Option<i64>), ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        let newest = |column: &str| {
+            format!(
+                "(select {column} from sync.run where branch_id = $1 and {column} is not null order by run desc limit 1)"
+            )
+        };
+        let sql = format!("select {}, {}", newest("send_rate"), newest("receive_rate"));
+        let row = client.query_one(&sql, &[&branch.id]).await.map_err(|error| classify("read the history", error))?;
+        Ok((row.get(0), row.get(1)))
+    }
+
+    /// Bytes that runs of the branch have moved since a moment, both ways together.
+    pub async fn bytes_since(&self, branch: &Branch, since: std::time::SystemTime) -> Result<u64, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        let row = client
+            .query_one(
+                "select coalesce(sum(sent_bytes + received_bytes), 0)::bigint from sync.run
+                 where branch_id = $1 and started_at >= $2",
+                &[&branch.id, &since],
+            )
+            .await
+            .map_err(|error| classify("read the history", error))?;
+        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     }
 }

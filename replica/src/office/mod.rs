@@ -141,7 +141,7 @@ pub struct Outgoing {
 pub struct RunRecord {
     /// `clone`, `update`, `verify`...
     pub kind: String,
-    /// `done`, `failed`, `refused`, `unreachable`, `interrupted`.
+    /// `done`, `failed`, `refused`, `unreachable`, `postponed`, `interrupted`.
     pub result: String,
     /// Rows taken in.
     pub pulled_rows: i64,
@@ -157,6 +157,14 @@ pub struct RunRecord {
     pub seconds: f64,
     /// Error text, without secrets or row values.
     pub error: Option<String>,
+    /// How often the line was lost and came back.
+    pub redials: i32,
+    /// Size of the chunks at the end; none when no chunk moved.
+    pub chunk_bytes: Option<i64>,
+    /// Bytes per second that the line carried to the shop; none when too few moved.
+    pub send_rate: Option<i64>,
+    /// The same from the shop.
+    pub receive_rate: Option<i64>,
 }
 
 /// What is waiting for a branch.

@@ -149,6 +149,11 @@ impl Office {
         Ok(stream)
     }
 
+    /// The push that an interrupted run has left, if there is one.
+    pub async fn pending_push(&self, branch: &Branch) -> Result<Option<FrozenStream>, ReplicaError> {
+        Ok(self.pending(branch, "push").await?.map(|outgoing| outgoing.stream))
+    }
+
     /// Records a finished clone: BranchSynchronization with the shop's first watermark, the office's own watermark.
     pub async fn record_clone(
         &self,

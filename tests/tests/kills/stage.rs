@@ -206,10 +206,20 @@ impl Case<'_> {
         let url = shop.url().to_owned();
         if is_first {
             // it must survive the death of a server that by default acknowledges commits before they are written
-            self.world
-                .office
-                .execute(&format!("set synchronous_commit = on; update sync.branch_synchronization set url = '{url}'"));
+            self.call_at(&url);
         }
+    }
+
+    /// Where the agent listens.
+    pub(crate) fn agent_url(&self) -> &str {
+        self.world.shop(BRANCH).url()
+    }
+
+    /// From now on the office calls the shop there.
+    pub(crate) fn call_at(&mut self, url: &str) {
+        self.world
+            .office
+            .execute(&format!("set synchronous_commit = on; update sync.branch_synchronization set url = '{url}'"));
     }
 
     /// I5: neither end shows anything but a state before or after a whole step.
