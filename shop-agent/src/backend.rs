@@ -26,10 +26,20 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn restore_before_clean(&self) -> impl Future<Output = Result<i64>> + Send;
     /// See [`Shop::set_id_start`].
     fn set_id_start(&self, low: i64, high: Option<i64>) -> impl Future<Output = Result<()>> + Send;
-    /// See [`Shop::open_diff`].
-    fn open_diff(&self, office: &str, since: Since) -> impl Future<Output = Result<FrozenStream>> + Send;
+    /// See [`Shop::open_diff_for`].
+    fn open_diff(
+        &self,
+        office: &str,
+        since: Since,
+        rate: Option<u64>,
+    ) -> impl Future<Output = Result<FrozenStream>> + Send;
     /// See [`Shop::preview_diff`].
-    fn preview_diff(&self, office: &str, since: Since) -> impl Future<Output = Result<FrozenStream>> + Send;
+    fn preview_diff(
+        &self,
+        office: &str,
+        since: Since,
+        rate: Option<u64>,
+    ) -> impl Future<Output = Result<FrozenStream>> + Send;
     /// See [`Shop::frozen_diff`].
     fn frozen_diff(&self, office: &str, id: &str) -> impl Future<Output = Result<Option<FrozenStream>>> + Send;
     /// See [`Shop::open_session`].
@@ -82,12 +92,12 @@ impl Backend for Shop {
         Self::set_id_start(self, low, high).await
     }
 
-    async fn open_diff(&self, office: &str, since: Since) -> Result<FrozenStream> {
-        Self::open_diff(self, office, since).await
+    async fn open_diff(&self, office: &str, since: Since, rate: Option<u64>) -> Result<FrozenStream> {
+        self.open_diff_for(office, since, rate).await
     }
 
-    async fn preview_diff(&self, office: &str, since: Since) -> Result<FrozenStream> {
-        Self::preview_diff(self, office, since).await
+    async fn preview_diff(&self, office: &str, since: Since, rate: Option<u64>) -> Result<FrozenStream> {
+        Self::preview_diff(self, office, since, rate).await
     }
 
     async fn frozen_diff(&self, office: &str, id: &str) -> Result<Option<FrozenStream>> {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tests::database::Database;
 use tests::kit::{Plan, World};
 use tests::process::{Process, root};
+use tests::proxy::{Cut, Direction, Line, Place, Proxy, Trick};
 use tests::{cluster, not_run, psql, python};
 
 /// A shop whose agent is the script.
@@ -110,4 +111,39 @@ fn a_server_with_the_base_methods_alone_is_cloned_and_kept_up_to_date() {
     assert!(calls.keys().all(|call| !call.starts_with("sync.") || call.starts_with("sync.hello ")), "{calls:?}");
     assert!(shop.database.int("select min(id) from sale") > 1_000_000, "the shop's ids begin at its range");
     println!("{calls:?}");
+}
+
+#[test]
+fn a_server_with_the_base_methods_alone_loses_nothing_when_the_line_is_cut() {
+    for (is_there, what) in [(python::is_there(), "python3"), (psql::find().is_some(), "psql")] {
+        if !is_there {
+            return not_run::because(what);
+        }
+    }
+    let world = World::new(&Plan { branches: Vec::new(), ..retail::plan(&[]) });
+    let mut shop = Shop::start(&world);
+    let url = shop.agent.url();
+    world.office(&["init"]).succeeded();
+    world.office(&["branch", "add", "north", "--url", &url, "--id", "1"]).succeeded();
+    world.office(&["clone", "north"]).succeeded();
+
+    // hello, diff, diff, sql_prepare, sql_create, sql_finish: the answer to each is lost once, each is cut in half once
+    let lost = (0..6).map(|number| Line { trick: Some(Trick::LoseReply(number)), ..Line::default() });
+    let halved = (0..6).map(|message| {
+        let cut = Cut { direction: Direction::ToAgent, message, place: Place::MiddleOfBody, for_good: false };
+        Line { cut: Some(cut), ..Line::default() }
+    });
+    let mut cuts = 0;
+    for (number, line) in lost.chain(halved).enumerate() {
+        shop.database.execute(&retail::trade(10 + number as u64, 3));
+        world.office.execute("update product set name = name || '.' where id % 50 = 0");
+        let proxy = Proxy::start(&url, line.clone());
+        world.office(&["branch", "set", "north", "--url", &proxy.url()]).succeeded();
+        world.office(&["--retry-for", "60s", "update", "north"]).succeeded();
+        cuts += proxy.counts().cuts;
+        retail::assert_agree(&world.office, &shop.database, true);
+        assert_eq!(update(&world), (0, 0), "after {line:?}");
+    }
+    println!("{cuts} cuts");
+    assert!(cuts >= 10, "the line was cut {cuts} times only");
 }

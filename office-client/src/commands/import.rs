@@ -40,6 +40,10 @@ async fn import(file: &CarriedFile, printer: &Printer, opened: &Opened) -> Resul
         started_at,
         seconds,
         error: imported.as_ref().err().map(|error| chain(error)),
+        redials: 0,
+        chunk_bytes: None,
+        send_rate: None,
+        receive_rate: None,
     };
     opened.office.record_run(&branch, &record).await?;
     let imported: Imported = imported.map_err(|error| CommandError::Drive { branch: branch.name.clone(), error })?;

@@ -103,11 +103,20 @@ pub(crate) async fn export(
     Ok(Outcome::Done)
 }
 
-/// The branches named, each once, or all that are not paused and have been cloned.
+/// The branches named, each once, or all that are not paused.
 async fn chosen(args: &UpdateArgs, opened: &Opened) -> Result<Vec<Branch>, CommandError> {
     if args.all {
-        let branches = opened.office.branches().await?;
-        return Ok(branches.into_iter().filter(|branch| !branch.paused || args.force).collect());
+        let mut branches = opened.office.branches().await?;
+        branches.retain(|branch| !branch.paused || args.force);
+        let mut dead = Vec::new();
+        for branch in &branches {
+            let last = opened.office.history(Some(&branch.name), 1).await?;
+            let result = last.first().map(|(_, run)| run.result.as_str());
+            dead.extend((result == Some(RunResult::Unreachable.as_str())).then(|| branch.name.clone()));
+        }
+        // those that could not be reached the last time come last: waiting for them must not hold up the others
+        branches.sort_by_key(|branch| dead.contains(&branch.name));
+        return Ok(branches);
     }
     let mut branches: Vec<Branch> = Vec::new();
     for name in &args.names {

@@ -8,7 +8,7 @@ use super::{DriveError, Job, Rates, check_state, greet, link_hooks};
 use crate::link::Patience;
 
 /// What a run would do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Plan {
     /// Rows that would be pulled; none when the peer offers no figures before it sends.
     pub(crate) pull_rows: Option<i64>,
@@ -60,7 +60,9 @@ async fn plan_update(job: &Job<'_>) -> Result<Plan, DriveError> {
     let mut plan = Plan::default();
     if peer.abilities().frozen_diffs {
         let since = job.branch.timestamp.clone().unwrap_or_else(|| "0".to_owned());
-        let call = DiffOpen { since, options: Some(DiffOptions { dry_run: true }) };
+        // compressed as the run that follows would compress it
+        let rate = Rates::of(job.office, &job.branch).await?.receive.and_then(|rate| i64::try_from(rate).ok());
+        let call = DiffOpen { since, options: Some(DiffOptions { dry_run: true, rate }) };
         let diff = peer.ask(&call, Patience::Work).await?;
         plan.pull_rows = Some(diff.rows);
         plan.pull_tables = diff.tables.into_iter().collect();

@@ -129,7 +129,11 @@ async fn run_leased(job: Job<'_>, task: Task, line: &Arc<Line>, report: &mut Rep
     let lease = job.office.lease(&job.branch).await?;
     report.was_begun = true;
     let mut drive = Drive::new(job, line).await?;
-    drive.allowance.check(0)?;
+    if let Err(error) = drive.allowance.check(0) {
+        // nothing was even tried: the history is for runs, not for the hours between them
+        report.was_begun = false;
+        return Err(error);
+    }
     drive.job.progress.phase("bringing the line up");
     line.up(&drive.job.stop).await?;
     let result = drive.run(task, report).await;

@@ -13,7 +13,8 @@ use replica::killpoint::reach;
 impl Drive<'_> {
     pub(super) async fn open_diff(&mut self, task: Task) -> Result<Event, DriveError> {
         self.job.progress.phase("asking for changes");
-        let call = DiffOpen { since: self.since.clone(), options: Some(DiffOptions::default()) };
+        let rate = self.rates.receive.and_then(|rate| i64::try_from(rate).ok());
+        let call = DiffOpen { since: self.since.clone(), options: Some(DiffOptions { dry_run: false, rate }) };
         let diff = self.peer.ask(&call, Patience::Work).await?;
         check_frozen(&diff)?;
         reach("office.pull.opened");

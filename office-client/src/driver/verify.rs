@@ -94,7 +94,7 @@ async fn waiting(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<i6
     let at_office = office.backlog(branch).await?.rows;
     let at_shop = match &branch.timestamp {
         Some(since) if peer.abilities().frozen_diffs => {
-            let call = DiffOpen { since: since.clone(), options: Some(DiffOptions { dry_run: true }) };
+            let call = DiffOpen { since: since.clone(), options: Some(DiffOptions { dry_run: true, rate: None }) };
             match peer.ask(&call, Patience::Work).await {
                 Ok(diff) => diff.rows,
                 Err(LinkError::Refused(_)) => 0,

@@ -64,6 +64,10 @@ impl Retry {
         if !error.is_passing() {
             return Err(error);
         }
+        if self.failures == 0 && self.contact {
+            // how long the request had worked before the line was lost (a finish may take minutes) is no time without success
+            self.since = Instant::now();
+        }
         let patience = if self.contact { self.patience } else { self.first_patience };
         let left = patience.saturating_sub(clock::on_line(self.since.elapsed()));
         let pause = jittered(base_pause(self.failures), rand::random::<f64>());
@@ -116,6 +120,15 @@ mod tests {
         retry.progress();
         while retry.pause(lost()).await.is_ok() {}
         assert!(began.elapsed() > Duration::from_secs(100) && began.elapsed() <= Duration::from_secs(120));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_lost_after_long_work_is_tried_again() {
+        let mut retry = Retry::new(Stop::default(), Duration::from_secs(120), false);
+        retry.progress();
+        retry.begin();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(retry.pause(lost()).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

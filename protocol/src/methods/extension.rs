@@ -177,6 +177,10 @@ impl Call for ExchangeLayout {
 pub struct DiffOptions {
     /// Only the figures are wanted: nothing is frozen, issued or acknowledged.
     pub dry_run: bool,
+    /// Bytes per second that the line carries from the shop, as the office has measured it: the slower, the harder the
+    /// diff is compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<i64>,
 }
 
 /// `sync.diff_open(since, options)`: freezes the changes since a watermark in the agent's spool.

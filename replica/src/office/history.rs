@@ -84,13 +84,13 @@ impl Office {
         Ok((row.get(0), row.get(1)))
     }
 
-    /// Bytes that runs of the branch have moved since a moment, both ways together.
+    /// Bytes that runs of the branch have moved over its line since a moment, both ways together.
     pub async fn bytes_since(&self, branch: &Branch, since: std::time::SystemTime) -> Result<u64, ReplicaError> {
         let client = self.inner.pool.get().await?;
         let row = client
             .query_one(
                 "select coalesce(sum(sent_bytes + received_bytes), 0)::bigint from sync.run
-                 where branch_id = $1 and started_at >= $2",
+                 where branch_id = $1 and started_at >= $2 and kind <> 'import'",
                 &[&branch.id, &since],
             )
             .await

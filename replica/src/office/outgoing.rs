@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::carried::SessionKey;
+use protocol::chunk::level_for;
 use protocol::names::TableName;
 use protocol::policy::{Deletes, ResolvedPolicy};
 use protocol::session::ledger;
@@ -24,9 +25,6 @@ use crate::spool::FrozenStream;
 use crate::subset;
 use crate::watermark::{Snapshot, current_snapshot};
 use protocol::watermark::Watermark;
-
-/// Compression of clones and pushes.
-const LEVEL: u32 = 2;
 
 /// What a branch's record says about its outgoing stream and the office's own watermark.
 struct Record {
@@ -91,9 +89,10 @@ impl Office {
         let mut client = self.inner.pool.get().await?;
         let transaction = frozen_transaction(&mut client).await?;
         let snapshot = current_snapshot(&transaction).await?;
+        let level = self.level(branch).await?;
         let id = format!("clone-{}-{:016x}", branch.id, rand::random::<u64>());
         let extraction = Extraction {
-            writer: self.inner.spool.create(&id, LEVEL)?,
+            writer: self.inner.spool.create(&id, level)?,
             watermark: None,
             labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
             notes: None,
@@ -278,9 +277,10 @@ impl Office {
                 follows,
             });
         }
+        let level = self.level(branch).await?;
         let id = format!("push-{}-{:016x}", branch.id, rand::random::<u64>());
         let extraction = Extraction {
-            writer: self.inner.spool.create(&id, LEVEL)?,
+            writer: self.inner.spool.create(&id, level)?,
             watermark: None,
             labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
             notes: None,
@@ -291,6 +291,12 @@ impl Office {
             return Ok(None);
         }
         Ok(Some(stream))
+    }
+
+    /// How hard streams for a branch are compressed.
+    async fn level(&self, branch: &Branch) -> Result<u32, ReplicaError> {
+        let (rate, _) = self.measured_rates(branch).await?;
+        Ok(level_for(rate.and_then(|rate| u64::try_from(rate).ok())))
     }
 
     /// The office's own watermark of a branch; it counts only in the incarnation in which it was taken.

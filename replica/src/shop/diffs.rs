@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use protocol::chunk::level_for;
 use protocol::policy::Deletes;
 use protocol::watermark::select::{Renewal, renewal};
 use protocol::watermark::{Since, Watermark};
@@ -17,9 +18,6 @@ use crate::error::classify;
 use crate::node;
 use crate::spool::FrozenStream;
 use crate::watermark::{self, Selected};
-
-/// Compression of diffs: the level at which zlib reaches gzip's usual ratio at several times its speed.
-pub(crate) const DIFF_LEVEL: u32 = 2;
 
 /// What a diff is frozen for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +34,16 @@ impl Shop {
     /// The changes since a watermark that are not from that office, frozen. The same watermark gives the same stream
     /// while it lives; a later one ends it. `rows` is 0, and `id` empty, when nothing changed.
     pub async fn open_diff(&self, office: &str, since: Since) -> Result<FrozenStream, ReplicaError> {
+        self.open_diff_for(office, since, None).await
+    }
+
+    /// The same for a line that carries so many bytes per second: what is frozen for a slow one is compressed harder.
+    pub async fn open_diff_for(
+        &self,
+        office: &str,
+        since: Since,
+        rate: Option<u64>,
+    ) -> Result<FrozenStream, ReplicaError> {
         let _turn = self.inner.freezing.lock().await;
         let state = self.state().await?;
         let mut client = self.inner.pool.get().await?;
@@ -57,7 +65,7 @@ impl Shop {
         // nor is anything needed of a diff that died with its process or its database
         self.inner.spool.sweep()?;
         crate::killpoint::reach("shop.diff.selected");
-        self.freeze(&state, office, peer, selected, Purpose::Line).await
+        self.freeze(&state, office, peer, selected, Purpose::Line, level_for(rate)).await
     }
 
     /// The changes since a watermark for a file: frozen anew, whatever the line is reading. Whoever calls removes it.
@@ -75,7 +83,7 @@ impl Shop {
         let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
         self.begin_amounts(&mut client, &state, &selected.snapshot, peer).await?;
         drop(client);
-        self.freeze(&state, office, peer, selected, Purpose::File).await
+        self.freeze(&state, office, peer, selected, Purpose::File, level_for(None)).await
     }
 
     /// Amounts that the policy has gained begin where the office's `since` stands, before anything is told of them.
@@ -93,15 +101,20 @@ impl Shop {
         transaction.commit().await.map_err(failed)
     }
 
-    /// What [`Shop::open_diff`] would freeze, counted: nothing is noted anywhere, and nothing stays.
-    pub async fn preview_diff(&self, office: &str, since: Since) -> Result<FrozenStream, ReplicaError> {
+    /// What [`Shop::open_diff_for`] would freeze, counted: nothing is noted anywhere, and nothing stays.
+    pub async fn preview_diff(
+        &self,
+        office: &str,
+        since: Since,
+        rate: Option<u64>,
+    ) -> Result<FrozenStream, ReplicaError> {
         let _turn = self.inner.freezing.lock().await;
         let state = self.state().await?;
         let client = self.inner.pool.get().await?;
         let peer = node::peer(&*client, office).await?;
         let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
         drop(client);
-        let stream = self.freeze(&state, office, peer, selected, Purpose::Preview).await?;
+        let stream = self.freeze(&state, office, peer, selected, Purpose::Preview, level_for(rate)).await?;
         self.inner.spool.remove(&stream.id)?;
         Ok(stream)
     }
@@ -127,6 +140,7 @@ impl Shop {
         peer: i32,
         selected: Selected,
         purpose: Purpose,
+        level: u32,
     ) -> Result<FrozenStream, ReplicaError> {
         let failed = |error| classify("freeze a diff", error);
         let mut client = self.inner.pool.get().await?;
@@ -187,7 +201,7 @@ impl Shop {
             labels.insert("since".to_owned(), exact.to_string());
         }
         let id = format!("diff-{:016x}", rand::random::<u64>());
-        let writer = self.inner.spool.create(&id, DIFF_LEVEL)?;
+        let writer = self.inner.spool.create(&id, level)?;
         let extraction =
             Extraction { writer, watermark: Some(issued.to_string()), labels, notes: Some(("conflict", told)) };
         let stream = extract_changes(&transaction, plans, &counts, &selected.snapshot, peer, extraction).await?;

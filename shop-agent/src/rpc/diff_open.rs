@@ -20,11 +20,12 @@ impl<B: Backend> Agent<B> {
         let mut params = Parameters::new("sync.diff_open", params, 1, 2)?;
         let since = params.since()?;
         let options: DiffOptions = params.options("options")?;
+        let rate = options.rate.and_then(|rate| u64::try_from(rate).ok());
         let stream = if options.dry_run {
-            let preview = self.backend.preview_diff(&caller.office, since).await;
+            let preview = self.backend.preview_diff(&caller.office, since, rate).await;
             FrozenStream { id: String::new(), ..preview.map_err(|error| of_replica(&error))? }
         } else {
-            self.freeze(caller, since).await?
+            self.freeze(caller, since, rate).await?
         };
         let watermark = stream.watermark.unwrap_or_default();
         let long = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);

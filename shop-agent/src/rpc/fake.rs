@@ -110,7 +110,7 @@ impl Backend for FakeShop {
         Ok(())
     }
 
-    async fn open_diff(&self, _office: &str, _since: Since) -> Result<FrozenStream> {
+    async fn open_diff(&self, _office: &str, _since: Since, _rate: Option<u64>) -> Result<FrozenStream> {
         let inner = self.up()?;
         let stream = self.stream(&inner);
         let write = || std::fs::File::create(self.diff_path(&stream.id))?.write_all(&inner.diff);
@@ -118,7 +118,7 @@ impl Backend for FakeShop {
         Ok(stream)
     }
 
-    async fn preview_diff(&self, _office: &str, _since: Since) -> Result<FrozenStream> {
+    async fn preview_diff(&self, _office: &str, _since: Since, _rate: Option<u64>) -> Result<FrozenStream> {
         Ok(self.stream(&*self.up()?))
     }
 

@@ -42,9 +42,13 @@ enum State {
 }
 
 impl Framing {
-    /// Whether the next byte belongs to a body.
-    pub(super) fn is_in_body(&self) -> bool {
-        !matches!(self.state, State::Head)
+    /// Whether the next byte belongs to a body of more than 1 KiB, or of unknown length.
+    pub(super) fn is_in_large_body(&self) -> bool {
+        match self.state {
+            State::Head => false,
+            State::Body { length, .. } => length > 1024,
+            State::SizeLine { .. } | State::Chunk { .. } | State::LastLine { .. } => true,
+        }
     }
 
     /// Takes in one byte; the places reached by it, in their order.

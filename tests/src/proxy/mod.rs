@@ -16,6 +16,9 @@ use tokio::time::Instant;
 use framing::Framing;
 pub use framing::Place;
 
+/// How much later than asked for this machine may wake us up.
+const LATE_MAX: Duration = Duration::from_millis(50);
+
 /// A direction of the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -56,7 +59,7 @@ pub enum Trick {
 pub struct Line {
     /// Bytes per second in each direction.
     pub rate: Option<u64>,
-    /// Delay of whatever comes after a silence.
+    /// Delay of whatever comes after a silence: there and back, for an answer comes after one, and the next question not.
     pub latency: Duration,
     /// How long it is up before it drops; then it is down for [`Line::down_for`].
     pub up_for: Option<Duration>,
@@ -79,7 +82,7 @@ pub struct Counts {
     pub to_agent: u64,
     /// Bytes towards the office.
     pub to_office: u64,
-    /// Bytes of bodies among them, both directions together.
+    /// Bytes of chunks and slices among them, both directions together: of bodies with more than 1 KiB.
     pub bodies: u64,
     /// Whole messages towards the agent.
     pub requests: u64,
@@ -191,8 +194,8 @@ impl Shared {
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
             let free = &mut free[usize::from(direction == Direction::ToOffice)];
             let now = Instant::now();
-            // after a silence the first byte takes its way
-            let from = free.filter(|free| *free >= now).unwrap_or(now + self.line.latency);
+            // after a silence the first byte takes its way; a wake-up that came late on a busy machine is no silence
+            let from = free.filter(|free| *free + LATE_MAX >= now).unwrap_or(now + self.line.latency);
             *free.insert(from + Duration::from_secs_f64(bytes as f64 / rate as f64))
         };
         tokio::time::sleep_until(due).await;
@@ -301,7 +304,7 @@ fn look(shared: &Shared, direction: Direction, framing: &mut Framing, bytes: &[u
             Direction::ToAgent => counts.to_agent += 1,
             Direction::ToOffice => counts.to_office += 1,
         }
-        counts.bodies += u64::from(framing.is_in_body());
+        counts.bodies += u64::from(framing.is_in_large_body());
         for place in framing.byte(*byte) {
             let message = match direction {
                 Direction::ToAgent => &mut counts.requests,

@@ -26,7 +26,9 @@ fn lined<'a>(stage: &Stage, servers: &'a Servers, line: Line) -> Lined<'a> {
 
 impl Lined<'_> {
     fn run(&self, stage: &Stage, options: &[&str]) -> Finished {
-        let mut command = self.case.world.office_command(options);
+        // a machine that is busy is no silent line
+        let mut command = self.case.world.office_command(&["--timeout", "20m"]);
+        command.args(options);
         tests::process::run(command.args(stage.command).envs(CLOCK))
     }
 
@@ -69,7 +71,7 @@ pub(crate) fn cuts(messages: u64) -> Vec<Cut> {
 pub(crate) fn cut(stage: &Stage, servers: &Servers, cut: Cut) -> bool {
     let what = format!("the line was cut: {cut:?}");
     let lined = lined(stage, servers, Line { cut: Some(cut), ..Line::default() });
-    let patience = if cut.for_good { "0s" } else { "60s" };
+    let patience = if cut.for_good { "0s" } else { "20m" };
     let first = lined.run(stage, &["--retry-for", patience]);
     let is_cut = lined.proxy.counts().cuts > 0;
     if !cut.for_good || !is_cut {
@@ -85,7 +87,7 @@ pub(crate) fn cut(stage: &Stage, servers: &Servers, cut: Cut) -> bool {
 pub(crate) fn trick(stage: &Stage, servers: &Servers, trick: Trick) -> Counts {
     let what = format!("{trick:?}");
     let lined = lined(stage, servers, Line { trick: Some(trick), ..Line::default() });
-    let first = lined.run(stage, &["--retry-for", "60s"]);
+    let first = lined.run(stage, &["--retry-for", "20m"]);
     assert!(first.is_success(), "{}, {what}: {:?}\n{}{}", stage.name, first.code, first.stdout, first.stderr);
     lined.assert_recovers(stage, &what, &first);
     lined.proxy.counts()
@@ -95,7 +97,8 @@ pub(crate) fn trick(stage: &Stage, servers: &Servers, trick: Trick) -> Counts {
 pub(crate) fn dead(stage: &Stage, servers: &Servers, bytes: u64) {
     let what = format!("the line went dead after {bytes} bytes");
     let mut lined = lined(stage, servers, Line { dead_after: Some(bytes), ..Line::default() });
-    let first = lined.run(stage, &["--retry-for", "0s", "--timeout", "20s"]).ended_with(5);
+    let mut command = lined.case.world.office_command(&["--retry-for", "0s", "--timeout", "20s"]);
+    let first = tests::process::run(command.args(stage.command).envs(CLOCK)).ended_with(5);
     lined.case.assert_whole(stage, &what);
     let agent = lined.case.agent_url().to_owned();
     lined.case.call_at(&agent);
