@@ -84,6 +84,8 @@ pub struct Counts {
     pub to_office: u64,
     /// Bytes of chunks and slices among them, both directions together: of bodies with more than 1 KiB.
     pub bodies: u64,
+    /// Whole messages with such bodies.
+    pub large: u64,
     /// Whole messages towards the agent.
     pub requests: u64,
     /// Whole messages towards the office.
@@ -304,8 +306,10 @@ fn look(shared: &Shared, direction: Direction, framing: &mut Framing, bytes: &[u
             Direction::ToAgent => counts.to_agent += 1,
             Direction::ToOffice => counts.to_office += 1,
         }
-        counts.bodies += u64::from(framing.is_in_large_body());
+        let is_large = framing.is_in_large_body();
+        counts.bodies += u64::from(is_large);
         for place in framing.byte(*byte) {
+            counts.large += u64::from(is_large && place == Place::End);
             let message = match direction {
                 Direction::ToAgent => &mut counts.requests,
                 Direction::ToOffice => &mut counts.answers,
