@@ -5,6 +5,7 @@
 #   need_rust        cargo (with rustfmt and clippy) and a linker
 #   need_postgresql  the server's programs; exports PG_BINDIR where they would not be found by themselves
 #   need_python      python3
+#   need_peers       XML-RPC of other languages, for the tests of interoperability; needs root
 #
 # As root, or with a sudo that asks nothing, packages come from the distribution (apt). An ordinary user gets Rust through
 # rustup and PostgreSQL through npm, in .cache/ of the repository. Everything said goes to standard error.
@@ -67,6 +68,23 @@ need_rust() {
 
 need_python() {
     command -v python3 >/dev/null || install python3 || give_up "no python3: install it"
+}
+
+# Libraries that the peers in tests/peers stand on, in one call of apt; node's come from npm, by their lock file.
+need_peers() {
+    local package missing=()
+    for package in librpc-xml-perl php-cli php-xmlrpc ruby ruby-xmlrpc libxmlrpc-core-c3-dev golang-go \
+        golang-github-kolo-xmlrpc-dev python3-twisted; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing+=("$package")
+    done
+    command -v javac >/dev/null || missing+=(default-jdk-headless)
+    command -v npm >/dev/null || missing+=(nodejs npm)
+    [ ${#missing[@]} -eq 0 ] || install "${missing[@]}" || give_up "these packages could not be installed: ${missing[*]}"
+    if ! [ -e "$repository/tests/peers/node/node_modules/xmlrpc" ]; then
+        say "installing: npm packages of tests/peers/node"
+        (cd "$repository/tests/peers/node" && npm ci --no-audit --no-fund --silent >&2) ||
+            give_up "npm could not install what tests/peers/node/package-lock.json names"
+    fi
 }
 
 # Prints the directory of the server's programs, looking where the product itself looks (replica/src/embedded/binaries.rs).

@@ -99,6 +99,9 @@ pub(crate) enum Command {
     /// One XML-RPC call by hand
     #[command(after_help = CALL_HELP)]
     Call(CallArgs),
+    /// Holds any server against the conformance vectors, rule by rule; 1 when it fails a required one
+    #[command(after_help = CONFORMANCE_HELP)]
+    Conformance(ConformanceArgs),
     /// Prints shell completions
     Completions(CompletionsArgs),
     /// Prints the manual page
@@ -403,6 +406,35 @@ pub(crate) struct CallArgs {
     /// File with the password, readable by its owner only
     #[arg(long, value_name = "FILE", requires = "user")]
     pub(crate) password_file: Option<PathBuf>,
+}
+
+const CONFORMANCE_HELP: &str = "\
+Safe for a server at work: nothing it holds is changed. A few sessions are opened and ended without rows.
+--destructive adds what does change it: clean, id ranges, rows that are written. Only for a server made for it.
+
+Each rule passes, fails, or is unsupported where the server does not offer what it is about. Required rules are
+those without which a peer of the protocol cannot work; a note says where a server differs where it may.";
+
+/// `conformance`
+#[derive(Debug, Args)]
+pub(crate) struct ConformanceArgs {
+    /// Where the server listens
+    pub(crate) url: String,
+    /// User for HTTP Basic
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// File with the password, readable by its owner only
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Only rules that begin with this, for instance T or H18; repeatable
+    #[arg(long = "rule", value_name = "PREFIX")]
+    pub(crate) rules: Vec<String>,
+    /// Runs what changes the server's data too
+    #[arg(long)]
+    pub(crate) destructive: bool,
+    /// Fails on everything that is not exactly as the product does it
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 /// `completions`

@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod config;
+mod conformance;
 mod driver;
 mod error;
 mod exit;

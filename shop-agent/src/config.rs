@@ -27,6 +27,8 @@ pub(crate) struct Config {
     /// Names under which the agent is reached on loopback, beside `localhost`.
     pub(crate) hosts: Option<Vec<String>>,
     pub(crate) force_clean: Option<bool>,
+    /// Whether any caller may stop the agent with the legacy method `quit`.
+    pub(crate) allow_quit: Option<bool>,
     pub(crate) id_span: Option<i64>,
     pub(crate) skew: Option<String>,
     pub(crate) retention_min: Option<String>,
@@ -56,6 +58,7 @@ const KEYS: &[&str] = &[
     "tls_self_signed",
     "hosts",
     "force_clean",
+    "allow_quit",
     "id_span",
     "skew",
     "retention_min",

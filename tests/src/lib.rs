@@ -9,6 +9,7 @@
 //! - [`engine`]: both ends in this process, without programs and wire between them
 //! - [`compare`]: whether two databases hold the same rows, and where not
 //! - [`proxy`]: a line that is slow, drops, stalls, loses and doubles
+//! - [`fuzz`]: what arbitrary bytes must not do, and a mutator that makes them
 //! - [`psql`], [`python`]: other people's programs
 //! - [`not_run`]: saying that a test does not run, and why
 //! - [`wait_for`]: waiting for a condition instead of for a time
@@ -17,6 +18,7 @@ pub mod cluster;
 pub mod compare;
 pub mod database;
 pub mod engine;
+pub mod fuzz;
 pub mod kit;
 pub mod not_run;
 pub mod process;

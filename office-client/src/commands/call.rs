@@ -5,18 +5,14 @@ use protocol::xmlrpc::{DateTime, Value};
 use super::{Outcome, password};
 use crate::cli::CallArgs;
 use crate::error::CommandError;
-use crate::link::{Client, Credentials, LinkSettings, Patience, read_password};
+use crate::link::{Client, LinkSettings, Patience};
 use crate::output::{self, Printer};
 use crate::settings::Settings;
 
 /// Makes one call, once, and prints the answer as JSON.
 pub(crate) async fn run(args: CallArgs, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
     let params = args.args.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let credentials = match (&args.user, &args.password_file) {
-        (Some(user), Some(file)) => Some(Credentials::new(user, &read_password(file)?)),
-        (Some(user), None) => Some(Credentials::new(user, &password::ask(&format!("password of `{user}`: "))?)),
-        (None, _) => None,
-    };
+    let credentials = password::credentials(args.user.as_deref(), args.password_file.as_deref())?;
     let mut client = Client::new(LinkSettings {
         address: args.url.parse()?,
         credentials,

@@ -5,6 +5,7 @@ mod call;
 mod clone;
 mod completions;
 mod conflicts;
+mod conformance;
 mod history;
 mod import;
 mod init;
@@ -65,6 +66,7 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         Command::Conflicts(args) => conflicts::run(args, &settings, printer).await,
         Command::Policy(command) => policy::run(command, &settings, printer).await,
         Command::Call(args) => call::run(args, &settings, printer).await,
+        Command::Conformance(args) => conformance::run(args, printer).await,
         Command::Completions(_) | Command::Man => Ok(Outcome::Done),
     }
 }

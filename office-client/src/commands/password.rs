@@ -1,11 +1,13 @@
 //! Asking for a password at a terminal, without echo.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use replica::office::Branch;
 
 use crate::error::CommandError;
+use crate::link::{Credentials, read_password};
 
 /// Asks for the password of a branch that has a user and no password file; none when the branch needs no question.
 pub(crate) fn ask_for(branch: &Branch) -> Result<Option<String>, CommandError> {
@@ -13,6 +15,15 @@ pub(crate) fn ask_for(branch: &Branch) -> Result<Option<String>, CommandError> {
         (Some(user), None) => ask(&format!("password of `{user}` at branch `{}`: ", branch.name)).map(Some),
         _ => Ok(None),
     }
+}
+
+/// What a command line says about user and password: the password comes from a file, or is asked for.
+pub(crate) fn credentials(user: Option<&str>, file: Option<&Path>) -> Result<Option<Credentials>, CommandError> {
+    Ok(match (user, file) {
+        (Some(user), Some(file)) => Some(Credentials::new(user, &read_password(file)?)),
+        (Some(user), None) => Some(Credentials::new(user, &ask(&format!("password of `{user}`: "))?)),
+        (None, _) => None,
+    })
 }
 
 /// Asks a question and reads one line without echo.

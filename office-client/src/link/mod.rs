@@ -9,6 +9,7 @@ mod error;
 mod line;
 mod password;
 mod peer;
+mod raw;
 mod retry;
 #[cfg(test)]
 mod scripted;
@@ -20,4 +21,5 @@ pub(crate) use error::LinkError;
 pub(crate) use line::{Line, LineSettings, hang_up_all};
 pub(crate) use password::{Credentials, read_password};
 pub(crate) use peer::Peer;
+pub(crate) use raw::{Heard, RawAnswer, exchange};
 pub(crate) use retry::Retry;

@@ -23,7 +23,7 @@ impl Credentials {
     }
 
     /// The value of the `Authorization` header.
-    pub(super) fn header(&self) -> &str {
+    pub(crate) fn header(&self) -> &str {
         &self.header
     }
 }

@@ -61,6 +61,13 @@ impl Peer {
                 self.retry.progress();
                 Ok(None)
             }
+            // the server of npm answers an unknown method so; if it is the path, the next call says it
+            Err(LinkError::Http { status: 404, .. }) => {
+                tracing::info!("no answer to hello but status 404: the base methods alone, if any");
+                self.abilities = Abilities::default();
+                self.retry.progress();
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -84,6 +84,16 @@ pub(super) fn push_field(kind: LiteralKind, field: &[u8], out: &mut Vec<u8>) -> 
     Ok(())
 }
 
+/// One COPY text field as a literal that fits a column of any type: `NULL`, or a string in quotes.
+///
+/// # Errors
+/// When the field holds an escape that COPY never writes, or is not UTF-8.
+pub fn literal_of_field(field: &[u8]) -> io::Result<String> {
+    let mut literal = Vec::with_capacity(field.len() + 2);
+    push_field(LiteralKind::Text, field, &mut literal)?;
+    String::from_utf8(literal).map_err(|_| damaged("a field is not UTF-8".to_owned()))
+}
+
 /// Appends the text of a COPY field, its escapes resolved and its quotes doubled.
 fn unescape(mut field: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     while let Some(place) = memchr::memchr2(b'\\', b'\'', field) {

@@ -2,12 +2,14 @@
 
 mod base;
 mod call;
+mod changes;
 mod extension;
 mod system;
 mod table;
 
 pub use base::{Clean, CleanWith, Diff, PrepareOptions, SessionKind, SetIdStart, SqlFinish, SqlPrepare};
 pub use call::{Call, ReplyError};
+pub use changes::{CHANGES_BYTES_MAX, ChangesError, changes};
 pub use extension::{
     DiffOpen, DiffOptions, DiffRead, Digest, DigestRequest, ExchangeLayout, FrozenDiff, Hello, HelloReply,
     HelloRequest, Layout, SessionStatus, SqlAbort, SqlStatus, TableDigest,

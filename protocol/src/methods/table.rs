@@ -53,7 +53,8 @@ const METHODS: &[Method] = &[
     Method {
         name: "changes",
         signatures: &[&["array", "string", "dateTime.iso8601"], &["array", "string", "string"]],
-        help: "changes(policy, since): the changes of diff as nested lists of strings, without deletes.",
+        help: "changes(policy, since): the changes of diff as nested lists of strings, without deletes: [[table, [[id, \
+               [[column, literal], ...], te_created_id, te_modified_id, te_time, user_id, station_id], ...]], ...].",
         group: Group::Legacy,
     },
     Method {
@@ -161,6 +162,25 @@ const METHODS: &[Method] = &[
         signatures: &[&["array", "struct"]],
         help: "sync.digest({tables, low, high}): an array of {table, rows, digest}, the fingerprints of the rows with ids \
                above low and up to high.",
+        group: Group::Extension,
+    },
+    Method {
+        name: "sync.echo",
+        signatures: &[
+            &["array"],
+            &["array", "int"],
+            &["array", "i8"],
+            &["array", "boolean"],
+            &["array", "string"],
+            &["array", "double"],
+            &["array", "dateTime.iso8601"],
+            &["array", "base64"],
+            &["array", "nil"],
+            &["array", "array"],
+            &["array", "struct"],
+        ],
+        help: "sync.echo(...): its parameters, up to eight of any type, as an array. Shows whether two programs understand \
+               each other's values.",
         group: Group::Extension,
     },
     Method {

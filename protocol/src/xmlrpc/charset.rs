@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, Chain, Cursor, Read};
 
-use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE};
+use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
 /// As far as this the declaration is looked for.
 const HEAD_MAX: usize = 1024;
@@ -37,6 +37,8 @@ pub(super) struct Converted<R> {
     out: Vec<u8>,
     start: usize,
     end: usize,
+    /// The decoder has been told so, and must not be asked again.
+    ended: bool,
 }
 
 impl<R: BufRead> Utf8Source<R> {
@@ -84,7 +86,14 @@ impl<R: BufRead> Utf8Source<R> {
     }
 
     fn converted(decoder: Option<Decoder>, bytes: Bytes<R>) -> Self {
-        Self::Converted(Box::new(Converted { bytes, decoder, out: vec![0; CONVERTED_MAX], start: 0, end: 0 }))
+        Self::Converted(Box::new(Converted {
+            bytes,
+            decoder,
+            out: vec![0; CONVERTED_MAX],
+            start: 0,
+            end: 0,
+            ended: false,
+        }))
     }
 }
 
@@ -126,16 +135,21 @@ fn declared_label(head: &[u8]) -> Option<&str> {
 
 impl<R: BufRead> Converted<R> {
     fn convert(&mut self) -> io::Result<()> {
-        while self.start == self.end {
+        while self.start == self.end && !self.ended {
             let input = self.bytes.fill_buf()?;
             let last = input.is_empty();
             let (read, written) = match &mut self.decoder {
-                None => encoding_rs::mem::convert_latin1_to_utf8_partial(input, &mut self.out),
+                None => {
+                    self.ended = last;
+                    encoding_rs::mem::convert_latin1_to_utf8_partial(input, &mut self.out)
+                }
                 Some(decoder) => {
                     let name = decoder.encoding().name();
                     let (result, read, written) =
                         decoder.decode_to_utf8_without_replacement(input, &mut self.out, last);
-                    if let encoding_rs::DecoderResult::Malformed(..) = result {
+                    // at the end more may be left in the decoder than fits
+                    self.ended = last && result != DecoderResult::OutputFull;
+                    if let DecoderResult::Malformed(..) = result {
                         return Err(io::Error::new(io::ErrorKind::InvalidData, BadBytes(name)));
                     }
                     (read, written)
@@ -143,9 +157,6 @@ impl<R: BufRead> Converted<R> {
             };
             self.bytes.consume(read);
             (self.start, self.end) = (0, written);
-            if last {
-                return Ok(());
-            }
         }
         Ok(())
     }
@@ -237,9 +248,22 @@ mod tests {
     }
 
     #[test]
+    fn the_end_can_be_met_more_than_once() {
+        for document in [&b"\xfe\xff"[..], b"\xff\xfea\x00", b"\xfe\xff\x00"] {
+            let mut source = Utf8Source::new(document, None).unwrap();
+            let mut text = String::new();
+            let _ = source.read_to_string(&mut text);
+            assert_eq!(source.fill_buf().map(<[u8]>::len).unwrap_or_default(), 0);
+            assert_eq!(source.fill_buf().map(<[u8]>::len).unwrap_or_default(), 0);
+        }
+    }
+
+    #[test]
     fn empty_and_tiny_documents_pass() {
         check(b"", None, Ok(""));
         check(b"<", None, Ok("<"));
         check(b"<?xml", None, Ok("<?xml"));
+        check(b"\xfe\xff", None, Ok(""));
+        check(b"\xff\xfe", None, Ok(""));
     }
 }

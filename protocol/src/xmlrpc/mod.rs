@@ -5,6 +5,7 @@
 
 mod blob;
 mod charset;
+mod cut;
 mod datetime;
 mod error;
 mod events;
@@ -13,6 +14,7 @@ mod message;
 mod reader;
 mod scalar;
 mod serde;
+mod spelled;
 mod text;
 mod value;
 mod writer;
@@ -22,10 +24,12 @@ mod tests;
 
 pub use self::serde::{SerdeError, from_value, to_value};
 pub use blob::{Base64Encoder, BlobSink, base64_len};
+pub use cut::mend_cut_string;
 pub use datetime::DateTime;
 pub use error::{ReadError, ReadErrorKind, WriteError};
 pub use limits::{DEPTH_HARD_MAX, Limits};
 pub use message::{MethodCall, parse_call, parse_response, read_call, read_response};
+pub use spelled::{spelled_call, spelled_struct, spelled_value};
 pub use value::{Blob, Struct, Value};
 pub use writer::{Envelope, call_envelope, response_envelope, write_call, write_fault, write_response};
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use protocol::fault::{Fault, FaultCode};
 use protocol::methods::introspect;
 use protocol::xmlrpc::{MethodCall, Value};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::echo::echo;
 use crate::backend::Backend;
 use crate::metrics::Calls;
 use crate::server::{Caller, Dispatch, Reply, Request};
@@ -30,6 +32,8 @@ pub(crate) struct AgentOptions {
     pub(crate) chunk_bytes_max: u64,
     /// `clean` goes on although changes would be lost.
     pub(crate) force_clean: bool,
+    /// What `quit` cancels; nobody may quit when there is none.
+    pub(crate) quit: Option<CancellationToken>,
 }
 
 /// The agent: all methods over one database.
@@ -93,17 +97,14 @@ impl<B: Backend> Agent<B> {
             "sync.hello" => self.hello(caller, params).await,
             "sync.layout" => self.layout(caller, params).await,
             "sync.digest" => self.digest(params).await,
+            "sync.echo" => echo(params),
             "get_station_name" => self.get_station_name(params),
             "set_station_by_name" => self.set_station_by_name(params),
-            "changes" => Err(not_supported("changes", "call diff instead")),
-            "quit" => Err(not_supported("quit", "stop the service at the shop")),
+            "changes" => self.changes(caller, params).await,
+            "quit" => self.quit(params),
             _ => Err(Fault::new(FaultCode::UnknownMethod, "there is no such method; see system.listMethods")),
         }
     }
-}
-
-fn not_supported(method: &str, instead: &str) -> Fault {
-    Fault::new(FaultCode::Application, format!("{method} is not enabled at this shop; {instead}"))
 }
 
 impl<B: Backend> Dispatch for Agent<B> {

@@ -1,4 +1,4 @@
-//! Methods of the first implementation that concern the station's name.
+//! Methods of the first implementation that concern the station: its name, and its end.
 
 use protocol::fault::{Fault, FaultCode};
 use protocol::xmlrpc::Value;
@@ -21,5 +21,16 @@ impl<B: Backend> Agent<B> {
         }
         let message = format!("this is branch {:?}; the name of a branch is set at the shop", self.options.branch);
         Err(Fault::new(FaultCode::Application, message))
+    }
+    /// `quit()`: anybody could stop the original with it. Here the service's own configuration has to allow it.
+    pub(super) fn quit(&self, params: Vec<Value>) -> Result<Reply, Fault> {
+        Parameters::new("quit", params, 0, 0)?;
+        let Some(quit) = &self.options.quit else {
+            let message = "quit is not enabled at this shop; stop the service there, or set allow_quit";
+            return Err(Fault::new(FaultCode::Application, message));
+        };
+        tracing::warn!("told to quit");
+        quit.cancel();
+        Ok(Reply::Value(Value::Nil))
     }
 }

@@ -1,11 +1,13 @@
 //! The methods: each takes its parameters apart, does its work, and answers or gives a fault.
 
+mod changes;
 mod clean;
 mod diff;
 mod diff_open;
 mod diff_read;
 mod digest;
 mod dispatch;
+mod echo;
 pub(crate) mod fault;
 mod hello;
 mod layout;

@@ -70,6 +70,7 @@ fn agent(shop: &Arc<FakeShop>, dir: &Path, idle_max: Duration) -> Arc<Agent<Fake
         sessions: SessionLimits { per_office: 4, bytes_max: 1 << 20, idle_max },
         chunk_bytes_max: 1 << 20,
         force_clean: false,
+        quit: None,
     };
     Arc::new(Agent::new(Arc::clone(shop), options, TaskTracker::new()))
 }
@@ -267,13 +268,37 @@ async fn every_listed_method_is_known_and_counts_its_parameters() -> Outcome {
     for method in protocol::methods::all() {
         let ten = vec![Value::Int(1); 10];
         let code = bench.code(method.name, ten).await;
-        let expected = match method.name {
-            "changes" | "quit" => FaultCode::Application,
-            _ => FaultCode::WrongParameters,
-        };
-        assert_eq!(code, Some(expected), "{}", method.name);
+        assert_eq!(code, Some(FaultCode::WrongParameters), "{}", method.name);
     }
     assert_eq!(bench.code("no.such", vec![]).await, Some(FaultCode::UnknownMethod));
+    Ok(())
+}
+
+#[tokio::test]
+async fn changes_are_lists_of_literals_under_the_own_policys_name() -> Outcome {
+    let bench = Bench::new()?;
+    let ask = |policy: &str| vec![policy.into(), "2006-09-22 14:03:11.042317".into()];
+    assert_eq!(bench.call("changes", ask("shop")).await?, Value::Array(vec![]), "nothing has changed");
+    let script = "BEGIN;\nUPDATE person SET phone = '2' WHERE id = 7;\nCOMMIT;\n-- watermark: 2006-09-22T14:03:11Z\n";
+    bench.shop.lock().diff = script.into();
+    std::fs::write(bench.dir.path().join("d-1"), script)?;
+    let answer = bench.call("changes", ask("shop")).await?;
+    assert!(format!("{answer:?}").contains("person"), "{answer:?}");
+    assert_eq!(bench.code("changes", ask("other")).await, Some(FaultCode::Application));
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_quits_an_agent_that_does_not_allow_it() -> Outcome {
+    let mut bench = Bench::new()?;
+    assert_eq!(bench.code("quit", vec![]).await, Some(FaultCode::Application));
+    let stop = tokio_util::sync::CancellationToken::new();
+    bench.agent = {
+        let options = AgentOptions { quit: Some(stop.clone()), ..bench.agent.options.clone() };
+        Arc::new(Agent::new(Arc::clone(&bench.shop), options, TaskTracker::new()))
+    };
+    assert_eq!(bench.call("quit", vec![]).await?, Value::Nil);
+    assert!(stop.is_cancelled());
     Ok(())
 }
 

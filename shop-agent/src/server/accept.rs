@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Dispatch;
 use super::http::Service;
+use super::linger::Lingering;
 
 /// Most bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -73,12 +74,13 @@ fn connection<D: Dispatch>(
         let service = Arc::clone(&service);
         async move { Ok::<_, std::convert::Infallible>(service.answer(request, peer.ip()).await) }
     });
+    // without pipeline_flush: it holds answers back while anything unread is at hand, and loses them when the connection then
+    // closes, those that say 400, 411 and 413
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(HEAD_BYTES_MAX.max(8192) * 4)
-        .pipeline_flush(true)
-        .serve_connection(TokioIo::new(stream), answer)
+        .serve_connection(TokioIo::new(Lingering::new(stream)), answer)
 }
 
 #[derive(Default)]

@@ -10,7 +10,7 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use protocol::fault::{Fault, FaultCode};
-use protocol::xmlrpc::{ReadError, ReadErrorKind, read_call};
+use protocol::xmlrpc::{ReadError, ReadErrorKind, mend_cut_string, read_call};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -18,6 +18,9 @@ use super::Request;
 use super::compression::{Coding, CodingError, Inflating};
 use super::limits::{INLINE_BODY_BYTES, ServerLimits};
 use crate::session::payload::FileSink;
+
+/// Bytes a second below which a body is not arriving but dripping; a line of 1200 baud is faster.
+const DRIP_BYTES_PER_SECOND: u64 = 64;
 
 /// Why a body did not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,9 +67,13 @@ pub(crate) async fn receive(
         }
     }
     if is_whole && coding == Coding::Identity {
-        let call =
-            read_call(&start[..], charset.as_deref(), &limits.xml(), None).map_err(|error| unreadable(&error))?;
-        return Ok(Request { call, blobs: Vec::new() });
+        let read = |document: &[u8]| read_call(document, charset.as_deref(), &limits.xml(), None);
+        let call = read(&start).or_else(|error| match error.fault_code() {
+            // a piece of SQL that an old client has cut inside a character
+            FaultCode::InvalidCharacter => mend_cut_string(&start).map_or(Err(error), |mended| read(&mended)),
+            _ => Err(error),
+        });
+        return Ok(Request { call: call.map_err(|error| unreadable(&error))?, blobs: Vec::new() });
     }
 
     let Ok(permit) = tokio::time::timeout(limits.body_idle, Arc::clone(parsers).acquire_owned()).await else {
@@ -144,18 +151,22 @@ struct Frames {
     body: Incoming,
     left: u64,
     idle: Duration,
+    began: Instant,
+    received: u64,
     deadline: Instant,
 }
 
 impl Frames {
     fn new(body: Incoming, limits: &ServerLimits) -> Self {
-        let deadline = Instant::now() + limits.body_total;
-        Self { body, left: limits.body_bytes_max(), idle: limits.body_idle, deadline }
+        let began = Instant::now();
+        let deadline = began + limits.body_total;
+        Self { body, left: limits.body_bytes_max(), idle: limits.body_idle, began, received: 0, deadline }
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {
-            let until = self.deadline.min(Instant::now() + self.idle);
+            let earned = Duration::from_millis(self.received.saturating_mul(1000) / DRIP_BYTES_PER_SECOND);
+            let until = self.deadline.min(Instant::now() + self.idle).min(self.began + self.idle + earned);
             let frame = match tokio::time::timeout_at(until, self.body.frame()).await {
                 Err(_) => return Err(BodyError::TooSlow),
                 Ok(None) => return Ok(None),
@@ -165,6 +176,7 @@ impl Frames {
             // trailers say nothing here
             let Ok(bytes) = frame.into_data() else { continue };
             self.left = self.left.checked_sub(bytes.len() as u64).ok_or(BodyError::TooLarge)?;
+            self.received += bytes.len() as u64;
             if !bytes.is_empty() {
                 return Ok(Some(bytes));
             }

@@ -279,6 +279,53 @@ async fn a_silent_peer_is_shown_the_door() -> Outcome {
 }
 
 #[tokio::test]
+async fn who_drips_is_shown_the_door_while_others_are_served() -> Outcome {
+    let server = start(None, small()).await?;
+    let begun: [&[u8]; 2] = [
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n<",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n<",
+    ];
+    for begun in begun {
+        let mut stream = TcpStream::connect(server.address).await?;
+        stream.write_all(begun).await?;
+        let (mut reading, mut writing) = stream.split();
+        let dripping = async {
+            // often enough for an idle timer, for as long as somebody listens
+            while writing.write_all(b"a").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let mut answer = String::new();
+        let hearing = tokio::time::timeout(Duration::from_secs(30), reading.read_to_string(&mut answer));
+        tokio::select! {
+            heard = hearing => drop(heard?),
+            () = dripping => {}
+        }
+        assert_eq!(status(&answer), 408, "{answer}");
+        let others = text(&server, &post("Connection: close\r\n", CALL.as_bytes())).await?;
+        assert_eq!(status(&others), 200, "{others}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_is_heard_although_more_was_said_than_was_read() -> Outcome {
+    let server = start(None, small()).await?;
+    let more = post("", CALL.as_bytes());
+    for (begun, expected) in [
+        ("POST / HTTP/1.1\r\nHost: localhost\r\n\r\n", 411),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: +5\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n", 413),
+    ] {
+        let answer = text(&server, &[begun.as_bytes(), &more.repeat(1000)].concat()).await?;
+        assert_eq!(status(&answer), expected, "{begun}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "what follows is taken for a request: {answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn without_a_credential_not_even_the_body_is_read() -> Outcome {
     let users_dir = tempfile::tempdir()?;
     add_user(users_dir.path())?;

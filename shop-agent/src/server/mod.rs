@@ -7,6 +7,7 @@ pub(crate) mod body;
 pub(crate) mod compression;
 pub(crate) mod http;
 pub(crate) mod limits;
+mod linger;
 pub(crate) mod monitor;
 pub(crate) mod throttle;
 pub(crate) mod users;

@@ -181,3 +181,22 @@ proptest! {
         }
     }
 }
+
+/// The inputs that fuzzing has found worth keeping, and every vector of conformance that is in UTF-8.
+#[test]
+fn nothing_of_the_corpus_is_taken_that_another_parser_finds_ill_formed() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/corpus/xmlrpc");
+    let mut judged = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        // the judge is for text; other encodings have tests of their own
+        let Ok(text) = std::str::from_utf8(&bytes) else { continue };
+        let ours = (parse_call(&bytes, &Limits::default()), parse_response(&bytes, &Limits::default()));
+        let is_taken = ours.0.is_ok() || ours.1.is_ok();
+        let theirs = judge(text.trim_start_matches('\u{feff}'));
+        assert!(!is_taken || theirs.is_some(), "{}: taken, and ill-formed", path.display());
+        judged += 1;
+    }
+    assert!(judged >= 10, "{judged} documents");
+}

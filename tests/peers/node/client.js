@@ -1,0 +1,45 @@
+// npm's xmlrpc. See ../README.md for the words.
+"use strict";
+const fs = require("fs");
+const path = require("path");
+const { isDeepStrictEqual } = require("util");
+const xmlrpc = require("xmlrpc");
+
+const [task, url, ...args] = process.argv.slice(2);
+const shop = xmlrpc.createClient(url);
+
+const call = (method, ...params) =>
+  new Promise((done, failed) => shop.methodCall(method, params, (error, value) => (error ? failed(error) : done(value))));
+const fault = (promise) => promise.then(() => "none", (error) => error.faultCode);
+const nil = (value) => (value === null || value === undefined ? "nil" : value);
+const say = (word, value) => console.log(`${word}=${nil(value)}`);
+
+async function cycle(dir, ids) {
+  say("clean", await call("clean"));
+  say("setidstart", await call("setidstart", ids));
+  const sid = await call("sql_prepare");
+  say("sid", Number.isInteger(sid) && sid > 0 ? "ok" : sid);
+  for (const name of fs.readdirSync(dir).filter((name) => name.startsWith("chunk-")).sort()) {
+    await call("sql_create", sid, fs.readFileSync(path.join(dir, name)));
+  }
+  say("finish", await call("sql_finish", sid));
+  say("again", await call("sql_finish", sid));
+  const methods = await call("system.listMethods");
+  say("methods", methods.includes("sql_create") && (await call("system.methodHelp", "diff")) ? "ok" : methods);
+  say("fault", await fault(call("sql_finish", 2147483646)));
+  say("unknown", await fault(call("no_such_method")));
+  const sent = ["é漢字 😀 <&>", 7, 1.5, true, { a: [1, "b"] }];
+  const back = await call("sync.echo", ...sent);
+  say("echo", isDeepStrictEqual(back, sent) ? "ok" : JSON.stringify(back));
+}
+
+async function diff(since, file) {
+  const answer = await call("diff", since);
+  if (nil(answer) !== "nil") fs.writeFileSync(file, answer);
+  say("diff", nil(answer) === "nil" ? "nil" : answer.length);
+}
+
+({ cycle, diff })[task](...args).catch((error) => {
+  console.error(error);
+  process.exitCode = 1;
+});
