@@ -191,12 +191,15 @@ pub async fn select(
     Ok(selected)
 }
 
-/// Notes that the peer has durably stored everything up to this watermark.
+/// Notes that the peer has durably stored everything up to this watermark, and no more: one that names an older watermark
+/// than before was restored from a backup, and a clean must not rest on what it had acknowledged in the life it lost.
 pub async fn acknowledge(client: &impl GenericClient, peer: i32, watermark: &Watermark) -> Result<(), ReplicaError> {
     client
         .execute(
-            "update sync.watermark set acknowledged_at = clock_timestamp()
-             where peer = $1 and issued = timestamptz 'epoch' + $2 * interval '1 microsecond' and acknowledged_at is null",
+            "update sync.watermark set acknowledged_at =
+                 case when issued = timestamptz 'epoch' + $2 * interval '1 microsecond' then clock_timestamp() end
+             where peer = $1 and case when issued = timestamptz 'epoch' + $2 * interval '1 microsecond' then acknowledged_at is null
+                 else issued > timestamptz 'epoch' + $2 * interval '1 microsecond' and acknowledged_at is not null end",
             &[&peer, &(watermark.micros as f64)],
         )
         .await

@@ -21,7 +21,12 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Where the bytes of a frozen diff are.
     fn diff_path(&self, id: &str) -> PathBuf;
     /// See [`Shop::clean`].
-    fn clean(&self, office: &str, force: bool) -> impl Future<Output = Result<CleanReport>> + Send;
+    fn clean(
+        &self,
+        office: &str,
+        force: bool,
+        begins: Option<&str>,
+    ) -> impl Future<Output = Result<CleanReport>> + Send;
     /// See [`Shop::restore_before_clean`].
     fn restore_before_clean(&self) -> impl Future<Output = Result<i64>> + Send;
     /// See [`Shop::set_id_start`].
@@ -80,8 +85,8 @@ impl Backend for Shop {
         self.spool().data_path(id)
     }
 
-    async fn clean(&self, office: &str, force: bool) -> Result<CleanReport> {
-        Self::clean(self, office, force).await
+    async fn clean(&self, office: &str, force: bool, begins: Option<&str>) -> Result<CleanReport> {
+        Self::clean(self, office, force, begins).await
     }
 
     async fn restore_before_clean(&self) -> Result<i64> {

@@ -148,9 +148,14 @@ impl Engine {
 
     /// Clones a shop.
     pub async fn clone_shop(&self, name: &str) -> Result<(), ReplicaError> {
+        self.shop(name).shop.clean(OFFICE, false, None).await?;
+        self.fill(name).await
+    }
+
+    /// The rest of a clone, when the shop is cleaned.
+    pub async fn fill(&self, name: &str) -> Result<(), ReplicaError> {
         let branch = self.branch(name).await;
         let shop = &self.shop(name).shop;
-        shop.clean(OFFICE, false).await?;
         let (low, high) = self.office.id_range(&branch, branch.cloned_at.is_some()).await?;
         shop.set_id_start(low, Some(high)).await?;
         let outgoing = self.office.freeze_clone(&branch).await?;

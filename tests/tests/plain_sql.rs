@@ -132,7 +132,7 @@ async fn what_pg_dump_writes_is_taken_in_all_its_forms() {
         args.extend(left_out.iter().map(String::as_str));
         let dump = shop_floor::dump(&world.database, &args);
         assert!(dump.len() > 50_000, "{form:?}: {} bytes", dump.len());
-        shop.shop.clean(OFFICE, true).await.expect("a clean");
+        shop.shop.clean(OFFICE, true, None).await.expect("a clean");
         assert_eq!(shop.database.int("select count(*) from product"), 0);
         raw_session(&world, Cursor::new(cuts::gzip(&dump))).await.unwrap_or_else(|error| panic!("{form:?}: {error:?}"));
         compare::assert_equal(
@@ -146,7 +146,7 @@ async fn what_pg_dump_writes_is_taken_in_all_its_forms() {
         "insert into sale (branch_id, receipt) values (1, 'r'); insert into stock select 1, min(id), 1 from product",
     );
     // tables that the shop owns are refused, and nothing stays of the dump around them
-    shop.shop.clean(OFFICE, true).await.expect("a clean");
+    shop.shop.clean(OFFICE, true, None).await.expect("a clean");
     for table in ["sale", "stock"] {
         let dump = shop_floor::dump(
             &world.database,
@@ -186,7 +186,7 @@ async fn chunks_may_be_cut_anywhere_and_packed_in_any_way() {
         None => not_run::because("bzip2"),
     }
     for (way, input) in ways {
-        shop.shop.clean(OFFICE, true).await.expect("a clean");
+        shop.shop.clean(OFFICE, true, None).await.expect("a clean");
         raw_session(&world, input).await.unwrap_or_else(|error| panic!("{way}: {error:?}"));
         compare::assert_equal(("the office", &world.database), (way, &shop.database), &TO_SHOP);
     }

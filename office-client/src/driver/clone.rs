@@ -38,11 +38,13 @@ impl Drive<'_> {
         self.job.progress.phase("cleaning the shop");
         self.acknowledge().await?;
         reach("office.clone.clean.before");
-        // a peer with the base methods alone takes no option
-        if self.job.force && self.facts.is_some() {
-            self.peer.ask(&CleanWith { force: true }, Patience::Work).await?;
-        } else {
-            self.peer.ask(&Clean, Patience::Work).await?;
+        match &self.facts {
+            Some(facts) => {
+                let clean = CleanWith { force: self.job.force, begins: facts.begins.clone() };
+                self.peer.ask(&clean, Patience::Work).await?;
+            }
+            // a peer with the base methods alone takes no option
+            None => self.peer.ask(&Clean, Patience::Work).await?,
         }
         reach("office.clone.cleaned");
         Ok(Event::Done)

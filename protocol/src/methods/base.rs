@@ -23,11 +23,14 @@ impl Call for Clean {
     }
 }
 
-/// `clean(options)`, an extension: with `force`, changes that no office has acknowledged do not stop it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// `clean(options)`, an extension: with `force`, changes that no office has acknowledged do not stop it; with `begins`, one
+/// that arrives twice or late empties nothing (see [`crate::session::ledger::clean`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CleanWith {
     /// Whether to go on although changes would be lost.
     pub force: bool,
+    /// Where the shop's changes begin, as `sync.hello` told it.
+    pub begins: Option<String>,
 }
 
 impl Call for CleanWith {
@@ -35,7 +38,12 @@ impl Call for CleanWith {
     type Reply = ();
 
     fn params(&self) -> Vec<Value> {
-        vec![Value::Struct([("force", self.force)].into_iter().collect::<Struct>())]
+        let mut options = Struct::new();
+        options.insert("force", self.force);
+        if let Some(begins) = &self.begins {
+            options.insert("begins", begins.as_str());
+        }
+        vec![Value::Struct(options)]
     }
 
     fn reply(value: Value) -> Result<(), ReplyError> {

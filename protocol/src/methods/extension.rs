@@ -125,6 +125,8 @@ pub struct HelloReply {
     pub id_high: Option<i64>,
     /// The watermark last issued to this office.
     pub last_watermark: Option<String>,
+    /// Where the shop's changes begin: the value that `clean` takes. Every clean changes it.
+    pub begins: Option<String>,
     /// Extensions that the agent offers, as in `system.getCapabilities`.
     pub capabilities: Vec<String>,
     /// The largest chunk accepted, in bytes before base64.

@@ -40,6 +40,24 @@ pub fn pull(stored: Option<&str>, arriving: Option<&str>) -> Verdict {
     if arriving.is_some() && stored == arriving { Verdict::Repeated } else { Verdict::Apply }
 }
 
+/// `clean` at a shop. `named` is where the changes of the shop began when the caller asked (`sync.hello` tells it), if it
+/// says so; `begins` is where they begin now: every clean begins them anew. So a call that arrives twice, or late and
+/// behind others, does not empty a shop that has been filled again since.
+///
+/// [`Verdict::Over`] is for a call that was made before the shop was last cleaned and cloned.
+pub fn clean(named: Option<&str>, begins: Option<&str>, awaits_clone: bool) -> Verdict {
+    match named {
+        Some(named) if named != begins.unwrap_or_default() => {
+            if awaits_clone {
+                Verdict::Repeated
+            } else {
+                Verdict::Over
+            }
+        }
+        _ => Verdict::Apply,
+    }
+}
+
 /// Whether a stream that an earlier run recorded is sent on: it is of the kind that is wanted now, and its file is whole.
 /// The record was committed before the first byte was sent, so the shop may have applied it already; its key tells.
 pub fn is_resumed(recorded_kind: &str, wanted_kind: &str, is_whole: bool) -> bool {
@@ -69,6 +87,15 @@ mod tests {
         assert_eq!(pull(Some("a"), Some("b")), Verdict::Apply);
         assert_eq!(pull(None, None), Verdict::Apply);
         assert_eq!(pull(Some("a"), None), Verdict::Apply);
+    }
+
+    #[test]
+    fn a_late_clean_does_not_empty_a_shop_that_has_been_filled_since() {
+        assert_eq!(clean(None, Some("8:8:"), false), Verdict::Apply, "a caller of the base methods says nothing");
+        assert_eq!(clean(Some("8:8:"), Some("8:8:"), false), Verdict::Apply);
+        assert_eq!(clean(Some(""), None, false), Verdict::Apply, "an empty database");
+        assert_eq!(clean(Some("8:8:"), Some("9:9:"), true), Verdict::Repeated);
+        assert_eq!(clean(Some("8:8:"), Some("9:9:"), false), Verdict::Over);
     }
 
     #[test]

@@ -442,6 +442,9 @@ impl Run {
         self.held_bytes = 0;
         self.prepared = false;
         match self.task {
+            // without a key the shop cannot be told what an earlier run's stream rests on, and what it has changed since
+            // would be overwritten unseen; a newer stream holds all of the older one
+            Task::Update if resumed && !self.abilities.keyed_sessions => self.discard(None),
             Task::Update => self.prepare(),
             Task::Clone if resumed && self.abilities.keyed_sessions => self.prepare(),
             Task::Clone if resumed => self.discard(None),
@@ -532,6 +535,10 @@ impl Run {
                 self.again(Self::lost_session)
             }
             FaultCode::DamagedChunk if self.attempts < 2 => self.discard(None),
+            // the stream rests on what the shop no longer keeps: a new one rests on what was pulled just now
+            FaultCode::SinceTooOld | FaultCode::UnknownWatermark if self.resumed && self.task == Task::Update => {
+                self.discard(None)
+            }
             _ => self.discard(Some(Ending::Refused)),
         }
     }

@@ -178,10 +178,11 @@ impl TablePlan {
                 format!(
                     // the first entry of a key in the window says what the row was at its start; of the old values of a
                     // column the first one counts (jsonb_object_agg keeps the last, hence the descending order); R asks
-                    // for the whole row
+                    // for the whole row, and so does an insert behind an update: the receiver itself may have deleted the
+                    // row in between, which is no entry of this window
                     "with e as materialized (select seq, op, old, {keys}, case when op <> 'R' then {stamp} end as stamp
                                 from {log} where {window}{followed}),
-                          f as (select {keys}, case when bool_or(op = 'R') then 'R' else (array_agg(op order by seq))[1] end as op, bool_or(op = 'D') as deleted,
+                          f as (select {keys}, case when bool_or(op in ('R', 'I')) then 'R' else (array_agg(op order by seq))[1] end as op, bool_or(op = 'D') as deleted,
                                 jsonb_object_agg(j.key, j.value order by seq desc) filter (where j.key is not null) as old,
                                 (array_agg(stamp order by seq desc) filter (where stamp is not null))[1] as stamp
                                 from e left join lateral jsonb_each(e.old) j on true group by {keys}),

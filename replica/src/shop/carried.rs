@@ -144,7 +144,7 @@ impl Shop {
             let Some((low, high)) = header.id_range else {
                 return refused("the clone carries no id range: export it again".into());
             };
-            self.clean(office, force).await?;
+            self.clean(office, force, None).await?;
             let applied = self.apply_file(office, key, file).await;
             self.set_id_start(low, Some(high)).await?;
             return Ok(ShopImport { kind, applied: applied? });

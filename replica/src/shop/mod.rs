@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use protocol::methods::{SessionKind, TableDigest};
 use protocol::policy::Policy;
+use protocol::session::ledger::{self, Verdict};
 
 use crate::ReplicaError;
 use crate::clean;
@@ -70,6 +71,8 @@ pub struct ShopFacts {
     pub id_range: Option<(i64, i64)>,
     /// Last watermark issued to the office, if any.
     pub last_watermark: Option<String>,
+    /// Where its changes begin (the last clean, or the installation of capture); empty as long as they do not.
+    pub begins: String,
     /// The database's clock.
     pub clock: SystemTime,
 }
@@ -213,7 +216,8 @@ impl Shop {
             .query_one(
                 "select current_setting('server_version'), n.id_low, n.id_high, clock_timestamp(),
                         (select (extract(epoch from max(w.issued)) * 1000000)::bigint from sync.watermark w
-                         join sync.peer p using (peer) where p.name = $1 and w.incarnation = $2)
+                         join sync.peer p using (peer) where p.name = $1 and w.incarnation = $2),
+                        coalesce(n.base_snapshot::text, '')
                  from sync.node n",
                 &[&office, &state.incarnation.number],
             )
@@ -234,12 +238,14 @@ impl Shop {
             policy_digest: self.inner.policy.digest(),
             id_range,
             last_watermark,
+            begins: row.get(5),
             clock: row.get(3),
         })
     }
 
-    /// Empties the synchronised tables and creates missing ones, in one transaction.
-    pub async fn clean(&self, office: &str, force: bool) -> Result<CleanReport, ReplicaError> {
+    /// Empties the synchronised tables and creates missing ones, in one transaction. `begins` is where the shop's changes
+    /// began when the caller asked: a call that arrives twice, or late, empties nothing.
+    pub async fn clean(&self, office: &str, force: bool, begins: Option<&str>) -> Result<CleanReport, ReplicaError> {
         let _turn = self.inner.applying.lock().await;
         let _diff = self.inner.freezing.lock().await;
         let state = self.state().await?;
@@ -247,6 +253,19 @@ impl Shop {
         let mut client = self.inner.pool.get().await?;
         let transaction = client.transaction().await.map_err(failed)?;
         transaction.execute("select pg_advisory_xact_lock($1)", &[&crate::migrate::LOCK]).await.map_err(failed)?;
+        let node = transaction
+            .query_one("select base_snapshot::text, awaiting_clone from sync.node for update", &[])
+            .await
+            .map_err(failed)?;
+        match ledger::clean(begins, node.get::<_, Option<&str>>(0), node.get(1)) {
+            Verdict::Apply => {}
+            Verdict::Repeated => return Ok(CleanReport::default()),
+            Verdict::Over => {
+                return Err(ReplicaError::CleanRefused(
+                    "the shop has been cleaned and cloned since this clean was asked for; run the clone again if it is still wanted".into(),
+                ));
+            }
+        }
         clean::lock(&transaction, &state.catalogue, &state.policy).await?;
         let waiting = clean::unacknowledged(&transaction, state.captured.values()).await?;
         if waiting > 0 && !force {

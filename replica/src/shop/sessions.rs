@@ -209,8 +209,8 @@ impl Shop {
 }
 
 impl Shop {
-    /// What the office has of the shop's changes: the watermark that the session rests on, or else the newest one that
-    /// the office acknowledged.
+    /// What the office has of the shop's changes: the watermark that the session rests on, or else, where it names none,
+    /// the newest one that the office acknowledged.
     async fn agreed(
         &self,
         transaction: &tokio_postgres::Transaction<'_>,
@@ -224,9 +224,10 @@ impl Shop {
             .await
             .map_err(failed)?
             .get(0);
-        if let Some(since) = base.and_then(|base| Since::parse(&base).ok())
-            && let Ok(selected) = watermark::select(transaction, peer, since, self.inner.skew, &state.incarnation).await
-        {
+        if let Some(base) = base {
+            let since = Since::parse(&base).map_err(|error| ReplicaError::Invalid(error.to_string()))?;
+            // one that is no longer known or kept is no reason to take another: conflicts would go unseen
+            let selected = watermark::select(transaction, peer, since, self.inner.skew, &state.incarnation).await?;
             return Ok(Some(selected.snapshot));
         }
         let row = transaction

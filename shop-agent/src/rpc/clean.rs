@@ -15,6 +15,7 @@ use crate::server::{Caller, Reply};
 #[serde(default)]
 struct CleanOptions {
     force: bool,
+    begins: Option<String>,
 }
 
 impl<B: Backend> Agent<B> {
@@ -23,7 +24,8 @@ impl<B: Backend> Agent<B> {
         let options: CleanOptions = params.options("options")?;
         let force = options.force || self.options.force_clean;
         killpoint::reach("clean.before");
-        let report = self.backend.clean(&caller.office, force).await.map_err(|error| of_replica(&error))?;
+        let cleaned = self.backend.clean(&caller.office, force, options.begins.as_deref()).await;
+        let report = cleaned.map_err(|error| of_replica(&error))?;
         killpoint::reach("clean.after");
         tracing::info!(
             office = caller.office,

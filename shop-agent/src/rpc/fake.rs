@@ -89,6 +89,7 @@ impl Backend for FakeShop {
             policy_digest: "p".into(),
             id_range: Some((5, 10)),
             last_watermark: None,
+            begins: "10:10:".into(),
             clock: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
         })
     }
@@ -97,7 +98,7 @@ impl Backend for FakeShop {
         self.dir.join(id)
     }
 
-    async fn clean(&self, _office: &str, force: bool) -> Result<CleanReport> {
+    async fn clean(&self, _office: &str, force: bool, _begins: Option<&str>) -> Result<CleanReport> {
         if force { Ok(CleanReport::default()) } else { Err(ReplicaError::CleanRefused("3 changes".into())) }
     }
 

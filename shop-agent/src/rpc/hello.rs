@@ -47,6 +47,7 @@ impl<B: Backend> Agent<B> {
             id_low,
             id_high,
             last_watermark: facts.last_watermark,
+            begins: Some(facts.begins),
             capabilities: CAPABILITIES.iter().map(|(name, _, _)| (*name).to_owned()).collect(),
             chunk_bytes_max: i64::try_from(self.options.chunk_bytes_max).unwrap_or(i64::MAX),
         })
