@@ -10,6 +10,7 @@
 //! - [`compare`]: whether two databases hold the same rows, and where not
 //! - [`proxy`]: a line that is slow, drops, stalls, loses and doubles
 //! - [`fuzz`]: what arbitrary bytes must not do, and a mutator that makes them
+//! - [`sim`]: the whole protocol in memory, with faults
 //! - [`psql`], [`python`]: other people's programs
 //! - [`not_run`]: saying that a test does not run, and why
 //! - [`wait_for`]: waiting for a condition instead of for a time
@@ -26,4 +27,5 @@ pub mod proxy;
 pub mod psql;
 pub mod python;
 pub mod runtime;
+pub mod sim;
 pub mod wait_for;
