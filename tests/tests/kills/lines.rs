@@ -54,11 +54,12 @@ pub(crate) fn exchanges(stage: &Stage, servers: &Servers) -> Counts {
 
 /// Every place of every message in both directions.
 pub(crate) fn cuts(messages: u64) -> Vec<Cut> {
-    let mut cuts = Vec::new();
+    let mut cuts: Vec<Cut> = Vec::new();
     for direction in [Direction::ToAgent, Direction::ToOffice] {
         for message in 0..messages {
             for place in Place::ALL {
-                let for_good = !cuts.len().is_multiple_of(2);
+                // in pairs, so that both kinds remain when every other one is left out
+                let for_good = !(cuts.len() / 2).is_multiple_of(2);
                 cuts.push(Cut { direction, message, place, for_good });
             }
         }
