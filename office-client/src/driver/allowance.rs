@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_for_a_run_a_day_or_a_month() {
-        let now: Zoned = "2006-09-22T14:03:11[UTC]".parse().unwrap();
+        let now = jiff::civil::date(2006, 9, 22).at(14, 3, 11, 0).to_zoned(jiff::tz::TimeZone::UTC).unwrap();
         let since = |text: &str| {
             parse_budget(text).unwrap().since(&now).map(|at| jiff::Timestamp::try_from(at).unwrap().to_string())
         };
