@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Init,
     /// Adds, lists and changes branches
     #[command(subcommand)]
-    Branch(BranchCommand),
+    Branch(Box<BranchCommand>),
     /// Gives a shop its first full copy, or a new one: clean, id range, copy, BranchSynchronization, verify
     Clone(CloneArgs),
     /// Pulls a shop's changes and pushes the office's, for one branch or many
@@ -93,6 +93,9 @@ pub(crate) enum Command {
     /// Lists, shows and resolves conflicts: what an office and a shop had both changed
     #[command(after_help = CONFLICTS_HELP)]
     Conflicts(ConflictsArgs),
+    /// Lists, shows, retries and drops rows of shops that wait because the office could not take them
+    #[command(after_help = QUARANTINE_HELP)]
+    Quarantine(QuarantineArgs),
     /// Imports, lists, checks and shows policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -203,6 +206,12 @@ pub(crate) struct BranchSettings {
     /// Times of day, local, in which the branch may be called, as in 22:00-06:00 or 22:00-06:00,12:30-13:30
     #[arg(long, value_name = "FROM-TO")]
     pub(crate) window: Option<String>,
+    /// Share of a table's rows that one update may delete without asking, or off [default: 30%, from 100 rows on]
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) stop_deletes: Option<String>,
+    /// The same for rows that it changes [default: off]
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) stop_changes: Option<String>,
     /// Command that brings the line up before a run, and again when it was lost
     #[arg(long, value_name = "CMD")]
     pub(crate) link_up: Option<String>,
@@ -251,7 +260,8 @@ pub(crate) struct UpdateArgs {
     /// Write a file with all that the shop is not known to have, instead of calling it; for one branch
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "all", "jobs"])]
     pub(crate) export: Option<PathBuf>,
-    /// Also outside the branch's time window, over its byte budget, and when it is paused
+    /// Also outside the branch's time window, over its byte budget, when it is paused, and where a large part of a table
+    /// would be deleted
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -355,6 +365,64 @@ pub(crate) struct ConflictsResolve {
     /// A value, whatever it looks like
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     pub(crate) value: Option<String>,
+}
+
+const QUARANTINE_HELP: &str = "\
+A row that breaks a constraint of the office waits with the rows that refer to it; all others flow. It is tried again
+with every update of its branch, so it comes in by itself once the cause is gone. docs/QUARANTINE.md has the rules.
+
+Examples:
+  office-client quarantine                         what waits
+  office-client quarantine list --branch shop-17
+  office-client quarantine show 12
+  office-client quarantine retry 12                after the cause was mended
+  office-client quarantine drop 12 --yes";
+
+/// `quarantine`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct QuarantineArgs {
+    /// What to do [default: list]
+    #[command(subcommand)]
+    pub(crate) command: Option<QuarantineCommand>,
+    #[command(flatten)]
+    pub(crate) list: QuarantineList,
+}
+
+/// `quarantine ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// The rows that wait, oldest first
+    List(QuarantineList),
+    /// One with its values and the reason
+    Show {
+        /// Number of the row
+        id: i64,
+    },
+    /// Tries it again now, with all else that waits of its branch; 1 when it still waits
+    Retry {
+        /// Number of the row
+        id: i64,
+    },
+    /// Drops it for good: the shop keeps the row, the office never gets this change
+    Drop {
+        /// Number of the row
+        id: i64,
+        /// It may be lost
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `quarantine list`
+#[derive(Debug, Args)]
+pub(crate) struct QuarantineList {
+    /// Those of one branch only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) branch: Option<String>,
+    /// Most lines
+    #[arg(long, short = 'n', value_name = "N", default_value_t = crate::limits::CONFLICT_LINES_DEFAULT)]
+    pub(crate) limit: i64,
 }
 
 /// `policy ...`

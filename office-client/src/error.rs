@@ -119,6 +119,9 @@ pub(crate) fn replica_hint(error: &ReplicaError) -> Option<String> {
         ReplicaError::Unavailable(_) => {
             "check `--database`, and that the server runs; a private cluster is `embedded:DIR`".to_owned()
         }
+        ReplicaError::Protected(_) => {
+            "if it is meant, repeat the update with --force; `branch set NAME --stop-deletes 50%` (or off) moves the bound".to_owned()
+        }
         ReplicaError::Busy(_) => "try again when the other run has ended".to_owned(),
         _ => return None,
     })

@@ -84,7 +84,8 @@ fn of_replica(error: &ReplicaError) -> u8 {
         ReplicaError::CleanRefused(_)
         | ReplicaError::Schema(_)
         | ReplicaError::Restored(_)
-        | ReplicaError::FileRefused(_) => PROTECTED,
+        | ReplicaError::FileRefused(_)
+        | ReplicaError::Protected(_) => PROTECTED,
         ReplicaError::Invalid(_) => USAGE,
         ReplicaError::Stopped => INTERRUPTED,
         _ => FAILED,

@@ -33,6 +33,9 @@ pub enum ReplicaError {
     /// `clean` would destroy changes nobody has acknowledged.
     #[error("{0}")]
     CleanRefused(String),
+    /// An update would delete or change an uncommonly large part of a table.
+    #[error("{0}")]
+    Protected(String),
     /// The watermark is older than what is retained.
     #[error("{0}")]
     SinceTooOld(String),
@@ -138,7 +141,7 @@ impl ReplicaError {
             Self::FileRefused(_) => FaultCode::WrongParameters,
             Self::UnknownSession(_) => FaultCode::UnknownSession,
             Self::TooManySessions(_) => FaultCode::TooManySessions,
-            Self::Invalid(_) => FaultCode::WrongParameters,
+            Self::Invalid(_) | Self::Protected(_) => FaultCode::WrongParameters,
             Self::Spool { .. } => FaultCode::System,
             Self::Query { .. } => FaultCode::Internal,
             Self::Stopped => FaultCode::Busy,

@@ -41,6 +41,7 @@ pub const ALL: &[&str] = &[
     "shop.diff.selected",
     "shop.diff.issued",
     "shop.diff.frozen",
+    "apply.quarantine.settled",
     "shop.apply.started",
     "shop.apply.before-commit",
     "shop.apply.after-commit",

@@ -22,6 +22,8 @@ pub mod killpoint;
 pub mod migrate;
 pub mod node;
 pub mod office;
+pub mod quarantine;
+pub mod safety;
 pub mod shop;
 pub mod spool;
 pub mod subset;

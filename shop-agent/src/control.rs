@@ -114,6 +114,7 @@ async fn status<B: Backend>(agent: &Agent<B>, offices: Vec<String>) -> serde_jso
         "id_low": facts.as_ref().and_then(|facts| facts.id_range).map(|range| range.0),
         "id_high": facts.as_ref().and_then(|facts| facts.id_range).map(|range| range.1),
         "watermarks": watermarks,
+        "quarantine": facts.as_ref().map(|facts| facts.quarantined.clone()).unwrap_or_default(),
         "sessions": sessions,
     })
 }

@@ -131,7 +131,8 @@ impl Engine {
             key: key.map(str::to_owned),
             kind,
             base,
-            quarantine: false,
+            // as office-client asks for it
+            quarantine: kind == Some(SessionKind::Update),
             dry_run: false,
             peer: "test".into(),
         };
@@ -176,8 +177,7 @@ impl Engine {
         let diff = shop.open_diff(OFFICE, since).await?;
         let watermark = diff.watermark.clone().unwrap_or_default();
         if diff.rows == 0 {
-            self.office.advance_timestamp(&branch, &watermark).await?;
-            return Ok(0);
+            return Ok(self.office.advance_timestamp(&branch, &watermark).await?.rows);
         }
         let path = shop.spool().data_path(&diff.id);
         let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

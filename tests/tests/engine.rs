@@ -245,7 +245,7 @@ async fn a_session_that_fails_at_its_end_leaves_no_trace() {
         "UPDATE category SET name = 'changed' WHERE id = 1;\n\
          INSERT INTO product (id, name, price, category) VALUES (77, 'orphan', 1, 999) ON CONFLICT (id) DO UPDATE SET name = excluded.name;",
     );
-    let row = world.session("north", Some("fails"), Some(protocol::methods::SessionKind::Update)).await;
+    let row = world.session("north", Some("fails"), Some(protocol::methods::SessionKind::Table)).await;
     let error = north.shop.apply_session(row.sid, Box::new(std::io::Cursor::new(chunks))).await.expect_err("an orphan");
     assert!(matches!(error, replica::ReplicaError::Failed(_)), "{error:?}");
     assert_eq!(north.database.int("select count(*) from category where name = 'changed'"), 0);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 
 use replica::office::{Branch, NewBranch};
+use replica::safety::SafetyStop;
 
 use super::{Opened, Outcome, policy};
 use crate::cli::{BranchAdd, BranchCommand, BranchRemove, BranchSet, BranchSettings};
@@ -172,6 +173,11 @@ fn check(settings: &BranchSettings) -> Result<(), CommandError> {
     if let Some(timeout) = settings.link_timeout.as_deref().filter(|timeout| !timeout.is_empty()) {
         units::parse_duration(timeout).map_err(|error| wrong("link-timeout", error))?;
     }
+    for (key, share) in [("stop-deletes", &settings.stop_deletes), ("stop-changes", &settings.stop_changes)] {
+        if let Some(share) = share.as_deref().filter(|share| !share.is_empty()) {
+            SafetyStop::parse(share).map_err(|error| wrong(key, error.to_string()))?;
+        }
+    }
     if let Some(file) = settings.password_file.as_deref().filter(|file| !file.as_os_str().is_empty()) {
         read_password(file)?;
     }
@@ -187,6 +193,8 @@ fn apply(settings: &BranchSettings, into: &mut BTreeMap<String, String>) {
         ("rate_limit", &settings.rate_limit),
         ("byte_budget", &settings.byte_budget),
         ("window", &settings.window),
+        ("stop_deletes", &settings.stop_deletes),
+        ("stop_changes", &settings.stop_changes),
         ("link_up", &settings.link_up),
         ("link_down", &settings.link_down),
         ("link_timeout", &settings.link_timeout),

@@ -37,6 +37,7 @@ async fn import(file: &CarriedFile, printer: &Printer, opened: &Opened) -> Resul
             .map_or(0, |rows| i64::try_from(rows).unwrap_or(i64::MAX)),
         sent_bytes: 0,
         received_bytes: i64::try_from(file.header.bytes).unwrap_or(i64::MAX),
+        quarantined: ok.map_or(0, |imported| imported.applied.quarantined),
         started_at,
         seconds,
         error: imported.as_ref().err().map(|error| chain(error)),

@@ -13,6 +13,7 @@ mod lines;
 mod man;
 mod password;
 mod policy;
+mod quarantine;
 mod status;
 mod update;
 mod verify;
@@ -21,7 +22,7 @@ use replica::ReplicaError;
 use replica::database::Database;
 use replica::office::{Office, OfficeOptions};
 
-pub(crate) use status::BranchState;
+pub(crate) use status::{Attention, BranchState};
 
 use crate::cli::{Cli, Command};
 use crate::error::CommandError;
@@ -56,7 +57,7 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
     let settings = Settings::load(&cli.global)?;
     match cli.command {
         Command::Init => init::run(&settings, printer).await,
-        Command::Branch(command) => branch::run(command, &settings, printer).await,
+        Command::Branch(command) => branch::run(*command, &settings, printer).await,
         Command::Clone(args) => clone::run(args, &settings, printer, stop).await,
         Command::Update(args) => update::run(args, &settings, printer, stop).await,
         Command::Import(args) => import::run(args, &settings, printer).await,
@@ -64,6 +65,7 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         Command::History(args) => history::run(args, &settings, printer).await,
         Command::Verify(args) => verify::run(args, &settings, printer, stop).await,
         Command::Conflicts(args) => conflicts::run(args, &settings, printer).await,
+        Command::Quarantine(args) => quarantine::run(args, &settings, printer).await,
         Command::Policy(command) => policy::run(command, &settings, printer).await,
         Command::Call(args) => call::run(args, &settings, printer).await,
         Command::Conformance(args) => conformance::run(args, printer).await,

@@ -15,6 +15,17 @@ use crate::settings::Settings;
 /// Runs looked through for the last one of each branch, for every branch there is.
 const RUNS_PER_BRANCH: i64 = 20;
 
+/// What somebody should look at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attention {
+    /// Conflicts that are open.
+    pub(crate) conflicts: i64,
+    /// Rows of the branch that wait at the office.
+    pub(crate) quarantined: i64,
+    /// Rows of the office that waited at the shop when it was last called.
+    pub(crate) at_shop: i64,
+}
+
 /// How a branch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BranchState {
@@ -95,9 +106,19 @@ async fn status(args: &StatusArgs, printer: &Printer, opened: &Opened) -> Result
     }
     let last = last_runs(opened, &branches).await?;
     let conflicts = office.open_conflicts().await?;
+    let quarantined = office.quarantine_counts().await?;
+    let at_shops = office.shop_quarantine_counts().await?;
     let now = SystemTime::now();
-    let mut table =
-        Table::new(&["branch", "policy", "shop's changes", "office's changes", "waiting", "conflicts", "last result"]);
+    let mut table = Table::new(&[
+        "branch",
+        "policy",
+        "shop's changes",
+        "office's changes",
+        "waiting",
+        "conflicts",
+        "quarantine",
+        "last result",
+    ]);
     for branch in &branches {
         let run = last.get(&branch.name);
         let state = BranchState::of(branch, run);
@@ -105,9 +126,11 @@ async fn status(args: &StatusArgs, printer: &Printer, opened: &Opened) -> Result
             Some(_) => Some(office.backlog(branch).await?.rows),
             None => None,
         };
-        let conflicts = conflicts.get(&branch.name).copied().unwrap_or(0);
-        printer.object(&output::status_object(branch, state, backlog, conflicts, run, now));
-        table.line(output::status_cells(branch, state, backlog, conflicts, run, now));
+        let count = |counts: &BTreeMap<String, i64>| counts.get(&branch.name).copied().unwrap_or(0);
+        let attention =
+            Attention { conflicts: count(&conflicts), quarantined: count(&quarantined), at_shop: count(&at_shops) };
+        printer.object(&output::status_object(branch, state, backlog, attention, run, now));
+        table.line(output::status_cells(branch, state, backlog, attention, run, now));
     }
     if branches.is_empty() {
         printer.talk("there is no branch yet: `office-client branch add NAME --url URL`");

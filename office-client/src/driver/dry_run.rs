@@ -2,6 +2,7 @@
 
 use protocol::methods::{DiffOpen, DiffOptions};
 use protocol::session::office::Task;
+use replica::ReplicaError;
 use replica::spool::FrozenStream;
 
 use super::{DriveError, Job, Rates, check_state, greet, link_hooks};
@@ -16,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) pull_bytes: Option<i64>,
     /// Rows that would be pulled, by table.
     pub(crate) pull_tables: Vec<(String, i64)>,
+    /// Why the safety stop would refuse what would be sent.
+    pub(crate) stop: Option<String>,
     /// Rows that would be sent.
     pub(crate) push_rows: u64,
     /// Bytes that would be sent, compressed.
@@ -69,6 +72,11 @@ async fn plan_update(job: &Job<'_>) -> Result<Plan, DriveError> {
         plan.pull_bytes = Some(if diff.rows == 0 { 0 } else { diff.bytes });
     }
     if let Some(stream) = job.office.preview_push(&job.branch).await? {
+        match job.office.check_push(&job.branch, &stream).await {
+            Err(ReplicaError::Protected(why)) if !job.force => plan.stop = Some(why),
+            Ok(()) | Err(ReplicaError::Protected(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         plan = with_push(plan, &stream);
     }
     Ok(plan)

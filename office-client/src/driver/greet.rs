@@ -18,6 +18,7 @@ impl Drive<'_> {
             if task == Task::Update {
                 check_incarnation(&self.job.branch, facts)?;
             }
+            self.job.office.note_shop_quarantine(&self.job.branch, facts.quarantined).await?;
             if facts.chunk_bytes_max > 0 {
                 self.sending.limit(facts.chunk_bytes_max.unsigned_abs());
                 self.receiving.limit(facts.chunk_bytes_max.unsigned_abs());

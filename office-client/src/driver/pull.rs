@@ -9,6 +9,7 @@ use super::{Drive, DriveError, Report};
 use crate::limits::{DIFF_ID_CHARS_MAX, WATERMARK_CHARS_MAX};
 use crate::link::Patience;
 use replica::killpoint::reach;
+use replica::safety::SafetyStop;
 
 impl Drive<'_> {
     pub(super) async fn open_diff(&mut self, task: Task) -> Result<Event, DriveError> {
@@ -36,9 +37,12 @@ impl Drive<'_> {
         Ok(Event::Done)
     }
 
-    pub(super) async fn advance(&mut self) -> Result<Event, DriveError> {
+    pub(super) async fn advance(&mut self, report: &mut Report) -> Result<Event, DriveError> {
         let diff = self.diff.as_ref().ok_or_else(|| DriveError::Confused("no open diff".into()))?;
-        self.job.office.advance_timestamp(&self.job.branch, &diff.watermark).await?;
+        let applied = self.job.office.advance_timestamp(&self.job.branch, &diff.watermark).await?;
+        report.pulled_rows += applied.rows;
+        report.released += applied.released;
+        report.conflicts += applied.conflicts;
         reach("office.pull.advanced");
         Ok(Event::Done)
     }
@@ -91,11 +95,14 @@ impl Drive<'_> {
         let path = self.received.take().ok_or_else(|| DriveError::Confused("nothing was received".into()))?;
         let file = std::fs::File::open(&path).map_err(|source| file_error("open", &path, source))?;
         reach("office.pull.apply.before");
-        let applied = self.job.office.apply_pull(&self.job.branch, watermark, Box::new(file)).await?;
+        let stop = if self.job.force { None } else { Some(SafetyStop::of(&self.job.branch.settings)?) };
+        let branch = &self.job.branch;
+        let applied = self.job.office.apply_pull_within(branch, watermark, Box::new(file), stop).await?;
         reach("office.pull.applied");
         remove(&path).await?;
         report.pulled_rows += applied.rows;
         report.quarantined += applied.quarantined;
+        report.released += applied.released;
         report.conflicts += applied.conflicts;
         Ok(applied.watermark)
     }

@@ -22,6 +22,14 @@ impl Drive<'_> {
             return Ok(Event::NothingToSend);
         };
         reach("office.push.frozen");
+        // what an earlier run has begun to send was looked at then
+        if !self.job.force
+            && !outgoing.resumed
+            && let Err(error) = self.job.office.check_push(&self.job.branch, &outgoing.stream).await
+        {
+            self.job.office.drop_outgoing(&self.job.branch, &outgoing).await?;
+            return Err(error.into());
+        }
         let event = Event::Frozen { resumed: outgoing.resumed, bytes: outgoing.stream.bytes };
         self.outgoing = Some(outgoing);
         Ok(event)
@@ -51,6 +59,8 @@ impl Drive<'_> {
                 key: Some(self.outgoing()?.key.clone()),
                 kind: Some(kind),
                 base,
+                // of a clone a failing row is a fault: the shop would begin without it
+                quarantine: Some(task == Task::Update),
                 ..Default::default()
             })
         } else {
@@ -118,12 +128,33 @@ impl Drive<'_> {
         }
     }
 
+    /// Rows of the push that wait at the shop. The push has been recorded: that the line drops now is no failure, and the
+    /// next hello tells how many wait in all.
+    async fn ask_what_waits(&mut self, report: &mut Report) {
+        let (true, Some(sid)) = (self.peer.abilities().keyed_sessions, self.sid) else { return };
+        match self.peer.once(&SqlStatus { sid }, Patience::Quick).await {
+            Ok(status) if status.quarantined > 0 => {
+                report.quarantined_at_shop += status.quarantined;
+                let known = self.facts.as_ref().map_or(0, |facts| facts.quarantined);
+                let waiting = known.saturating_add(status.quarantined);
+                if let Err(error) = self.job.office.note_shop_quarantine(&self.job.branch, waiting).await {
+                    tracing::warn!(branch = %self.job.branch.name, error = %crate::error::chain(&error), "what waits at the shop was not noted");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::info!(branch = %self.job.branch.name, %error, "the shop did not say what waits there")
+            }
+        }
+    }
+
     pub(super) async fn record_push(&mut self, report: &mut Report) -> Result<Event, DriveError> {
         let outgoing = self.outgoing()?.clone();
         reach("office.push.record.before");
         self.job.office.record_push(&self.job.branch, &outgoing).await?;
         reach("office.push.recorded");
         report.pushed_rows += i64::try_from(outgoing.stream.rows).unwrap_or(i64::MAX);
+        self.ask_what_waits(report).await;
         self.outgoing = None;
         Ok(Event::Done)
     }

@@ -53,8 +53,12 @@ pub(crate) struct Report {
     pub(crate) pulled_rows: i64,
     /// Rows that the shop has taken in.
     pub(crate) pushed_rows: i64,
-    /// Rows waiting in quarantine because of this run.
+    /// Rows of the shop that wait at the office because of this run.
     pub(crate) quarantined: i64,
+    /// Rows of the office that wait at the shop because of this run.
+    pub(crate) quarantined_at_shop: i64,
+    /// Rows that had been waiting at the office and have come in.
+    pub(crate) released: i64,
     /// Conflicts it recorded.
     pub(crate) conflicts: i64,
     /// Bytes sent on the wire.
@@ -89,6 +93,8 @@ impl Report {
             pulled_rows: 0,
             pushed_rows: 0,
             quarantined: 0,
+            quarantined_at_shop: 0,
+            released: 0,
             conflicts: 0,
             sent_bytes: 0,
             received_bytes: 0,

@@ -20,6 +20,8 @@ pub(crate) struct Difference {
     pub(crate) shop_rows: Option<i64>,
     /// Whether the fingerprints agree.
     pub(crate) equal: bool,
+    /// Rows of the shop that wait at the office, and may explain it.
+    pub(crate) quarantined: i64,
 }
 
 /// How all tables of a branch compare.
@@ -31,6 +33,8 @@ pub(crate) struct Comparison {
     pub(crate) offered: bool,
     /// Changes that wait on either side and may explain differences.
     pub(crate) waiting_rows: i64,
+    /// Rows that wait in quarantine on either side and may explain differences.
+    pub(crate) quarantined: i64,
 }
 
 impl Comparison {
@@ -66,7 +70,16 @@ pub(crate) async fn compare(peer: &mut Peer, office: &Office, branch: &Branch) -
         Err(LinkError::Refused(fault)) if fault.is(FaultCode::UnknownMethod) => return Ok(Comparison::default()),
         Err(error) => return Err(error.into()),
     };
-    let mut comparison = Comparison { tables: differences(&ours, theirs), offered: true, waiting_rows: 0 };
+    let mut comparison =
+        Comparison { tables: differences(&ours, theirs), offered: true, waiting_rows: 0, quarantined: 0 };
+    let quarantine = office.quarantine_of(branch).await?;
+    for (name, rows) in quarantine.iter().map(|(name, rows)| (name.to_string(), *rows)) {
+        comparison.quarantined += rows;
+        if let Some(table) = comparison.tables.iter_mut().find(|table| table.table == name) {
+            table.quarantined = rows;
+        }
+    }
+    comparison.quarantined += office.shop_quarantine_counts().await?.get(&branch.name).copied().unwrap_or(0);
     if comparison.differing().next().is_some() {
         comparison.waiting_rows = waiting(peer, office, branch).await?;
     }
@@ -83,6 +96,7 @@ fn differences(ours: &[TableDigest], theirs: Vec<TableDigest>) -> Vec<Difference
                 table: ours.table.clone(),
                 office_rows: ours.rows,
                 shop_rows: theirs.map(|digest| digest.rows),
+                quarantined: 0,
                 equal: theirs.is_some_and(|theirs| theirs.rows == ours.rows && theirs.digest == ours.digest),
             }
         })

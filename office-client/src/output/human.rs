@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use replica::office::{Branch, RunRecord};
 
-use crate::commands::BranchState;
+use crate::commands::{Attention, BranchState};
 use crate::driver::{Comparison, Plan, Report};
 use crate::units;
 
@@ -28,6 +28,12 @@ pub(crate) fn report_line(report: &Report) -> String {
     if report.quarantined > 0 {
         line.push_str(&format!("; {} in quarantine", units::count(report.quarantined, "row")));
     }
+    if report.quarantined_at_shop > 0 {
+        line.push_str(&format!("; {} in quarantine at the shop", units::count(report.quarantined_at_shop, "row")));
+    }
+    if report.released > 0 {
+        line.push_str(&format!("; {} released from quarantine", units::count(report.released, "row")));
+    }
     if let Some(comparison) = &report.comparison {
         line.push_str("; ");
         line.push_str(&comparison_summary(comparison));
@@ -48,6 +54,12 @@ fn comparison_summary(comparison: &Comparison) -> String {
             differ(differing),
             units::count(comparison.waiting_rows, "change")
         )
+    } else if comparison.quarantined > 0 {
+        format!(
+            "{} differ, with {} in quarantine",
+            units::count(differing as i64, "table"),
+            units::count(comparison.quarantined, "row")
+        )
     } else {
         differ(differing)
     }
@@ -63,9 +75,13 @@ pub(crate) fn comparison_lines(branch: &str, comparison: &Comparison) -> Vec<Str
         .differing()
         .map(|table| {
             let shop = table.shop_rows.map_or_else(|| "none".to_owned(), |rows| units::count(rows, "row"));
+            let waiting = match table.quarantined {
+                0 => String::new(),
+                rows => format!("; {} in quarantine", units::count(rows, "row")),
+            };
             let note = if table.shop_rows == Some(table.office_rows) { ", other values" } else { "" };
             format!(
-                "{branch}: {} differs: office {}, shop {shop}{note}",
+                "{branch}: {} differs: office {}, shop {shop}{note}{waiting}",
                 table.table,
                 units::count(table.office_rows, "row")
             )
@@ -90,6 +106,9 @@ pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
     lines.extend(plan.pull_tables.iter().map(|(table, rows)| format!("  {table:<32} {rows:>12}")));
     let rows = units::count(i64::try_from(plan.push_rows).unwrap_or(i64::MAX), "row");
     lines.push(format!("{branch}: office -> shop: {rows}, {}", units::bytes(plan.push_bytes)));
+    if let Some(why) = &plan.stop {
+        lines.push(format!("{branch}: it would stop and ask: {why}"));
+    }
     if let Some(seconds) = plan.seconds.filter(|seconds| *seconds >= 1.0) {
         lines.push(format!("{branch}: about {} at the rate of the last run", units::age(seconds as u64)));
     }
@@ -102,7 +121,7 @@ pub(crate) fn status_cells(
     branch: &Branch,
     state: BranchState,
     backlog: Option<i64>,
-    conflicts: i64,
+    attention: Attention,
     last: Option<&RunRecord>,
     now: SystemTime,
 ) -> Vec<String> {
@@ -121,7 +140,12 @@ pub(crate) fn status_cells(
         since(branch.pulled_at.or(branch.cloned_at), now),
         since(branch.pushed_at.or(branch.cloned_at), now),
         backlog.map_or_else(|| "?".to_owned(), |rows| rows.to_string()),
-        if conflicts == 0 { "-".to_owned() } else { conflicts.to_string() },
+        if attention.conflicts == 0 { "-".to_owned() } else { attention.conflicts.to_string() },
+        match (attention.quarantined, attention.at_shop) {
+            (0, 0) => "-".to_owned(),
+            (here, 0) => here.to_string(),
+            (here, there) => format!("{here}, {there} at the shop"),
+        },
         result,
     ]
 }
@@ -206,19 +230,26 @@ mod tests {
 
     #[test]
     fn a_difference_is_named_with_both_counts() {
-        let table = |name: &str, shop_rows, equal| Difference { table: name.into(), office_rows: 2, shop_rows, equal };
+        let table = |name: &str, shop_rows, equal| Difference {
+            table: name.into(),
+            office_rows: 2,
+            shop_rows,
+            equal,
+            quarantined: i64::from(!equal && shop_rows == Some(1)),
+        };
         let comparison = Comparison {
             tables: vec![table("a", Some(2), true), table("b", Some(1), false), table("c", Some(2), false)],
             offered: true,
             waiting_rows: 0,
+            quarantined: 1,
         };
         let lines = comparison_lines("s", &comparison);
         assert_eq!(
             lines,
             [
-                "s: b differs: office 2 rows, shop 1 row",
+                "s: b differs: office 2 rows, shop 1 row; 1 row in quarantine",
                 "s: c differs: office 2 rows, shop 2 rows, other values",
-                "s: 2 tables differ"
+                "s: 2 tables differ, with 1 row in quarantine"
             ]
         );
     }

@@ -6,7 +6,7 @@ use protocol::xmlrpc::{Blob, DateTime, Value};
 use replica::office::{Branch, RunRecord};
 use serde_json::{Value as Json, json};
 
-use crate::commands::BranchState;
+use crate::commands::{Attention, BranchState};
 use crate::driver::{Comparison, Plan, Report};
 
 /// A finished run.
@@ -21,6 +21,8 @@ pub(crate) fn report_object(report: &Report) -> Json {
         "received_bytes": report.received_bytes,
         "conflicts": report.conflicts,
         "quarantined": report.quarantined,
+        "quarantined_at_shop": report.quarantined_at_shop,
+        "released": report.released,
         "seconds": rounded(report.seconds),
         "redials": report.redials,
         "chunk_bytes": report.chunk_bytes,
@@ -37,12 +39,12 @@ pub(crate) fn report_object(report: &Report) -> Json {
     object
 }
 
-/// A branch with its state. What this version does not count is null.
+/// A branch with its state.
 pub(crate) fn status_object(
     branch: &Branch,
     state: BranchState,
     backlog: Option<i64>,
-    conflicts: i64,
+    attention: Attention,
     last: Option<&RunRecord>,
     now: SystemTime,
 ) -> Json {
@@ -60,8 +62,9 @@ pub(crate) fn status_object(
         "last_run": last.map(|run| run.kind.as_str()),
         "last_result": last.map(|run| run.result.as_str()),
         "last_error": last.and_then(|run| run.error.as_deref()),
-        "conflicts": conflicts,
-        "quarantined": Json::Null,
+        "conflicts": attention.conflicts,
+        "quarantined": attention.quarantined,
+        "quarantined_at_shop": attention.at_shop,
     })
 }
 
@@ -102,6 +105,7 @@ pub(crate) fn history_object(branch: &str, run: &RunRecord) -> Json {
         "chunk_bytes": run.chunk_bytes,
         "send_rate": run.send_rate,
         "receive_rate": run.receive_rate,
+        "quarantined": run.quarantined,
         "error": run.error,
     })
 }
@@ -115,6 +119,7 @@ pub(crate) fn comparison_objects(branch: &str, comparison: &Comparison) -> Vec<J
             "office_rows": table.office_rows,
             "shop_rows": table.shop_rows,
             "equal": table.equal,
+            "quarantined": table.quarantined,
         })
     });
     let differing: Vec<&str> = comparison.differing().map(|table| table.table.as_str()).collect();
@@ -125,6 +130,7 @@ pub(crate) fn comparison_objects(branch: &str, comparison: &Comparison) -> Vec<J
         "offered": comparison.offered,
         "differing": differing,
         "waiting_rows": comparison.waiting_rows,
+        "quarantined": comparison.quarantined,
     });
     tables.chain([summary]).collect()
 }
@@ -140,6 +146,7 @@ pub(crate) fn plan_object(branch: &str, kind: &str, plan: &Plan) -> Json {
         "pull_rows": plan.pull_rows,
         "pull_bytes": plan.pull_bytes,
         "pull_tables": plan.pull_tables.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "stop": plan.stop,
         "push_rows": plan.push_rows,
         "push_bytes": plan.push_bytes,
         "push_tables": tables,
@@ -214,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_summary_of_a_comparison_comes_last() {
-        let objects = comparison_objects("s", &Comparison { tables: vec![], offered: true, waiting_rows: 0 });
+        let objects = comparison_objects("s", &Comparison { tables: vec![], offered: true, ..Comparison::default() });
         assert_eq!(objects.last().unwrap()["verified"], json!(true));
         let objects = comparison_objects("s", &Comparison::default());
         assert_eq!(objects.last().unwrap()["verified"], json!(false));

@@ -5,6 +5,7 @@ mod conflicts;
 mod human;
 mod json;
 mod progress;
+mod quarantine;
 
 pub(crate) use carried::{export_line, export_object, import_line, import_object};
 pub(crate) use conflicts::{
@@ -16,6 +17,7 @@ pub(crate) use json::{
     value as json_value,
 };
 pub(crate) use progress::{Board, Direction, Progress};
+pub(crate) use quarantine::{quarantine_cells, quarantine_lines, quarantine_object, quarantine_reason, retried_object};
 
 use std::io::Write as _;
 

@@ -131,6 +131,8 @@ pub struct HelloReply {
     pub capabilities: Vec<String>,
     /// The largest chunk accepted, in bytes before base64.
     pub chunk_bytes_max: i64,
+    /// Rows of offices that wait in quarantine at the shop.
+    pub quarantined: i64,
 }
 
 impl Call for Hello {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::names::TableName;
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::DbError;
 
 use super::target::Shape;
 use crate::ReplicaError;
@@ -78,27 +78,57 @@ pub(crate) fn of_statement(error: tokio_postgres::Error, table: &TableName, stat
         column: db.column().map(str::to_owned),
         constraint: db.constraint().map(str::to_owned),
         state: state.code().to_owned(),
-        reason: reason(&state).to_owned(),
+        reason: reason(state.code()).to_owned(),
     }))
 }
 
+/// Whether a row is at fault, so that the others can do without it.
+pub(super) fn is_of_a_row(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|state| {
+        let state = state.code();
+        ROW_CLASSES.iter().any(|class| state.starts_with(class)) && state != "22P04"
+    })
+}
+
+/// Data exceptions, constraint violations, check options, and what triggers raise.
+const ROW_CLASSES: &[&str] = &["22", "23", "44", "P0001"];
+
+/// The same as conditions of an exception handler.
+pub(super) const ROW_CONDITIONS: &str =
+    "data_exception or integrity_constraint_violation or with_check_option_violation or raise_exception";
+
+/// State of a row that the row filter of the policy does not give to the branch.
+pub(super) const ROW_FILTER: &str = "row filter";
+
+/// State of a delete whose row is still referred to.
+pub(super) const STILL_REFERRED_TO: &str = "23001";
+
+/// Plain words for SQLSTATEs.
+pub(super) const REASONS: &[(&str, &str)] = &[
+    ("23505", "a row with this key is already there"),
+    ("23503", "a row refers to one that is not there"),
+    (STILL_REFERRED_TO, "a row to be deleted is still referred to"),
+    ("23502", "a value is missing"),
+    ("23514", "a value breaks a check"),
+    ("23P01", "a row excludes another"),
+    ("22001", "a text is too long for its column"),
+    ("22003", "a number is out of range for its column"),
+    ("22P02", "a value does not fit the type of its column"),
+    ("22P03", "a value does not fit the type of its column"),
+    ("22007", "a date or time cannot be read"),
+    ("22008", "a date or time cannot be read"),
+    ("22021", "a text is not valid UTF-8"),
+    ("22P04", "a row has too many or too few values"),
+    ("44000", "a row is outside the view's condition"),
+    ("P0001", "a trigger of the application refused the row"),
+    (ROW_FILTER, "by the policy's row filter the row belongs to another branch"),
+];
+
 /// Plain words for an SQLSTATE; PostgreSQL's own message may hold values.
-fn reason(state: &SqlState) -> &'static str {
-    match state.code() {
-        "23505" => "a row with this key is already there",
-        "23503" => "a row refers to one that is not there",
-        "23502" => "a value is missing",
-        "23514" => "a value breaks a check",
-        "23P01" => "a row excludes another",
-        "22001" => "a text is too long for its column",
-        "22003" => "a number is out of range for its column",
-        "22P02" | "22P03" => "a value does not fit the type of its column",
-        "22007" | "22008" => "a date or time cannot be read",
-        "22021" => "a text is not valid UTF-8",
-        "22P04" => "a row has too many or too few values",
-        "44000" => "a row is outside the view's condition",
-        "P0001" => "a trigger of the application refused the row",
-        code if code.starts_with("22") => "a value does not fit its column",
-        _ => "the database refused the statement",
+pub(super) fn reason(state: &str) -> &'static str {
+    match REASONS.iter().find(|(code, _)| *code == state) {
+        Some((_, words)) => words,
+        None if state.starts_with("22") => "a value does not fit its column",
+        None => "the database refused the row",
     }
 }

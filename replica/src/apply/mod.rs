@@ -8,11 +8,19 @@
 mod amounts;
 mod bulk;
 mod conflicts;
+mod culprits;
+mod exchange;
 mod failure;
 mod feed;
+mod gather;
+mod misfits;
+mod orphans;
+mod quarantine;
 mod references;
+mod release;
 mod revive;
 mod staging;
+mod stop;
 mod target;
 mod told;
 
@@ -31,9 +39,11 @@ use crate::capture::CapturedTable;
 use crate::catalogue::Catalogue;
 use crate::error::classify;
 use crate::node::ApplyRights;
+use crate::safety::SafetyStop;
 use crate::watermark::Snapshot;
 use bulk::BulkLoad;
 use feed::{Block, Feed, Message};
+use gather::Gathered;
 use references::References;
 use staging::{Merged, Staging};
 use target::{Shape, ShapeKind};
@@ -49,8 +59,10 @@ pub(crate) use told::conflicts as told_conflicts;
 pub struct Applied {
     /// Rows that were inserted, changed or deleted.
     pub rows: i64,
-    /// Rows waiting in quarantine because of it.
+    /// Rows of the script that wait in quarantine.
     pub quarantined: i64,
+    /// Rows that had been waiting and have been merged or have become needless.
+    pub released: i64,
     /// Conflicts it recorded.
     pub conflicts: i64,
     /// Rows per table.
@@ -84,6 +96,17 @@ pub struct ApplyOrder {
     pub keep_sequences: bool,
     /// Most bytes that the script may have when inflated.
     pub inflated_bytes_max: u64,
+    /// Rows that fail wait, and the others are applied; without it a failing row fails everything.
+    pub quarantine: Option<Arc<QuarantineRules>>,
+}
+
+/// Which rows wait besides those that the database refuses.
+#[derive(Debug, Clone, Default)]
+pub struct QuarantineRules {
+    /// Conditions on alias `x` that incoming rows must fulfil: the row filter of the branch that sends them.
+    pub rows: BTreeMap<TableName, String>,
+    /// How much may be deleted or changed without asking; none: as much as comes.
+    pub stop: Option<SafetyStop>,
 }
 
 /// Applies a compressed script. Nothing is committed; after an error the transaction must be rolled back.
@@ -92,42 +115,35 @@ pub async fn apply(
     order: &ApplyOrder,
     input: Box<dyn Read + Send>,
 ) -> Result<Applied, ReplicaError> {
-    let quiet = order.rights.quiet;
-    let origin = order.origin.to_string();
-    let failed = |error| classify("prepare the apply", error);
-    transaction.execute("select set_config('sync.origin', $1, true)", &[&origin]).await.map_err(failed)?;
-    if quiet {
-        transaction.batch_execute("set local session_replication_role = replica").await.map_err(failed)?;
-    }
+    prepare(transaction, order).await?;
     if order.bulk {
         bulk::lock(transaction, order).await?;
     }
     let feed = Feed::start(order.clone(), input)?;
-    let mut apply = Apply {
-        transaction,
-        order,
-        open: None,
-        staging: BTreeMap::new(),
-        held: Vec::new(),
-        bulk: BulkLoad::default(),
-        references: References::default(),
-        rows: BTreeMap::new(),
-        conflicts: 0,
-        watermark: None,
-        sequences: Vec::new(),
-    };
+    let mut apply = Apply::new(transaction, order);
     let outcome = apply.run(feed).await;
     // an abandoned COPY fails on the server, and the transaction is rolled back anyway
     apply.open = None;
     outcome?;
-    let tables: Vec<(TableName, i64)> = apply.rows.into_iter().filter(|(_, rows)| *rows > 0).collect();
-    Ok(Applied {
-        rows: tables.iter().map(|(_, rows)| rows).sum(),
-        tables,
-        watermark: apply.watermark,
-        conflicts: apply.conflicts,
-        ..Applied::default()
-    })
+    apply.applied().await
+}
+
+/// Tries rows of the peer that wait again, without a script. Nothing is committed.
+pub async fn retry(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<Applied, ReplicaError> {
+    prepare(transaction, order).await?;
+    let mut apply = Apply::new(transaction, order);
+    apply.merge_gathered(true).await?;
+    apply.applied().await
+}
+
+async fn prepare(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<(), ReplicaError> {
+    let failed = |error| classify("prepare the apply", error);
+    let origin = order.origin.to_string();
+    transaction.execute("select set_config('sync.origin', $1, true)", &[&origin]).await.map_err(failed)?;
+    if order.rights.quiet {
+        transaction.batch_execute("set local session_replication_role = replica").await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// A COPY that is under way.
@@ -136,12 +152,28 @@ struct OpenCopy {
     sink: std::pin::Pin<Box<CopyInSink<Bytes>>>,
     direct: bool,
     lines: failure::LineMap,
+    /// The segment it fills, where rows that fail wait.
+    number: usize,
+    /// What has been sent, as long as it may have to be sent again.
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+}
+
+impl OpenCopy {
+    fn gathering(shape: Arc<Shape>, number: usize, sink: std::pin::Pin<Box<CopyInSink<Bytes>>>) -> Self {
+        let lines = failure::LineMap::new(shape.clone());
+        Self { shape: shape.id, sink, direct: false, lines, number, kept: Vec::new(), kept_bytes: 0 }
+    }
 }
 
 struct Apply<'a> {
     transaction: &'a Transaction<'a>,
     order: &'a ApplyOrder,
     open: Option<OpenCopy>,
+    gathered: Gathered,
+    released: i64,
+    /// Staged deletes and other rows so far, by table.
+    counted: BTreeMap<TableName, (i64, i64)>,
     staging: BTreeMap<usize, Staging>,
     held: Vec<Staging>,
     bulk: BulkLoad,
@@ -152,7 +184,43 @@ struct Apply<'a> {
     sequences: Vec<(TableName, i64, bool)>,
 }
 
-impl Apply<'_> {
+impl<'a> Apply<'a> {
+    fn new(transaction: &'a Transaction<'a>, order: &'a ApplyOrder) -> Self {
+        Self {
+            transaction,
+            order,
+            open: None,
+            gathered: Gathered::default(),
+            released: 0,
+            counted: BTreeMap::new(),
+            staging: BTreeMap::new(),
+            held: Vec::new(),
+            bulk: BulkLoad::default(),
+            references: References::default(),
+            rows: BTreeMap::new(),
+            conflicts: 0,
+            watermark: None,
+            sequences: Vec::new(),
+        }
+    }
+
+    async fn applied(self) -> Result<Applied, ReplicaError> {
+        let mut applied = Applied {
+            tables: self.rows.into_iter().filter(|(_, rows)| *rows > 0).collect(),
+            watermark: self.watermark,
+            conflicts: self.conflicts,
+            released: self.released,
+            ..Applied::default()
+        };
+        applied.rows = applied.tables.iter().map(|(_, rows)| rows).sum();
+        if self.order.quarantine.is_some() {
+            let sql = "select count(*) from sync.quarantine where peer = $1 and xid = pg_current_xact_id()";
+            let counted = self.transaction.query_one(sql, &[&self.order.origin]).await;
+            applied.quarantined = counted.map_err(|error| classify("count what waits", error))?.get(0);
+        }
+        Ok(applied)
+    }
+
     async fn run(&mut self, mut feed: Feed) -> Result<(), ReplicaError> {
         loop {
             let message = match feed.next().await {
@@ -168,6 +236,11 @@ impl Apply<'_> {
                 Message::SetVal { sequence, value, called } => self.sequences.push((sequence, value, called)),
                 Message::Watermark(text) => self.watermark = Some(text),
                 Message::Conflict(told) if self.order.incoming == Incoming::FromShop => {
+                    // no other statement gets through while a COPY is open
+                    match self.order.quarantine {
+                        Some(_) => self.settle_copy().await?,
+                        None => self.close_copy().await?,
+                    }
                     self.conflicts += i64::from(told.record(self.transaction, self.order).await?);
                 }
                 Message::Conflict(_) => {}
@@ -177,6 +250,9 @@ impl Apply<'_> {
     }
 
     async fn block(&mut self, block: Block) -> Result<(), ReplicaError> {
+        if self.order.quarantine.is_some() {
+            return self.gather(block).await;
+        }
         if self.open.as_ref().is_some_and(|open| open.shape != block.shape.id) {
             self.close_copy().await?;
         }
@@ -225,7 +301,7 @@ impl Apply<'_> {
             self.bulk.copy_statement(&shape.table, &shape.columns)
         } else {
             if !self.staging.contains_key(&shape.id) {
-                let staging = Staging::create(self.transaction, self.order, shape.clone()).await?;
+                let staging = Staging::create(self.transaction, self.order, shape.clone(), None).await?;
                 self.staging.insert(shape.id, staging);
             }
             let staging = self.staging.get_mut(&shape.id).ok_or(ReplicaError::Stopped)?;
@@ -242,6 +318,9 @@ impl Apply<'_> {
             sink: Box::pin(sink),
             direct,
             lines: failure::LineMap::new(shape.clone()),
+            number: 0,
+            kept: Vec::new(),
+            kept_bytes: 0,
         });
         Ok(())
     }
@@ -294,6 +373,11 @@ impl Apply<'_> {
     }
 
     async fn finish(&mut self) -> Result<(), ReplicaError> {
+        if self.order.quarantine.is_some() {
+            self.settle_copy().await?;
+            self.merge_gathered(true).await?;
+            return if self.order.keep_sequences { Ok(()) } else { self.set_sequences().await };
+        }
         self.close_copy().await?;
         let filled: Vec<usize> =
             self.staging.values().filter(|staging| staging.filled).map(|staging| staging.shape.id).collect();

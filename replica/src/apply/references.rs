@@ -21,8 +21,8 @@ use crate::error::{Failure, classify};
 /// Which rows have to be looked at.
 #[derive(Default)]
 pub(super) struct References {
-    written: BTreeSet<TableName>,
-    gone: BTreeSet<TableName>,
+    pub(super) written: BTreeSet<TableName>,
+    pub(super) gone: BTreeSet<TableName>,
 }
 
 impl References {
@@ -34,14 +34,18 @@ impl References {
         staging: &Staging,
     ) -> Result<(), ReplicaError> {
         let table = &staging.shape.table;
-        if !order.rights.quiet || table.key.is_empty() {
+        let filtered = order.quarantine.as_ref().is_some_and(|rules| rules.rows.contains_key(&table.name));
+        if (!order.rights.quiet && !filtered) || table.key.is_empty() {
             return Ok(());
         }
         let delete = staging.shape.kind == ShapeKind::Delete;
-        let matters = if delete {
+        let matters = if filtered {
+            true
+        } else if delete {
             order.catalogue.keys_to(&table.name).next().is_some()
         } else {
-            order.catalogue.keys_of(&table.name).next().is_some()
+            !table.deferrable_uniques.is_empty()
+                || order.catalogue.keys_of(&table.name).next().is_some()
                 || order.catalogue.keys_to(&table.name).any(|key| !by_primary_key(table, key))
         };
         // an insert that did not name the key lets the database make it: no such statement comes from a peer of ours
@@ -109,11 +113,11 @@ pub(super) fn written(table: &Table) -> String {
     format!("pg_temp.written_{}", table.oid)
 }
 
-fn gone(table: &Table) -> String {
+pub(super) fn gone(table: &Table) -> String {
     format!("pg_temp.gone_{}", table.oid)
 }
 
-async fn analyze(transaction: &Transaction<'_>, name: &str) -> Result<(), ReplicaError> {
+pub(super) async fn analyze(transaction: &Transaction<'_>, name: &str) -> Result<(), ReplicaError> {
     transaction.batch_execute(&format!("analyze {name}")).await.map_err(|error| classify("check foreign keys", error))
 }
 
@@ -143,7 +147,7 @@ pub(super) fn key_names(table: &Table) -> Vec<String> {
     table.key_columns().map(|column| column.name.clone()).collect()
 }
 
-fn target(order: &ApplyOrder, name: &TableName) -> String {
+pub(super) fn target(order: &ApplyOrder, name: &TableName) -> String {
     order.catalogue.get(name).map_or_else(|| name.quoted(), Table::target)
 }
 
@@ -153,26 +157,47 @@ async fn check_parents(
     table: &Table,
     key: &ForeignKey,
 ) -> Result<(), ReplicaError> {
-    let child = table.target();
-    let parent = target(order, &key.parent);
+    lock_parents(transaction, order, table, key).await?;
+    let orphans = format!("select exists (select {})", orphans(order, table, key));
+    demand(transaction, &orphans, key, "a row refers to one that is not there").await
+}
+
+/// Locks the parents of touched rows in key order: a delete that runs at the same time is seen, or waits.
+pub(super) async fn lock_parents(
+    transaction: &Transaction<'_>,
+    order: &ApplyOrder,
+    table: &Table,
+    key: &ForeignKey,
+) -> Result<(), ReplicaError> {
     let keys = key_names(table);
-    let touched = pairs("c", &keys, "k", &keys);
-    let refers = pairs("p", &key.parent_columns, "c", &key.columns);
     let order_by =
         key.parent_columns.iter().map(|column| format!("p.{}", quote_identifier(column))).collect::<Vec<_>>();
     let lock = format!(
-        "select count(*) from (select 1 from {parent} p where exists (select from {child} c join {} k on {touched} where {refers})
+        "select count(*) from (select 1 from {} p where exists (select from {} c join {} k on {} where {})
          order by {} for key share of p) locked",
+        target(order, &key.parent),
+        table.target(),
         written(table),
+        pairs("c", &keys, "k", &keys),
+        pairs("p", &key.parent_columns, "c", &key.columns),
         order_by.join(", ")
     );
-    let orphans = format!(
-        "select exists (select from {child} c join {} k on {touched} where {} and not exists (select from {parent} p where {refers}))",
-        written(table),
-        not_null("c", &key.columns)
-    );
     transaction.query_one(&lock, &[]).await.map_err(|error| classify("lock parents", error))?;
-    demand(transaction, &orphans, key, "a row refers to one that is not there").await
+    Ok(())
+}
+
+/// The touched rows `c` without the parent that they refer to, from FROM on.
+pub(super) fn orphans(order: &ApplyOrder, table: &Table, key: &ForeignKey) -> String {
+    let keys = key_names(table);
+    format!(
+        "from {} c join {} k on {} where {} and not exists (select from {} p where {})",
+        table.target(),
+        written(table),
+        pairs("c", &keys, "k", &keys),
+        not_null("c", &key.columns),
+        target(order, &key.parent),
+        pairs("p", &key.parent_columns, "c", &key.columns)
+    )
 }
 
 async fn check_children(
@@ -192,7 +217,11 @@ async fn check_children(
     demand(transaction, &orphans, key, "a row to be deleted is still referred to").await
 }
 
-async fn check_all(transaction: &Transaction<'_>, order: &ApplyOrder, key: &ForeignKey) -> Result<(), ReplicaError> {
+pub(super) async fn check_all(
+    transaction: &Transaction<'_>,
+    order: &ApplyOrder,
+    key: &ForeignKey,
+) -> Result<(), ReplicaError> {
     let orphans = format!(
         "select exists (select from {} c where {} and not exists (select from {} p where {}))",
         target(order, &key.child),

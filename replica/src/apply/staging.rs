@@ -18,9 +18,48 @@ pub(super) struct Staging {
     pub(super) shape: Arc<Shape>,
     /// Whether rows have been copied in since the last merge.
     pub(super) filled: bool,
-    /// Put aside because a unique value is still taken by a row that the script changes or deletes further on: merged
-    /// again after it.
-    aside: Option<usize>,
+    /// Tells it from other staging tables of its shape: rows that were put aside because a unique value is still taken by a
+    /// row that the script changes or deletes further on, or that are all gathered before the first is merged.
+    number: Option<usize>,
+}
+
+/// What an attempt to merge came to.
+pub(super) enum Attempt {
+    /// So many rows changed.
+    Rows(i64),
+    /// Nothing yet: a unique value is still taken.
+    Held,
+    /// The database refused a row.
+    Refused(tokio_postgres::Error),
+}
+
+/// Some of the staged rows.
+#[derive(Clone)]
+pub(super) enum Part {
+    /// All of them.
+    All,
+    /// Those of the statements up to this one.
+    UpTo(i64),
+    /// Those behind one place and up to another.
+    Between(Option<String>, Option<String>),
+}
+
+/// In [`Staging::statements`] of single rows: the variable with the row's place.
+pub(super) const PLACE: &str = "sync$place";
+
+impl Part {
+    pub(super) fn condition(&self) -> String {
+        match self {
+            Self::All => "true".to_owned(),
+            Self::UpTo(number) => format!("sync$n <= {number}"),
+            Self::Between(low, high) => {
+                let low = low.as_ref().map(|place| format!("ctid > '{place}'::tid"));
+                let high = high.as_ref().map(|place| format!("ctid <= '{place}'::tid"));
+                let both: Vec<String> = low.into_iter().chain(high).collect();
+                if both.is_empty() { "true".to_owned() } else { both.join(" and ") }
+            }
+        }
+    }
 }
 
 /// What a merge did.
@@ -37,9 +76,10 @@ impl Staging {
         transaction: &Transaction<'_>,
         order: &ApplyOrder,
         shape: Arc<Shape>,
+        number: Option<usize>,
     ) -> Result<Self, ReplicaError> {
         let failed = |error| classify("create a staging table", error);
-        let staging = Self { shape, filled: false, aside: None };
+        let staging = Self { shape, filled: false, number };
         let columns: Vec<String> = match &staging.shape.kind {
             ShapeKind::Insert | ShapeKind::InsertIgnore | ShapeKind::Upsert(_) => quoted(&staging.shape.columns),
             ShapeKind::Delete => with("null::jsonb as sync$was", quoted(&staging.shape.columns)),
@@ -82,17 +122,17 @@ impl Staging {
     }
 
     pub(super) fn name(&self) -> String {
-        match self.aside {
-            Some(number) => format!("pg_temp.stage_{}_held_{number}", self.shape.id),
+        match self.number {
+            Some(number) => format!("pg_temp.stage_{}_{number}", self.shape.id),
             None => format!("pg_temp.stage_{}", self.shape.id),
         }
     }
 
     /// Puts held rows aside under another name: rows that come later get a staging table of their own.
     pub(super) async fn put_aside(&mut self, transaction: &Transaction<'_>, number: usize) -> Result<(), ReplicaError> {
-        let sql = format!("alter table {} rename to stage_{}_held_{number}", self.name(), self.shape.id);
+        let sql = format!("alter table {} rename to stage_{}_{number}", self.name(), self.shape.id);
         transaction.batch_execute(&sql).await.map_err(|error| classify("put rows aside", error))?;
-        self.aside = Some(number);
+        self.number = Some(number);
         Ok(())
     }
 
@@ -113,32 +153,46 @@ impl Staging {
         order: &ApplyOrder,
         may_hold: bool,
     ) -> Result<Merged, ReplicaError> {
+        match self.attempt(transaction, order, may_hold).await? {
+            Attempt::Rows(rows) => {
+                let sql = format!("truncate {}", self.name());
+                transaction.batch_execute(&sql).await.map_err(|error| classify("merge rows", error))?;
+                self.filled = false;
+                Ok(Merged::Rows(rows))
+            }
+            Attempt::Held => Ok(Merged::Held),
+            Attempt::Refused(error) => {
+                let statement = self.failing_statement(transaction, order).await?;
+                Err(failure::of_statement(error, &self.shape.table.name, statement))
+            }
+        }
+    }
+
+    /// The same, but the rows stay staged, and what the database refuses is not yet an error; then nothing was merged.
+    pub(super) async fn attempt(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        may_hold: bool,
+    ) -> Result<Attempt, ReplicaError> {
         let failed = |error| classify("merge rows", error);
-        let name = self.name();
-        transaction.batch_execute(&format!("analyze {name}; savepoint merge")).await.map_err(failed)?;
-        let rows = match self.try_merge(transaction, order, None).await {
-            Ok(rows) => rows,
+        transaction.batch_execute(&format!("analyze {}; savepoint merge", self.name())).await.map_err(failed)?;
+        let attempt = match self.try_merge(transaction, order, &Part::All).await {
+            Ok(rows) => Attempt::Rows(rows),
             Err(error) => {
                 transaction.batch_execute("rollback to savepoint merge").await.map_err(failed)?;
                 match self.swap(transaction, order, &error).await? {
-                    Some(rows) => rows,
-                    None if may_hold && order.rights.quiet && is_clash(&error) => {
-                        transaction.batch_execute("release savepoint merge").await.map_err(failed)?;
-                        return Ok(Merged::Held);
-                    }
-                    None => {
-                        let statement = self.failing_statement(transaction, order).await?;
-                        return Err(failure::of_statement(error, &self.shape.table.name, statement));
-                    }
+                    Some(rows) => Attempt::Rows(rows),
+                    None if may_hold && order.rights.quiet && is_clash(&error) => Attempt::Held,
+                    None => Attempt::Refused(error),
                 }
             }
         };
-        if let Some(contest) = Contest::of(order, self) {
+        if let (Attempt::Rows(_), Some(contest)) = (&attempt, Contest::of(order, self)) {
             contest.keep_stamps(transaction).await?;
         }
-        transaction.batch_execute(&format!("release savepoint merge; truncate {name}")).await.map_err(failed)?;
-        self.filled = false;
-        Ok(Merged::Rows(rows))
+        transaction.batch_execute("release savepoint merge").await.map_err(failed)?;
+        Ok(attempt)
     }
 
     /// Settles the conflicts of rows that both sides changed, before they are merged; returns how many there were.
@@ -171,113 +225,6 @@ impl Staging {
         transaction.batch_execute(&sql).await.map_err(|error| classify("merge rows", error))
     }
 
-    /// Unique values that move between rows of one script clash row by row, but not as a whole: all rows out, then in.
-    async fn swap(
-        &self,
-        transaction: &Transaction<'_>,
-        order: &ApplyOrder,
-        error: &tokio_postgres::Error,
-    ) -> Result<Option<i64>, ReplicaError> {
-        // whole rows would be written, and what was added to an amount meanwhile with them
-        if !is_clash(error) || !order.rights.quiet || self.shape.amounts {
-            return Ok(None);
-        }
-        let table = &self.shape.table;
-        let statements = match self.shape.kind {
-            ShapeKind::Upsert(_) if table.written_columns().all(|column| self.shape.columns.contains(&column.name)) => {
-                let rows = self.last_rows(None);
-                vec![
-                    format!("delete from {} t using {rows} where {}", table.target(), table.same_key("t.", "s.")),
-                    self.insert_from(&rows, ""),
-                ]
-            }
-            ShapeKind::Update | ShapeKind::GuardedUpdate => match self.exchange(transaction, order).await? {
-                Some(statement) => vec![statement],
-                None => return Ok(None),
-            },
-            _ => return Ok(None),
-        };
-        match run(transaction, order, &self.shape.table, &statements).await {
-            Ok(counts) => Ok(counts.last().copied()),
-            Err(_) => {
-                transaction
-                    .batch_execute("rollback to savepoint merge")
-                    .await
-                    .map_err(|error| classify("merge rows", error))?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// All rows of an update out and, changed, in again, as one statement; none where a row is updated more than once.
-    async fn exchange(
-        &self,
-        transaction: &Transaction<'_>,
-        order: &ApplyOrder,
-    ) -> Result<Option<String>, ReplicaError> {
-        let table = &self.shape.table;
-        let guarded = self.shape.kind == ShapeKind::GuardedUpdate && Contest::of(order, self).is_none();
-        let keys = column_list(table.key_columns().map(|column| column.name.as_str()));
-        let once: bool = transaction
-            .query_one(
-                &format!("select not exists (select from {} group by {keys} having count(*) > 1)", self.name()),
-                &[],
-            )
-            .await
-            .map_err(|error| classify("merge rows", error))?
-            .get(0);
-        if !once {
-            return Ok(None);
-        }
-        let mut guards = String::new();
-        // the new value of a column, where the row as it was is called `row`
-        let value = |row: &str, index: usize, quoted: &str| {
-            format!("case when get_bit(s.sync$has, {index}) = 1 then s.{quoted} else {row}.{quoted} end")
-        };
-        let mut new = Vec::new();
-        let mut old = Vec::new();
-        for (index, name) in self.others().iter().enumerate() {
-            let quoted = quote_identifier(name);
-            if guarded {
-                guards += &format!(
-                    " and (get_bit(s.sync$guarded, {index}) = 0 or not row(t.{quoted})::record *<> row(s.sync$guard_{index})::record)"
-                );
-            }
-            new.push(value("t", index, &quoted));
-            old.push(format!("t.{quoted}"));
-        }
-        let columns: Vec<&str> = table.written_columns().map(|column| column.name.as_str()).collect();
-        let back: Vec<String> = columns
-            .iter()
-            .map(|name| {
-                let quoted = quote_identifier(name);
-                let fixed = table.column(name).is_none_or(|column| column.always_identity);
-                match self.others().iter().position(|other| other == name).filter(|_| !fixed) {
-                    Some(index) => value("g", index, &quoted),
-                    None => format!("g.{quoted}"),
-                }
-            })
-            .collect();
-        let same_key: Vec<String> =
-            table.key_columns().map(|column| format!("g.{0} = s.{0}", quote_identifier(&column.name))).collect();
-        Ok(Some(format!(
-            // sorting reads all of what was deleted before the first row comes back
-            "with gone as (delete from {} t using {} s where {} and row({})::record *<> row({})::record{guards} returning t.*)
-             insert into {} ({}) overriding system value
-             select {} from (select * from gone order by {keys}) g join {} s on {}",
-            table.target(),
-            self.name(),
-            table.same_key("t.", "s."),
-            new.join(", "),
-            old.join(", "),
-            table.name.quoted(),
-            column_list(columns.iter().copied()),
-            back.join(", "),
-            self.name(),
-            same_key.join(" and ")
-        )))
-    }
-
     /// The first statement whose rows cannot be merged, found by halving.
     async fn failing_statement(
         &self,
@@ -290,11 +237,12 @@ impl Staging {
             .await
             .map_err(failed)?;
         let numbers: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        transaction.batch_execute("savepoint merge").await.map_err(failed)?;
         let (mut good, mut bad) = (0, numbers.len());
         // numbers[..good] merge, numbers[..bad] do not
         while bad - good > 1 {
             let middle = usize::midpoint(good, bad);
-            let merged = self.try_merge(transaction, order, Some(numbers[middle - 1])).await.is_ok();
+            let merged = self.try_merge(transaction, order, &Part::UpTo(numbers[middle - 1])).await.is_ok();
             transaction.batch_execute("rollback to savepoint merge").await.map_err(failed)?;
             if merged {
                 good = middle;
@@ -305,49 +253,55 @@ impl Staging {
         Ok(bad.checked_sub(1).and_then(|index| numbers.get(index)).map(|number| number.unsigned_abs()))
     }
 
-    async fn try_merge(
+    /// Merges some of the rows; returns how many really changed.
+    pub(super) async fn try_merge(
         &self,
         transaction: &Transaction<'_>,
         order: &ApplyOrder,
-        up_to: Option<i64>,
+        part: &Part,
     ) -> Result<i64, tokio_postgres::Error> {
+        let statements = self.statements(transaction, order, part, false).await?;
+        let counts = run(transaction, order, &self.shape.table, &statements).await?;
+        Ok(counts.into_iter().sum())
+    }
+
+    /// The statements that merge some of the rows; `singly`: the one row among them whose place a variable holds.
+    pub(super) async fn statements(
+        &self,
+        transaction: &Transaction<'_>,
+        order: &ApplyOrder,
+        part: &Part,
+        singly: bool,
+    ) -> Result<Vec<String>, tokio_postgres::Error> {
         let table = &self.shape.table;
-        match &self.shape.kind {
-            ShapeKind::Insert => {
-                let rows = format!("(select * from {} where {} order by ctid) s", self.name(), limit(up_to));
-                one(run(transaction, order, table, &[self.insert_from(&rows, "")]).await?)
-            }
-            ShapeKind::InsertIgnore => {
-                let rows = format!("(select * from {} where {} order by ctid) s", self.name(), limit(up_to));
-                one(run(transaction, order, table, &[self.insert_from(&rows, "on conflict do nothing")]).await?)
-            }
-            ShapeKind::Upsert(updates) => self.upsert(transaction, order, updates, up_to).await,
+        let condition = if singly { format!("ctid = {PLACE}") } else { part.condition() };
+        let rows = || format!("(select * from {} where {condition} order by ctid) s", self.name());
+        Ok(match &self.shape.kind {
+            ShapeKind::Insert => vec![self.insert_from(&rows(), "")],
+            ShapeKind::InsertIgnore => vec![self.insert_from(&rows(), "on conflict do nothing")],
+            ShapeKind::Upsert(updates) => self.upsert(order, updates, &condition),
             ShapeKind::Delete => {
                 let keys = column_list(self.shape.columns.iter().map(String::as_str));
-                let sql = format!(
-                    "delete from {} t using (select distinct {keys} from {} where {}) s where {}",
+                vec![format!(
+                    "delete from {} t using (select distinct {keys} from {} where {condition}) s where {}",
                     table.target(),
                     self.name(),
-                    limit(up_to),
                     table.same_key("t.", "s.")
-                );
-                one(run(transaction, order, table, &[sql]).await?)
+                )]
             }
-            ShapeKind::Update | ShapeKind::GuardedUpdate => self.update(transaction, order, up_to).await,
-        }
+            ShapeKind::Update | ShapeKind::GuardedUpdate => {
+                self.update(transaction, order, part, singly, &condition).await?
+            }
+        })
     }
 
     /// The last row of every key (a later row of a script replaces an earlier one).
-    fn last_rows(&self, up_to: Option<i64>) -> String {
+    pub(super) fn last_rows(&self, condition: &str) -> String {
         let keys = column_list(self.shape.table.key_columns().map(|column| column.name.as_str()));
-        format!(
-            "(select distinct on ({keys}) * from {} where {} order by {keys}, ctid desc) s",
-            self.name(),
-            limit(up_to)
-        )
+        format!("(select distinct on ({keys}) * from {} where {condition} order by {keys}, ctid desc) s", self.name())
     }
 
-    fn insert_from(&self, rows: &str, conflict: &str) -> String {
+    pub(super) fn insert_from(&self, rows: &str, conflict: &str) -> String {
         let columns = column_list(self.shape.columns.iter().map(String::as_str));
         let values: Vec<String> = quoted(&self.shape.columns).iter().map(|column| format!("s.{column}")).collect();
         format!(
@@ -357,13 +311,7 @@ impl Staging {
         )
     }
 
-    async fn upsert(
-        &self,
-        transaction: &Transaction<'_>,
-        order: &ApplyOrder,
-        updates: &[String],
-        up_to: Option<i64>,
-    ) -> Result<i64, tokio_postgres::Error> {
+    fn upsert(&self, order: &ApplyOrder, updates: &[String], condition: &str) -> Vec<String> {
         let table = &self.shape.table;
         let set: Vec<String> = updates
             .iter()
@@ -371,7 +319,7 @@ impl Staging {
             .filter(|name| table.column(name).is_some_and(|column| !column.always_identity && !column.generated))
             .map(|name| quote_identifier(name))
             .collect();
-        let rows = self.last_rows(up_to);
+        let rows = self.last_rows(condition);
         let tuple = |prefix: &str| set.iter().map(|name| format!("{prefix}{name}")).collect::<Vec<_>>().join(", ");
         // *<> compares the stored bytes: it knows every type, and sees 1.0 and 1.00 as different
         let differs = |theirs: &str| format!("row({})::record *<> row({})::record", tuple("t."), tuple(theirs));
@@ -389,7 +337,7 @@ impl Staging {
             }
             let missing = format!("not exists (select from {} t where {})", table.target(), table.same_key("t.", "s."));
             statements.push(format!("{} where {missing}", self.insert_from(&rows, "")));
-            return Ok(run(transaction, order, table, &statements).await?.iter().sum());
+            return statements;
         }
         let keys = column_list(table.key_columns().map(|column| column.name.as_str()));
         let conflict = if set.is_empty() {
@@ -416,15 +364,17 @@ impl Staging {
                 values.join(", ")
             )
         };
-        one(run(transaction, order, table, &[self.insert_from(&rows, &conflict)]).await?)
+        vec![self.insert_from(&rows, &conflict)]
     }
 
     async fn update(
         &self,
         transaction: &Transaction<'_>,
         order: &ApplyOrder,
-        up_to: Option<i64>,
-    ) -> Result<i64, tokio_postgres::Error> {
+        part: &Part,
+        singly: bool,
+        condition: &str,
+    ) -> Result<Vec<String>, tokio_postgres::Error> {
         let table = &self.shape.table;
         let keys = column_list(table.key_columns().map(|column| column.name.as_str()));
         // several updates of one row happen one after the other
@@ -433,12 +383,12 @@ impl Staging {
                 &format!(
                     "select coalesce(max(c), 0), (select bit_or(sync$has)::text from {0} where {1}) from (select count(*) as c from {0} where {1} group by {keys}) x",
                     self.name(),
-                    limit(up_to)
+                    part.condition()
                 ),
                 &[],
             )
             .await?;
-        let rounds: i64 = row.get(0);
+        let rounds: i64 = if singly { 1 } else { row.get(0) };
         let used = row.get::<_, Option<String>>(1).unwrap_or_default().into_bytes();
         // conflicts have been settled: what the guards would keep out is not among the columns any more
         let guarded = self.shape.kind == ShapeKind::GuardedUpdate && Contest::of(order, self).is_none();
@@ -468,39 +418,33 @@ impl Staging {
             }
         }
         if assignments.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
-        let mut changed = 0;
+        let mut statements = Vec::new();
         for round in 1..=rounds {
             let rows = if rounds == 1 {
-                format!("(select * from {} where {}) s", self.name(), limit(up_to))
+                format!("(select * from {} where {condition}) s", self.name())
             } else {
                 format!(
-                    "(select * from (select *, row_number() over (partition by {keys} order by ctid) as sync$round from {} where {}) r where sync$round = {round}) s",
-                    self.name(),
-                    limit(up_to)
+                    "(select * from (select *, row_number() over (partition by {keys} order by ctid) as sync$round from {} where {condition}) r where sync$round = {round}) s",
+                    self.name()
                 )
             };
-            let sql = format!(
+            statements.push(format!(
                 "update {} t set {} from {rows} where {} and row({})::record *<> row({})::record{guards}",
                 table.target(),
                 assignments.join(", "),
                 table.same_key("t.", "s."),
                 new.join(", "),
                 old.join(", ")
-            );
-            changed += one(run(transaction, order, table, &[sql]).await?)?;
+            ));
         }
-        Ok(changed)
+        Ok(statements)
     }
 }
 
-fn is_clash(error: &tokio_postgres::Error) -> bool {
+pub(super) fn is_clash(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)
-}
-
-fn limit(up_to: Option<i64>) -> String {
-    up_to.map_or_else(|| "true".to_owned(), |number| format!("sync$n <= {number}"))
 }
 
 fn quoted(names: &[String]) -> Vec<String> {
@@ -511,12 +455,8 @@ fn with(first: &str, columns: Vec<String>) -> Vec<String> {
     std::iter::once(first.to_owned()).chain(columns).collect()
 }
 
-fn one(counts: Vec<i64>) -> Result<i64, tokio_postgres::Error> {
-    Ok(counts.into_iter().sum())
-}
-
 /// Runs statements on a table as the apply role, in one round trip; returns the rows that each changed.
-async fn run(
+pub(super) async fn run(
     transaction: &Transaction<'_>,
     order: &ApplyOrder,
     table: &Table,
@@ -525,6 +465,9 @@ async fn run(
     let fires = order.policy.get(&table.name).is_some_and(|policy| policy.triggers == protocol::policy::Triggers::Fire);
     // triggers of the application run with the rights they always have
     let role = order.rights.role.as_ref().filter(|_| !fires);
+    if statements.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut sql = String::new();
     if fires && order.rights.quiet {
         // the application's triggers see the world as they do for the application

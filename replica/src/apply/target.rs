@@ -58,6 +58,20 @@ pub(super) enum ShapeKind {
     Delete,
 }
 
+impl ShapeKind {
+    /// The word for it in the quarantine.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::InsertIgnore => "insert-ignore",
+            Self::Upsert(_) => "upsert",
+            Self::Update => "update",
+            Self::GuardedUpdate => "guarded-update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 /// Rows of one table that are staged and merged together.
 #[derive(Debug)]
 pub(super) struct Shape {

@@ -147,11 +147,14 @@ pub async fn extract_copy(
     close(thread, outcome, extraction.watermark, extraction.labels).await
 }
 
+/// Label of a stream with the rows that it deletes, by table, as JSON.
+pub(crate) const DELETES: &str = "deletes";
+
 async fn close(
     thread: ScriptThread,
     outcome: Result<(), ReplicaError>,
     watermark: Option<String>,
-    labels: BTreeMap<String, String>,
+    mut labels: BTreeMap<String, String>,
 ) -> Result<FrozenStream, ReplicaError> {
     if outcome.is_ok() {
         thread.send(Work::Finish(watermark.clone())).await;
@@ -162,6 +165,9 @@ async fn close(
         return Err(ReplicaError::Invalid("the script ended before it was finished".into()));
     };
     let tables: Vec<(TableName, u64)> = script.tables;
+    if let (false, Ok(deletes)) = (script.deletes.is_empty(), serde_json::to_string(&script.deletes)) {
+        labels.insert(DELETES.to_owned(), deletes);
+    }
     let finish = move || script.writer.finish(script.rows, tables, watermark, labels);
     tokio::task::spawn_blocking(finish).await.map_err(|_| ReplicaError::Stopped)?
 }

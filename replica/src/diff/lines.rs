@@ -6,6 +6,9 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 /// Lines held in memory before they go to a temporary file.
 const MEMORY_BYTES: usize = 1024 * 1024;
 
+/// Most bytes of one of the [`LineBlocks`].
+const BLOCK_BYTES: u64 = 64 * 1024;
+
 /// Splits the first `count` fields off a COPY text line: (those fields joined by tabs, the rest).
 pub(super) fn split_fields(line: &[u8], count: usize) -> (&[u8], &[u8]) {
     let mut tabs = memchr::memchr_iter(b'\t', line);
@@ -44,14 +47,14 @@ pub(super) fn unescape(field: &[u8]) -> Option<Vec<u8>> {
 
 /// Lines that are kept for later in bounded memory.
 #[derive(Default)]
-pub(super) struct LineBuffer {
+pub(crate) struct LineBuffer {
     memory: Vec<u8>,
     file: Option<File>,
 }
 
 impl LineBuffer {
     /// Adds a line (without its newline).
-    pub(super) fn push(&mut self, line: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn push(&mut self, line: &[u8]) -> std::io::Result<()> {
         self.memory.extend_from_slice(line);
         self.memory.push(b'\n');
         if self.memory.len() >= MEMORY_BYTES {
@@ -67,7 +70,7 @@ impl LineBuffer {
     }
 
     /// Whether nothing was added.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.memory.is_empty() && self.file.is_none()
     }
 
@@ -89,6 +92,36 @@ impl LineBuffer {
             }
             each(line.strip_suffix(b"\n").unwrap_or(&line))?;
         }
+    }
+}
+
+/// The lines of a [`LineBuffer`] in blocks.
+pub(crate) struct LineBlocks {
+    reader: Box<dyn Read + Send>,
+}
+
+impl LineBuffer {
+    /// The lines as they lie, to be passed on.
+    pub(crate) fn into_blocks(self) -> std::io::Result<LineBlocks> {
+        let Self { memory, file } = self;
+        let memory = std::io::Cursor::new(memory);
+        let reader: Box<dyn Read + Send> = match file {
+            None => Box::new(memory),
+            Some(mut file) => {
+                file.seek(SeekFrom::Start(0))?;
+                Box::new(file.chain(memory))
+            }
+        };
+        Ok(LineBlocks { reader })
+    }
+}
+
+impl LineBlocks {
+    /// The next block; none at the end.
+    pub(crate) fn next_block(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        let mut block = Vec::new();
+        self.reader.by_ref().take(BLOCK_BYTES).read_to_end(&mut block)?;
+        Ok((!block.is_empty()).then_some(block))
     }
 }
 

@@ -9,5 +9,7 @@ mod lines;
 mod plan;
 mod script;
 
+pub(crate) use extract::DELETES;
 pub use extract::{CopyPlan, Extraction, extract_changes, extract_copy};
+pub(crate) use lines::LineBuffer;
 pub use plan::{Followed, TablePlan, WindowCount, count_local, count_window};

@@ -1,5 +1,6 @@
 //! The thread that turns COPY output into the SQL of a frozen stream.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -34,6 +35,8 @@ pub(super) enum Work {
 pub(super) struct Script {
     pub(super) writer: FrozenWriter,
     pub(super) tables: Vec<(TableName, u64)>,
+    /// Rows that are deleted, by table.
+    pub(super) deletes: BTreeMap<String, u64>,
     pub(super) rows: u64,
 }
 
@@ -162,11 +165,14 @@ impl Run {
     fn finish(mut self, watermark: Option<&str>) -> io::Result<Script> {
         self.end_table()?;
         let Self { mut script, counts, deletes, notes, .. } = self;
+        let mut gone = BTreeMap::new();
         // children before their parents: the reverse of the order in which rows were written
         for (plan, lines) in deletes.into_iter().rev() {
             let shape = plan.shape();
             let old_values = plan.captured.depth == Depth::OldValues;
+            let count = gone.entry(plan.table.name.to_string()).or_default();
             lines.drain(|line| {
+                *count += 1;
                 if !old_values {
                     return script.delete(&shape, line);
                 }
@@ -183,7 +189,7 @@ impl Run {
         let rows = script.rows_written() + notes;
         let mut writer = script.finish(watermark)?;
         writer.flush()?;
-        Ok(Script { writer, tables: counts, rows })
+        Ok(Script { writer, tables: counts, deletes: gone, rows })
     }
 }
 

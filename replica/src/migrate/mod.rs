@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("0003_conflicts.sql"),
     include_str!("0004_peer_layout.sql"),
     include_str!("0005_run_figures.sql"),
+    include_str!("0006_quarantine.sql"),
 ];
 
 /// Version of the schema that this program works with.

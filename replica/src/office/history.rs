@@ -11,8 +11,8 @@ impl Office {
         client
             .execute(
                 "insert into sync.run(branch_id, branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error,
-                                      redials, chunk_bytes, send_rate, receive_rate)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                                      redials, chunk_bytes, send_rate, receive_rate, quarantined)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
                 &[
                     &branch.id,
                     &branch.name,
@@ -29,6 +29,7 @@ impl Office {
                     &run.chunk_bytes,
                     &run.send_rate,
                     &run.receive_rate,
+                    &run.quarantined,
                 ],
             )
             .await
@@ -42,7 +43,7 @@ impl Office {
         let rows = client
             .query(
                 "select branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error,
-                        redials, chunk_bytes, send_rate, receive_rate
+                        redials, chunk_bytes, send_rate, receive_rate, quarantined
                  from sync.run where $1::text is null or branch = $1 order by run desc limit $2",
                 &[&branch, &limit],
             )
@@ -65,6 +66,7 @@ impl Office {
                     chunk_bytes: row.get(11),
                     send_rate: row.get(12),
                     receive_rate: row.get(13),
+                    quarantined: row.get(14),
                 };
                 (row.get(0), run)
             })

@@ -9,8 +9,10 @@ mod layout;
 mod outgoing;
 mod policies;
 mod pull;
+mod quarantine;
 mod resolve;
 mod slots;
+mod stop;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -151,6 +153,8 @@ pub struct RunRecord {
     pub sent_bytes: i64,
     /// Bytes received on the wire.
     pub received_bytes: i64,
+    /// Rows that it put into quarantine, on both sides.
+    pub quarantined: i64,
     /// When it began.
     pub started_at: SystemTime,
     /// Duration in seconds.

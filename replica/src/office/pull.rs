@@ -1,14 +1,18 @@
 //! What comes from a branch: a diff, applied together with its watermark.
 
+use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::Arc;
 
 use protocol::session::ledger::{self, Verdict};
 
-use super::{Branch, Office};
+use super::{Branch, Office, State};
 use crate::ReplicaError;
-use crate::apply::{self, Applied, ApplyOrder, Incoming};
+use crate::apply::{self, Applied, ApplyOrder, Incoming, QuarantineRules};
 use crate::error::classify;
 use crate::killpoint;
+use crate::safety::SafetyStop;
+use crate::subset;
 use crate::watermark::Snapshot;
 
 /// Most bytes that a diff may have when inflated.
@@ -24,10 +28,24 @@ impl Office {
         watermark: Option<&str>,
         input: Box<dyn Read + Send>,
     ) -> Result<Applied, ReplicaError> {
+        self.apply_pull_within(branch, watermark, input, None).await
+    }
+
+    /// The same with a bound on what it may delete or change without asking.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Protected`] when the safety stop refuses it; nothing was applied.
+    pub async fn apply_pull_within(
+        &self,
+        branch: &Branch,
+        watermark: Option<&str>,
+        input: Box<dyn Read + Send>,
+        stop: Option<SafetyStop>,
+    ) -> Result<Applied, ReplicaError> {
         let office = self.clone();
         let branch = branch.clone();
         let watermark = watermark.map(str::to_owned);
-        let task = tokio::spawn(async move { office.apply_pulled(&branch, watermark, input).await });
+        let task = tokio::spawn(async move { office.apply_pulled(&branch, watermark, input, stop).await });
         task.await.map_err(|_| ReplicaError::Stopped)?
     }
 
@@ -36,6 +54,7 @@ impl Office {
         branch: &Branch,
         watermark: Option<String>,
         input: Box<dyn Read + Send>,
+        stop: Option<SafetyStop>,
     ) -> Result<Applied, ReplicaError> {
         let failed = |error| classify("apply a pull", error);
         let state = self.state().await?;
@@ -54,18 +73,7 @@ impl Office {
         if ledger::pull(stored.as_deref(), watermark.as_deref()) == Verdict::Repeated {
             return Ok(Applied { watermark, repeated: true, ..Applied::default() });
         }
-        let order = ApplyOrder {
-            catalogue: state.catalogue.clone(),
-            policy: Self::rules(&state, branch)?,
-            captured: state.captured.clone(),
-            rights: state.rights.clone(),
-            origin: peer,
-            agreed,
-            incoming: Incoming::FromShop,
-            bulk: false,
-            keep_sequences: true,
-            inflated_bytes_max: INFLATED_BYTES_MAX,
-        };
+        let order = Self::pull_order(&state, branch, peer, agreed, stop)?;
         let applied = apply::apply(&transaction, &order, input).await?;
         let Some(timestamp) = watermark.or_else(|| applied.watermark.clone()) else {
             return Err(ReplicaError::Invalid(
@@ -86,16 +94,40 @@ impl Office {
         Ok(Applied { watermark: Some(timestamp), ..applied })
     }
 
+    /// How changes of a branch are applied: rows that fail, or are not the branch's own, wait.
+    pub(super) fn pull_order(
+        state: &State,
+        branch: &Branch,
+        peer: i32,
+        agreed: Option<Snapshot>,
+        stop: Option<SafetyStop>,
+    ) -> Result<ApplyOrder, ReplicaError> {
+        let policy = Self::rules(state, branch)?;
+        let mut rows = BTreeMap::new();
+        for name in policy.tables.iter().filter(|(_, rules)| rules.direction.flows_to_office()).map(|(name, _)| name) {
+            if let Some(condition) = subset::condition(&state.catalogue, &policy, name, branch.id)? {
+                rows.insert(name.clone(), condition);
+            }
+        }
+        Ok(ApplyOrder {
+            catalogue: state.catalogue.clone(),
+            policy,
+            captured: state.captured.clone(),
+            rights: state.rights.clone(),
+            origin: peer,
+            agreed,
+            incoming: Incoming::FromShop,
+            bulk: false,
+            keep_sequences: true,
+            inflated_bytes_max: INFLATED_BYTES_MAX,
+            quarantine: Some(Arc::new(QuarantineRules { rows, stop })),
+        })
+    }
+
     /// Stores a newer watermark of a shop where nothing had changed.
-    pub async fn advance_timestamp(&self, branch: &Branch, watermark: &str) -> Result<(), ReplicaError> {
-        let client = self.inner.pool.get().await?;
-        client
-            .execute(
-                "update sync.branch_synchronization set \"timestamp\" = $2, pulled_at = clock_timestamp() where branch_id = $1",
-                &[&branch.id, &watermark],
-            )
-            .await
-            .map_err(|error| classify("store the shop's watermark", error))?;
-        Ok(())
+    ///
+    /// What waits of the branch is tried again, as with every pull: it may be the office's row that was in the way.
+    pub async fn advance_timestamp(&self, branch: &Branch, watermark: &str) -> Result<Applied, ReplicaError> {
+        self.retry_waiting(branch, Some(watermark)).await
     }
 }

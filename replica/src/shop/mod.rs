@@ -5,6 +5,7 @@ mod diffs;
 mod health;
 mod layout;
 mod purge;
+mod quarantine;
 mod sessions;
 mod state;
 mod upkeep;
@@ -75,6 +76,19 @@ pub struct ShopFacts {
     pub begins: String,
     /// The database's clock.
     pub clock: SystemTime,
+    /// Rows of offices that wait, by table and reason.
+    pub quarantined: Vec<WaitingCount>,
+}
+
+/// How many rows of a table wait for one reason.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct WaitingCount {
+    /// The table.
+    pub table: String,
+    /// Why they wait, in plain words without values.
+    pub reason: String,
+    /// How many.
+    pub rows: i64,
 }
 
 /// A session to be opened.
@@ -223,6 +237,7 @@ impl Shop {
             )
             .await
             .map_err(|error| classify("describe the shop", error))?;
+        let quarantined = self.quarantine_counts(&client).await?;
         let id_range = match (row.get::<_, Option<i64>>(1), row.get::<_, Option<i64>>(2)) {
             (Some(low), Some(high)) => Some((low, high)),
             _ => None,
@@ -240,6 +255,7 @@ impl Shop {
             last_watermark,
             begins: row.get(5),
             clock: row.get(3),
+            quarantined,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Sessions by which an office writes to the shop: opened, applied exactly once, remembered.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use protocol::methods::SessionKind;
 use protocol::session::ledger::{self, Recorded, Verdict};
@@ -15,7 +16,7 @@ use crate::watermark::{self, Snapshot};
 use crate::{capture, node};
 
 /// Most bytes that a session may have when inflated.
-const INFLATED_BYTES_MAX: u64 = 1 << 40;
+pub(super) const INFLATED_BYTES_MAX: u64 = 1 << 40;
 
 const COLUMNS: &str =
     "sid, key, office, kind, state, quarantine, dry_run, rows, quarantined, fault_code, fault, opened_at, ended_at";
@@ -166,6 +167,8 @@ impl Shop {
             bulk: clone,
             keep_sequences: facts.get(1),
             inflated_bytes_max: INFLATED_BYTES_MAX,
+            // the office sends only what its row filter gives to this branch
+            quarantine: (row.quarantine && !clone).then(Arc::default),
         };
         let applied = apply::apply(&transaction, &order, input).await?;
         if clone {
@@ -243,7 +246,7 @@ impl Shop {
 }
 
 /// Advisory lock of the one apply at a time.
-const APPLY_LOCK: i64 = 0x7379_6e63_0001;
+pub(super) const APPLY_LOCK: i64 = 0x7379_6e63_0001;
 
 /// The answer of a session that has ended.
 fn already(row: &SessionRow) -> Result<Applied, ReplicaError> {

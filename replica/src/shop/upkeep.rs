@@ -30,6 +30,10 @@ impl Shop {
             .await
             .map_err(failed)?;
         drop(client);
+        let released = self.retry_waiting().await?;
+        if released > 0 {
+            tracing::info!(rows = released, "rows were released from quarantine");
+        }
         self.prune(&state).await?;
         self.sweep()
     }

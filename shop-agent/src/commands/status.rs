@@ -45,6 +45,10 @@ fn print(status: &Value) {
     for (office, watermark) in status.get("watermarks").and_then(Value::as_object).into_iter().flatten() {
         println!("{:<12} {office} has seen {}", "watermark", text(watermark));
     }
+    for waiting in status.get("quarantine").and_then(Value::as_array).into_iter().flatten() {
+        let member = |name: &str| waiting.get(name).map(text).unwrap_or_default();
+        println!("{:<12} {} of {}: {}", "waiting rows", member("rows"), member("table"), member("reason"));
+    }
     for session in status.get("sessions").and_then(Value::as_array).into_iter().flatten() {
         let member = |name: &str| session.get(name).map(text).unwrap_or_default();
         println!(

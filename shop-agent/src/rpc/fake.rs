@@ -91,6 +91,7 @@ impl Backend for FakeShop {
             last_watermark: None,
             begins: "10:10:".into(),
             clock: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
+            quarantined: Vec::new(),
         })
     }
 

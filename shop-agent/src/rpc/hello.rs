@@ -33,6 +33,7 @@ impl<B: Backend> Agent<B> {
             "hello"
         );
         let (id_low, id_high) = facts.id_range.unzip();
+        let quarantined = facts.quarantined.iter().map(|waiting| waiting.rows).sum();
         spelled(&HelloReply {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -50,6 +51,7 @@ impl<B: Backend> Agent<B> {
             begins: Some(facts.begins),
             capabilities: CAPABILITIES.iter().map(|(name, _, _)| (*name).to_owned()).collect(),
             chunk_bytes_max: i64::try_from(self.options.chunk_bytes_max).unwrap_or(i64::MAX),
+            quarantined,
         })
     }
 }
