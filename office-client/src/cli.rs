@@ -197,6 +197,18 @@ pub(crate) struct BranchSettings {
     /// File with the password, readable by its owner only
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
+    /// SHA-256 of the agent's certificate, as `shop-agent status` shows it at the shop: no other one is taken
+    #[arg(long, value_name = "SHA256", conflicts_with = "ca")]
+    pub(crate) fingerprint: Option<String>,
+    /// Authorities one of which must have signed it, PEM [default: those this machine trusts]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate to show to an agent that asks for one, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Its private key, PEM, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_key: Option<PathBuf>,
     /// Bytes per second that a run may use, as in 3KiB/s
     #[arg(long, value_name = "RATE")]
     pub(crate) rate_limit: Option<String>,
@@ -474,6 +486,18 @@ pub(crate) struct CallArgs {
     /// File with the password, readable by its owner only
     #[arg(long, value_name = "FILE", requires = "user")]
     pub(crate) password_file: Option<PathBuf>,
+    /// SHA-256 of the agent's certificate, as `shop-agent status` shows it at the shop: no other one is taken
+    #[arg(long, value_name = "SHA256", conflicts_with = "ca")]
+    pub(crate) fingerprint: Option<String>,
+    /// Authorities one of which must have signed it, PEM [default: those this machine trusts]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate to show to an agent that asks for one, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Its private key, PEM, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_key: Option<PathBuf>,
 }
 
 const CONFORMANCE_HELP: &str = "\

@@ -73,8 +73,9 @@ fn of_link(error: &LinkError) -> u8 {
             _ => FAILED,
         },
         LinkError::Http { .. } | LinkError::Unwritable(_) => FAILED,
+        LinkError::Untrusted { .. } => PROTECTED,
         LinkError::Failed { .. } | LinkError::Unknown { .. } | LinkError::Hook { .. } => UNREACHABLE,
-        LinkError::Address(_) | LinkError::Password { .. } => USAGE,
+        LinkError::Address(_) | LinkError::Password { .. } | LinkError::Certificate(_) => USAGE,
         LinkError::Stopped => INTERRUPTED,
     }
 }

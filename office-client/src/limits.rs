@@ -50,10 +50,22 @@ pub(crate) const ROW_BYTES_GUESSED: f64 = 60.0;
 /// Time between two lines of progress where nobody sits at a terminal.
 pub(crate) const PROGRESS_PAUSE: Duration = Duration::from_secs(10);
 
+/// Largest head of a reply, in bytes.
+pub(crate) const REPLY_HEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// A reply up to this size is read in memory; a longer one goes through a file.
 pub(crate) const REPLY_MEMORY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Largest reply that is taken at all, in bytes on the wire and after decompression.
+/// Largest reply with values, in bytes on the wire and after decompression: a slice of a diff is the longest.
+pub(crate) const REPLY_VALUE_BYTES_MAX: u64 = 48 * 1024 * 1024;
+
+/// Bytes of all texts and blobs of a reply that is read into memory.
+pub(crate) const REPLY_TREE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// Values in a reply.
+pub(crate) const REPLY_ELEMENTS_MAX: usize = 200_000;
+
+/// Largest reply that is written to a file, in bytes on the wire and after decompression: a whole diff at once.
 pub(crate) const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 
 /// Largest password file, in bytes.

@@ -98,7 +98,9 @@ impl Database {
     }
 }
 
-/// Text forms that do not depend on the server's configuration, a fixed search_path, durable commits.
+/// Text forms that do not depend on the server's configuration, a fixed search_path, durable commits, and an end to
+/// everything: a lock that is not given up, a statement that has lost its way, a transaction whose program hangs. The
+/// bounds are wide, since a clone of a large shop is one statement; where a till waits, narrower ones are set.
 /// Whatever a peer will rely on must not be taken back by a crash, so `synchronous_commit` is on everywhere.
 const SESSION_SETTINGS: &str = "
     set search_path = pg_catalog;
@@ -114,9 +116,9 @@ const SESSION_SETTINGS: &str = "
     set lc_numeric = 'C';
     set synchronous_commit = on;
     set client_min_messages = warning;
-    set idle_in_transaction_session_timeout = 0;
-    set statement_timeout = 0;
-    set lock_timeout = 0;
+    set idle_in_transaction_session_timeout = '1h';
+    set statement_timeout = '6h';
+    set lock_timeout = '60s';
     set row_security = off;
 ";
 

@@ -23,6 +23,7 @@ pub mod migrate;
 pub mod node;
 pub mod office;
 pub mod quarantine;
+pub mod rights;
 pub mod safety;
 pub mod shop;
 pub mod spool;

@@ -198,6 +198,7 @@ pub async fn ensure_apply_rights(
             .map_err(failed)?;
     }
     see_every_row(&transaction, &oids, &role).await?;
+    revoke_surplus(&transaction, &role, &oids).await?;
     transaction
         .execute("update sync.node set apply_role = $1 where apply_role is distinct from $1", &[&role])
         .await
@@ -235,4 +236,26 @@ async fn see_every_row(
         )));
     }
     transaction.batch_execute(&format!("alter role {role} bypassrls")).await.map_err(failed)
+}
+
+/// Takes away what an earlier policy, or a person, has granted to the role beyond what its tables need now.
+async fn revoke_surplus(client: &impl GenericClient, role: &str, oids: &[u32]) -> Result<(), ReplicaError> {
+    let failed = |error| classify("take surplus rights from the apply role", error);
+    let surplus = client
+        .query(
+            "select distinct format('%I.%I', n.nspname, c.relname), a.privilege_type
+             from pg_class c join pg_namespace n on n.oid = c.relnamespace cross join lateral aclexplode(c.relacl) a
+             where a.grantee = (select oid from pg_roles where rolname = $1)
+               and not (c.oid = any($2) and a.privilege_type in ('SELECT', 'INSERT', 'UPDATE', 'DELETE'))",
+            &[&role, &oids],
+        )
+        .await
+        .map_err(failed)?;
+    for row in surplus {
+        let (table, right): (String, String) = (row.get(0), row.get(1));
+        // both come from the catalogue, the one quoted by it, the other one of its keywords
+        let sql = format!("revoke {right} on table {table} from {}", quote_identifier(role));
+        client.batch_execute(&sql).await.map_err(failed)?;
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use protocol::methods::TableDigest;
 use protocol::watermark::Since;
 use replica::ReplicaError;
 use replica::apply::Applied;
-use replica::shop::{CleanReport, NewSession, SessionRow, SessionState, Shop, ShopFacts, Vitals};
+use replica::shop::{AuditRecord, CleanReport, NewSession, SessionRow, SessionState, Shop, ShopFacts, Vitals};
 use replica::spool::FrozenStream;
 
 type Result<T> = std::result::Result<T, ReplicaError>;
@@ -68,6 +68,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
         office: &str,
         theirs: Option<Vec<TableLayout>>,
     ) -> impl Future<Output = Result<Vec<TableLayout>>> + Send;
+    /// See [`Shop::audit`].
+    fn audit(&self, records: i64) -> impl Future<Output = Result<Vec<AuditRecord>>> + Send;
     /// See [`Shop::digests`].
     fn digests(&self, tables: &[String]) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
     /// See [`Shop::vitals`].
@@ -131,6 +133,10 @@ impl Backend for Shop {
 
     async fn exchange_layout(&self, office: &str, theirs: Option<Vec<TableLayout>>) -> Result<Vec<TableLayout>> {
         Self::exchange_layout(self, office, theirs).await
+    }
+
+    async fn audit(&self, records: i64) -> Result<Vec<AuditRecord>> {
+        Self::audit(self, records).await
     }
 
     async fn digests(&self, tables: &[String]) -> Result<Vec<TableDigest>> {

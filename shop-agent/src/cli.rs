@@ -53,6 +53,17 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show who wrote to the shop, from where, when, and what: the newest sessions first
+    Audit {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Sessions that are shown
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+        /// Print one JSON object per session
+        #[arg(long)]
+        json: bool,
+    },
     /// Manage the credentials of offices
     #[command(subcommand)]
     User(UserCommand),
@@ -121,15 +132,18 @@ pub(crate) struct NodeArgs {
     /// Serve plain HTTP on an address that is not loopback
     #[arg(long, env = "SHOP_AGENT_INSECURE_HTTP", value_parser = FalseyValueParser::new())]
     pub(crate) insecure_http: bool,
-    /// Certificate chain, PEM (not built yet)
+    /// Certificate and the chain above it, PEM; taken up again when it changes, and at SIGHUP
     #[arg(long, value_name = "FILE", env = "SHOP_AGENT_TLS_CERT", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
-    /// Private key, PEM (not built yet)
+    /// Its private key, PEM, readable by its owner only
     #[arg(long, value_name = "FILE", env = "SHOP_AGENT_TLS_KEY", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Make a certificate and show its fingerprint (not built yet)
+    /// Make a certificate at the first start; `status` and `check` show the fingerprint that offices pin
     #[arg(long, env = "SHOP_AGENT_TLS_SELF_SIGNED", conflicts_with = "tls_cert", value_parser = FalseyValueParser::new())]
     pub(crate) tls_self_signed: bool,
+    /// Authorities, PEM: whoever calls must show a certificate that one of them has signed
+    #[arg(long, value_name = "FILE", env = "SHOP_AGENT_TLS_CLIENT_CA")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
 }
 
 /// `import`
@@ -206,7 +220,7 @@ pub(crate) enum UserCommand {
 /// One call by hand.
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
-    /// Where to, as in http://127.0.0.1:9000/RPC2
+    /// Where to, as in http://127.0.0.1:9000/RPC2 or https://shop:9000
     pub(crate) url: String,
     /// Method
     pub(crate) method: String,
@@ -218,6 +232,18 @@ pub(crate) struct CallArgs {
     /// File whose first line is the password
     #[arg(long, value_name = "FILE", requires = "user")]
     pub(crate) password_file: Option<PathBuf>,
+    /// SHA-256 of the server's certificate: no other one is taken
+    #[arg(long, value_name = "SHA256", conflicts_with = "ca")]
+    pub(crate) fingerprint: Option<tls::Fingerprint>,
+    /// Authorities one of which must have signed it, PEM [default: those this machine trusts]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate to show to a server that asks for one, PEM
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Its private key, PEM, readable by its owner only
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub(crate) client_key: Option<PathBuf>,
     /// Write a base64 answer to this file
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -24,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
     pub(crate) tls_self_signed: Option<bool>,
+    pub(crate) tls_client_ca: Option<PathBuf>,
     /// Names under which the agent is reached on loopback, beside `localhost`.
     pub(crate) hosts: Option<Vec<String>>,
     pub(crate) force_clean: Option<bool>,
@@ -37,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) session_bytes_max: Option<u64>,
     pub(crate) chunk_bytes_max: Option<u64>,
     pub(crate) connections_max: Option<usize>,
+    /// Bytes that stay free on the disk of the state directory.
+    pub(crate) disk_reserve: Option<u64>,
     pub(crate) stop_deadline: Option<String>,
     pub(crate) monitor: Option<String>,
     pub(crate) monitor_token_file: Option<PathBuf>,
@@ -56,6 +59,7 @@ const KEYS: &[&str] = &[
     "tls_cert",
     "tls_key",
     "tls_self_signed",
+    "tls_client_ca",
     "hosts",
     "force_clean",
     "allow_quit",
@@ -67,6 +71,7 @@ const KEYS: &[&str] = &[
     "session_bytes_max",
     "chunk_bytes_max",
     "connections_max",
+    "disk_reserve",
     "stop_deadline",
     "monitor",
     "monitor_token_file",

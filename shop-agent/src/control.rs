@@ -4,7 +4,9 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use replica::shop::AuditRecord;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -21,6 +23,8 @@ pub(crate) enum Question {
     Status,
     /// Bring back what the last clean put aside.
     RestoreBeforeClean,
+    /// Who wrote to the shop: the newest sessions, so many of them.
+    Audit(i64),
 }
 
 fn socket_path(state_dir: &Path) -> PathBuf {
@@ -48,6 +52,7 @@ pub(crate) async fn serve<B: Backend>(
     state_dir: &Path,
     agent: Arc<Agent<B>>,
     offices: impl Fn() -> Vec<String>,
+    tls: Option<Arc<tls::Server>>,
     stop: CancellationToken,
 ) {
     let path = socket_path(state_dir);
@@ -65,13 +70,13 @@ pub(crate) async fn serve<B: Backend>(
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else { continue };
-        let (agent, offices) = (Arc::clone(&agent), offices());
+        let (agent, offices, tls) = (Arc::clone(&agent), offices(), tls.clone());
         tokio::spawn(async move {
             let (reader, mut writer) = stream.into_split();
             let mut line = String::new();
             let reading = tokio::io::BufReader::new(reader.take(1000)).read_line(&mut line).await;
             let answer = match (reading, serde_json::from_str(&line)) {
-                (Ok(_), Ok(question)) => answer(&agent, question, offices).await,
+                (Ok(_), Ok(question)) => answer(&agent, question, offices, tls.as_deref()).await,
                 _ => serde_json::json!({ "error": "unknown question" }),
             };
             let _ = writer.write_all(format!("{answer}\n").as_bytes()).await;
@@ -80,17 +85,45 @@ pub(crate) async fn serve<B: Backend>(
     let _ = std::fs::remove_file(&path);
 }
 
-async fn answer<B: Backend>(agent: &Agent<B>, question: Question, offices: Vec<String>) -> serde_json::Value {
+async fn answer<B: Backend>(
+    agent: &Agent<B>,
+    question: Question,
+    offices: Vec<String>,
+    tls: Option<&tls::Server>,
+) -> serde_json::Value {
     match question {
         Question::RestoreBeforeClean => match agent.backend().restore_before_clean().await {
             Ok(rows) => serde_json::json!({ "rows": rows }),
             Err(error) => serde_json::json!({ "error": error.to_string() }),
         },
-        Question::Status => status(agent, offices).await,
+        Question::Status => status(agent, offices, tls).await,
+        Question::Audit(records) => match agent.backend().audit(records).await {
+            Ok(records) => serde_json::json!({ "audit": records.iter().map(record).collect::<Vec<_>>() }),
+            Err(error) => serde_json::json!({ "error": error.to_string() }),
+        },
     }
 }
 
-async fn status<B: Backend>(agent: &Agent<B>, offices: Vec<String>) -> serde_json::Value {
+fn record(record: &AuditRecord) -> serde_json::Value {
+    let time = |at: SystemTime| jiff::Timestamp::try_from(at).ok().map(|at| at.to_string());
+    serde_json::json!({
+        "sid": record.sid,
+        "office": record.office,
+        "user": record.caller,
+        "peer": record.peer,
+        "kind": record.kind,
+        "state": record.state,
+        "opened_at": time(record.opened_at),
+        "ended_at": record.ended_at.and_then(time),
+        "rows": record.rows,
+        "tables": record.tables,
+        "sha256": record.digest,
+        "dry_run": record.dry_run,
+        "fault": record.fault_code,
+    })
+}
+
+async fn status<B: Backend>(agent: &Agent<B>, offices: Vec<String>, tls: Option<&tls::Server>) -> serde_json::Value {
     let mut watermarks = serde_json::Map::new();
     let mut facts = None;
     for office in offices {
@@ -114,6 +147,7 @@ async fn status<B: Backend>(agent: &Agent<B>, offices: Vec<String>) -> serde_jso
         "id_low": facts.as_ref().and_then(|facts| facts.id_range).map(|range| range.0),
         "id_high": facts.as_ref().and_then(|facts| facts.id_range).map(|range| range.1),
         "watermarks": watermarks,
+        "tls": tls.map(crate::server::tls::status),
         "quarantine": facts.as_ref().map(|facts| facts.quarantined.clone()).unwrap_or_default(),
         "sessions": sessions,
     })

@@ -7,7 +7,9 @@ mod commands;
 mod config;
 mod control;
 mod health;
+mod limits;
 mod logging;
+mod memory;
 mod metrics;
 mod rpc;
 mod server;
@@ -21,6 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    memory::bound_allocator();
     let cli = cli::Cli::parse();
     match commands::carry_out(cli) {
         Ok(code) => code,

@@ -9,10 +9,9 @@ use replica::database::DatabaseUrl;
 
 use crate::cli::{NodeArgs, PlaceArgs};
 use crate::config::{Config, ConfigError};
+use crate::limits::{ServerLimits, SessionLimits};
 use crate::server::http::Hosts;
-use crate::server::limits::ServerLimits;
 use crate::server::monitor::Token;
-use crate::session::store::SessionLimits;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9000";
 const DEFAULT_POLICY: &str = "shop";
@@ -32,6 +31,42 @@ pub(crate) struct Monitor {
     pub(crate) token: Option<Token>,
 }
 
+/// What decides where the agent may listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exposure {
+    no_auth: bool,
+    insecure_http: bool,
+    tls: bool,
+}
+
+impl Exposure {
+    /// Refuses an address that others can reach, without authentication or without encryption. Asked for the address
+    /// that was configured, and again for the one that is listened on: systemd may have opened another one.
+    pub(crate) fn check(self, listen: SocketAddr) -> Result<(), SettingsError> {
+        if listen.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+        if self.no_auth {
+            return wrong(format!("--no-auth works on loopback only, and {listen} is not; add users instead"));
+        }
+        if !self.tls && !self.insecure_http {
+            return wrong(format!(
+                "plain HTTP on {listen} can be read by others; use --tls-self-signed, or --tls-cert and --tls-key, \
+                 or say --insecure-http if that is meant"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Where the certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    pub(crate) files: tls::ServerFiles,
+    /// The directory in which it is made, if it is self-signed.
+    pub(crate) made_in: Option<PathBuf>,
+}
+
 /// Everything `run` needs to know.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -44,6 +79,8 @@ pub(crate) struct Settings {
     pub(crate) hosts: Hosts,
     pub(crate) state_dir: PathBuf,
     pub(crate) no_auth: bool,
+    pub(crate) exposure: Exposure,
+    pub(crate) tls: Option<TlsFiles>,
     pub(crate) force_clean: bool,
     pub(crate) allow_quit: bool,
     pub(crate) id_span: i64,
@@ -63,26 +100,17 @@ impl Settings {
     }
 
     fn merge(args: NodeArgs, config: Config, state_dir: PathBuf) -> Result<Self, SettingsError> {
-        let tls = args.tls_cert.or(config.tls_cert).is_some()
-            || args.tls_key.or(config.tls_key).is_some()
-            || args.tls_self_signed
-            || config.tls_self_signed == Some(true);
-        if tls {
-            return wrong("TLS is not built yet; use an SSH tunnel or a VPN, or plain HTTP with --insecure-http");
-        }
+        let tls = tls_files(&args, &config, &state_dir)?;
         let branch = args.branch.or(config.branch).filter(|name| !name.trim().is_empty());
         let Some(branch) = branch else { return wrong("no branch: name it with --branch NAME") };
         let listen = address(&args.listen.or(config.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned()))?;
         let is_loopback = listen.ip().is_loopback();
         let no_auth = args.no_auth || config.no_auth == Some(true);
-        if no_auth && !is_loopback {
-            return wrong(format!("--no-auth works on loopback only, and {listen} is not; add users instead"));
-        }
         let is_meant = args.insecure_http || config.insecure_http == Some(true);
-        if !is_loopback && !is_meant {
-            return wrong(format!(
-                "plain HTTP on {listen} can be read by others; say --insecure-http if that is meant"
-            ));
+        let exposure = Exposure { no_auth, insecure_http: is_meant, tls: tls.is_some() };
+        exposure.check(listen)?;
+        if is_meant && tls.is_some() {
+            return wrong("--insecure-http and TLS exclude each other: leave one of them out");
         }
         let hosts = match (is_loopback, config.hosts) {
             (_, Some(names)) => Hosts::Local(names),
@@ -101,13 +129,17 @@ impl Settings {
         let server = ServerLimits {
             connections_max: config.connections_max.unwrap_or(defaults.connections_max).max(1),
             chunk_bytes_max: config.chunk_bytes_max.unwrap_or(defaults.chunk_bytes_max).max(64 << 10),
+            disk_reserve: config.disk_reserve.unwrap_or(defaults.disk_reserve),
             stop_deadline: duration("stop_deadline", config.stop_deadline, defaults.stop_deadline)?,
             ..defaults
         };
+        let defaults = SessionLimits::default();
         let sessions = SessionLimits {
-            per_office: config.sessions_per_office.unwrap_or(4).max(1),
-            bytes_max: config.session_bytes_max.unwrap_or(64 << 30),
-            idle_max: duration("session_idle", config.session_idle, Duration::from_secs(24 * 3600))?,
+            sessions_per_office_max: config.sessions_per_office.unwrap_or(defaults.sessions_per_office_max).max(1),
+            session_bytes_max: config.session_bytes_max.unwrap_or(defaults.session_bytes_max),
+            session_idle: duration("session_idle", config.session_idle, defaults.session_idle)?,
+            disk_reserve: server.disk_reserve,
+            ..defaults
         };
         let token_file = args.monitor_token_file.or(config.monitor_token_file);
         let monitor = monitor(args.monitor.or(config.monitor), token_file.as_deref())?;
@@ -125,6 +157,8 @@ impl Settings {
             hosts,
             state_dir,
             no_auth,
+            exposure,
+            tls,
             force_clean: config.force_clean.unwrap_or(false),
             allow_quit: config.allow_quit.unwrap_or(false),
             id_span,
@@ -134,6 +168,35 @@ impl Settings {
             sessions,
             monitor,
         })
+    }
+}
+
+/// The certificate: from files, self-signed, or none.
+fn tls_files(args: &NodeArgs, config: &Config, state_dir: &std::path::Path) -> Result<Option<TlsFiles>, SettingsError> {
+    // what the command line says goes before the whole of what the file says
+    let typed = args.tls_self_signed || args.tls_cert.is_some();
+    let (certificate, key, self_signed) = if typed {
+        (args.tls_cert.clone(), args.tls_key.clone(), args.tls_self_signed)
+    } else {
+        (config.tls_cert.clone(), config.tls_key.clone(), config.tls_self_signed == Some(true))
+    };
+    let client_authorities = args.tls_client_ca.clone().or_else(|| config.tls_client_ca.clone());
+    match (certificate, key, self_signed) {
+        (None, None, false) if client_authorities.is_some() => {
+            wrong("tls_client_ca needs a certificate too: tls_self_signed, or tls_cert and tls_key")
+        }
+        (None, None, false) => Ok(None),
+        (None, None, true) => {
+            let dir = state_dir.join("tls");
+            let made = tls::SelfSigned::in_dir(&dir);
+            let files = tls::ServerFiles { certificate: made.certificate, key: made.key, client_authorities };
+            Ok(Some(TlsFiles { files, made_in: Some(dir) }))
+        }
+        (Some(certificate), Some(key), false) => {
+            Ok(Some(TlsFiles { files: tls::ServerFiles { certificate, key, client_authorities }, made_in: None }))
+        }
+        (_, _, true) => wrong("tls_self_signed and tls_cert exclude each other: leave one of them out"),
+        _ => wrong("tls_cert and tls_key belong together: the one is missing"),
     }
 }
 
@@ -256,7 +319,7 @@ mod tests {
         assert_eq!(settings.map(|settings| settings.listen.port()), Ok(2));
         let settings = merge(NodeArgs::default(), config);
         assert_eq!(settings.as_ref().map(|settings| settings.listen.port()), Ok(1));
-        assert_eq!(settings.map(|settings| settings.sessions.idle_max), Ok(Duration::from_secs(7200)));
+        assert_eq!(settings.map(|settings| settings.sessions.session_idle), Ok(Duration::from_secs(7200)));
     }
 
     #[test]
@@ -271,6 +334,26 @@ mod tests {
             assert!(duration("k", Some(text.into()), Duration::ZERO).is_err(), "{text}");
         }
         assert!(merge(NodeArgs { policy: Some("no-such".into()), ..NodeArgs::default() }, Config::default()).is_err());
-        assert!(merge(NodeArgs { tls_self_signed: true, ..NodeArgs::default() }, Config::default()).is_err());
+    }
+
+    #[test]
+    fn tls_takes_the_place_of_insecure_http_and_half_a_certificate_is_none() {
+        let tls = NodeArgs { tls_self_signed: true, ..listen("0.0.0.0:1") };
+        let settings = merge(tls.clone(), Config::default());
+        let made = settings.ok().and_then(|settings| settings.tls).and_then(|tls| tls.made_in);
+        assert_eq!(made, Some("/state/tls".into()));
+        assert!(merge(NodeArgs { insecure_http: true, ..tls }, Config::default()).is_err());
+        let half = Config { tls_cert: Some("/c".into()), ..Config::default() };
+        assert!(merge(NodeArgs::default(), half).is_err());
+        let both = Config {
+            tls_cert: Some("/c".into()),
+            tls_key: Some("/k".into()),
+            tls_self_signed: Some(true),
+            ..Config::default()
+        };
+        assert!(merge(NodeArgs::default(), both).is_err());
+        assert!(
+            merge(NodeArgs { tls_client_ca: Some("/a".into()), ..NodeArgs::default() }, Config::default()).is_err()
+        );
     }
 }

@@ -135,6 +135,7 @@ impl Engine {
             quarantine: kind == Some(SessionKind::Update),
             dry_run: false,
             peer: "test".into(),
+            caller: None,
         };
         self.shop(name).shop.open_session(new).await.unwrap_or_else(|error| panic!("open session: {error:?}"))
     }

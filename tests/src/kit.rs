@@ -358,9 +358,40 @@ impl Shop {
     /// # Panics
     /// If it does not come up.
     pub fn start_in(&mut self, args: &[&str], environment: &[(&str, &str)]) {
-        let listen = self.url.strip_prefix("http://").unwrap_or("127.0.0.1:0").to_owned();
+        self.launch(&[&["--no-auth"], args].concat(), environment);
+    }
+
+    /// Starts an agent that lets nobody in without a credential, see [`Shop::add_user`].
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_guarded(&mut self, args: &[&str]) {
+        self.launch(args, &[]);
+    }
+
+    /// Adds a credential, and gives the file with its password, for `--password-file`.
+    ///
+    /// # Panics
+    /// If it cannot be added.
+    pub fn add_user(&self, name: &str, office: &str, password: &str) -> PathBuf {
+        let file = self.files.at(&format!("{}-{name}-password", self.name));
+        // never, not even for a moment, for others to read
+        let _ = fs::remove_file(&file);
+        let mut options = fs::File::options();
+        let made = std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600).open(&file);
+        made.and_then(|mut made| std::io::Write::write_all(&mut made, password.as_bytes()))
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let mut command = Command::new(binary("shop-agent"));
+        quiet(&mut command, self.files.dir.path());
+        command.args(["user", "add", name, "--office", office, "--state-dir"]).arg(&self.state_dir);
+        process::run(command.arg("--password-file").arg(&file)).succeeded();
+        file
+    }
+
+    fn launch(&mut self, args: &[&str], environment: &[(&str, &str)]) {
+        let listen = self.url.split_once("://").map_or("127.0.0.1:0", |(_, address)| address).to_owned();
         let mut command = self.command("run");
-        command.args(["--listen", &listen, "--no-auth"]).args(args).envs(environment.iter().copied());
+        command.args(["--listen", &listen]).args(args).envs(environment.iter().copied());
         let mut agent = Process::spawn(&mut command);
         self.url = agent.url();
         self.agent = Some(agent);

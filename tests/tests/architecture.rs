@@ -11,11 +11,12 @@ use std::process::Command;
 const LINES_MAX: usize = 600;
 
 /// Crates of the workspace, and those of them that each may use outside its tests.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("protocol", &[]),
     ("replica", &["protocol"]),
-    ("shop-agent", &["protocol", "replica"]),
-    ("office-client", &["protocol", "replica"]),
+    ("tls", &[]),
+    ("shop-agent", &["protocol", "replica", "tls"]),
+    ("office-client", &["protocol", "replica", "tls"]),
     ("fixtures", &[]),
     ("tests", &["fixtures", "protocol", "replica"]),
 ];

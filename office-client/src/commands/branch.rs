@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 
 use replica::office::{Branch, NewBranch};
 use replica::safety::SafetyStop;
@@ -9,7 +10,7 @@ use replica::safety::SafetyStop;
 use super::{Opened, Outcome, policy};
 use crate::cli::{BranchAdd, BranchCommand, BranchRemove, BranchSet, BranchSettings};
 use crate::error::CommandError;
-use crate::link::{Address, read_password};
+use crate::link::{Address, parse_fingerprint, read_password};
 use crate::output::{self, Printer, Table};
 use crate::settings::Settings;
 use crate::{driver, units};
@@ -43,16 +44,17 @@ async fn add(
     check(args.settings())?;
     let policy = policy::adopt(&opened.office, &settings.policy).await?;
     let mut written = BTreeMap::new();
-    apply(args.settings(), &mut written);
+    apply(args.settings(), &mut written)?;
     let new = NewBranch {
         name: args.name.clone(),
         id: args.id,
         url: args.url.clone(),
         policy,
         user: args.settings().user.clone(),
-        password_file: absolute(args.settings())?,
+        password_file: absolute("password-file", args.settings().password_file.as_deref())?.map(PathBuf::from),
         settings: written,
     };
+    check_trust(&new.url, &new.settings)?;
     let branch = opened.office.add_branch(new).await?;
     printer.object(&output::branch_object(&branch));
     printer.line(&format!("branch `{}` has number {} and policy `{}`", branch.name, branch.id, branch.policy));
@@ -112,10 +114,11 @@ async fn set(
     }
     match &args.settings().password_file {
         Some(file) if file.as_os_str().is_empty() => branch.password_file = None,
-        Some(_) => branch.password_file = absolute(args.settings())?,
+        Some(file) => branch.password_file = absolute("password-file", Some(file))?.map(PathBuf::from),
         None => {}
     }
-    apply(args.settings(), &mut branch.settings);
+    apply(args.settings(), &mut branch.settings)?;
+    check_trust(&branch.url, &branch.settings)?;
     opened.office.save_branch(&branch).await?;
     saved(&branch, "is changed", printer);
     Ok(Outcome::Done)
@@ -188,17 +191,26 @@ fn check(settings: &BranchSettings) -> Result<(), CommandError> {
 }
 
 /// Takes the settings over; an empty value takes one away.
-fn apply(settings: &BranchSettings, into: &mut BTreeMap<String, String>) {
+fn apply(settings: &BranchSettings, into: &mut BTreeMap<String, String>) -> Result<(), CommandError> {
+    let fingerprint = match settings.fingerprint.as_deref() {
+        // in one spelling, so that it can be compared with what the shop shows
+        Some(text) if !text.is_empty() => Some(parse_fingerprint(text)?.to_string()),
+        other => other.map(str::to_owned),
+    };
     let given = [
-        ("rate_limit", &settings.rate_limit),
-        ("byte_budget", &settings.byte_budget),
-        ("window", &settings.window),
-        ("stop_deletes", &settings.stop_deletes),
-        ("stop_changes", &settings.stop_changes),
-        ("link_up", &settings.link_up),
-        ("link_down", &settings.link_down),
-        ("link_timeout", &settings.link_timeout),
-        ("line", &settings.line),
+        ("rate_limit", settings.rate_limit.clone()),
+        ("byte_budget", settings.byte_budget.clone()),
+        ("window", settings.window.clone()),
+        ("stop_deletes", settings.stop_deletes.clone()),
+        ("stop_changes", settings.stop_changes.clone()),
+        ("link_up", settings.link_up.clone()),
+        ("link_down", settings.link_down.clone()),
+        ("link_timeout", settings.link_timeout.clone()),
+        ("line", settings.line.clone()),
+        ("fingerprint", fingerprint),
+        ("ca", absolute("ca", settings.ca.as_deref())?),
+        ("client_cert", absolute("client-cert", settings.client_cert.as_deref())?),
+        ("client_key", absolute("client-key", settings.client_key.as_deref())?),
     ];
     for (name, value) in given {
         match value.as_deref() {
@@ -211,15 +223,21 @@ fn apply(settings: &BranchSettings, into: &mut BTreeMap<String, String>) {
             None => {}
         }
     }
+    Ok(())
 }
 
-/// The password file from wherever the program is started later.
-fn absolute(settings: &BranchSettings) -> Result<Option<std::path::PathBuf>, CommandError> {
-    match &settings.password_file {
-        Some(file) => std::path::absolute(file)
-            .map(Some)
-            .map_err(|error| CommandError::usage(format!("--password-file {}: {error}", file.display()))),
-        None => Ok(None),
+/// Refuses certificates that do not fit the address, or cannot be read.
+fn check_trust(url: &str, settings: &BTreeMap<String, String>) -> Result<(), CommandError> {
+    Ok(driver::trust(settings).caller(&url.parse()?).map(drop)?)
+}
+
+/// A file from wherever the program is started later; one that is taken away stays empty.
+fn absolute(flag: &str, file: Option<&Path>) -> Result<Option<String>, CommandError> {
+    match file {
+        Some(file) if !file.as_os_str().is_empty() => std::path::absolute(file)
+            .map(|file| Some(file.display().to_string()))
+            .map_err(|error| CommandError::usage(format!("--{flag} {}: {error}", file.display()))),
+        other => Ok(other.map(|_| String::new())),
     }
 }
 
@@ -232,7 +250,7 @@ mod tests {
         let mut into = BTreeMap::from([("window".to_owned(), "1".to_owned())]);
         let settings =
             BranchSettings { window: Some(String::new()), rate_limit: Some("3k".into()), ..BranchSettings::default() };
-        apply(&settings, &mut into);
+        apply(&settings, &mut into).unwrap();
         assert_eq!(into, BTreeMap::from([("rate_limit".to_owned(), "3k".to_owned())]));
     }
 

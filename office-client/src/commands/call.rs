@@ -5,7 +5,7 @@ use protocol::xmlrpc::{DateTime, Value};
 use super::{Outcome, password};
 use crate::cli::CallArgs;
 use crate::error::CommandError;
-use crate::link::{Client, LinkSettings, Patience};
+use crate::link::{Client, LinkSettings, Patience, TrustSettings};
 use crate::output::{self, Printer};
 use crate::settings::Settings;
 
@@ -15,11 +15,17 @@ pub(crate) async fn run(args: CallArgs, settings: &Settings, printer: &Printer) 
     let credentials = password::credentials(args.user.as_deref(), args.password_file.as_deref())?;
     let mut client = Client::new(LinkSettings {
         address: args.url.parse()?,
+        trust: TrustSettings {
+            fingerprint: args.fingerprint,
+            ca: args.ca,
+            client_cert: args.client_cert,
+            client_key: args.client_key,
+        },
         credentials,
         silence_max: settings.timeout,
         rate_limit: None,
         temporary_dir: std::env::temp_dir(),
-    });
+    })?;
     let value = client.call_value(&args.method, &params, Patience::Work).await?;
     let json = output::json_value(&value);
     if printer.is_json() {

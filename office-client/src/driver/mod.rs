@@ -17,6 +17,7 @@ mod send;
 mod sizer;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -37,7 +38,7 @@ pub(crate) use report::{Report, RunResult};
 pub(crate) use verify::Difference;
 pub(crate) use verify::{Comparison, verify};
 
-use crate::link::{self, Client, Credentials, Line, LinkError, LinkSettings, Peer, Retry};
+use crate::link::{self, Client, Credentials, Line, LinkError, LinkSettings, Peer, Retry, TrustSettings};
 use crate::output::Progress;
 use crate::settings::Settings;
 use crate::stop::Stop;
@@ -175,6 +176,17 @@ fn check_settled(branch: &Branch, force: bool) -> Result<(), DriveError> {
     Ok(())
 }
 
+/// What a branch's settings say about certificates.
+pub(crate) fn trust(settings: &BTreeMap<String, String>) -> TrustSettings {
+    let setting = |name: &str| settings.get(name).cloned();
+    TrustSettings {
+        fingerprint: setting("fingerprint"),
+        ca: setting("ca").map(PathBuf::from),
+        client_cert: setting("client_cert").map(PathBuf::from),
+        client_key: setting("client_key").map(PathBuf::from),
+    }
+}
+
 /// Makes the link to a branch's agent.
 pub(crate) fn peer(job: &Job<'_>) -> Result<Peer, DriveError> {
     let branch = &job.branch;
@@ -192,11 +204,12 @@ pub(crate) fn peer(job: &Job<'_>) -> Result<Peer, DriveError> {
     };
     let client = Client::new(LinkSettings {
         address: branch.url.parse()?,
+        trust: trust(&branch.settings),
         credentials,
         silence_max: job.settings.timeout,
         rate_limit,
         temporary_dir: job.settings.state_dir.join("received"),
-    });
+    })?;
     let retry = Retry::new(job.stop.clone(), job.settings.retry_for, job.settings.retry_for_given);
     Ok(Peer::new(client, retry))
 }
@@ -354,7 +367,6 @@ impl<'a> Drive<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;

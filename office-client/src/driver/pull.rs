@@ -142,4 +142,21 @@ mod tests {
         assert!(check_frozen(&diff("d", "", 0)).is_err());
         assert!(check_frozen(&diff("d", "a\nb", 0)).is_err());
     }
+
+    #[test]
+    fn boundary_of_diff_id_chars_max() {
+        for (length, taken) in
+            [(DIFF_ID_CHARS_MAX - 1, true), (DIFF_ID_CHARS_MAX, true), (DIFF_ID_CHARS_MAX + 1, false)]
+        {
+            assert_eq!(check_frozen(&diff(&"d".repeat(length), "2006-09-22T14:03:11Z", 1)).is_ok(), taken, "{length}");
+        }
+    }
+
+    #[test]
+    fn boundary_of_watermark_chars_max() {
+        let max = WATERMARK_CHARS_MAX;
+        for (length, taken) in [(max - 1, true), (max, true), (max + 1, false)] {
+            assert_eq!(check_frozen(&diff("d", &"1".repeat(length), 1)).is_ok(), taken, "{length}");
+        }
+    }
 }

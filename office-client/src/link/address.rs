@@ -8,9 +8,11 @@ use super::LinkError;
 /// Port of an address that names none.
 pub(crate) const PORT_DEFAULT: u16 = 9000;
 
-/// An address as `http://host:port/path` means it.
+/// An address as `http://host:port/path` or `https://host:port/path` means it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
+    /// Whether TLS is spoken.
+    pub(crate) secure: bool,
     /// Name or number of the host, without the brackets of IPv6.
     pub(crate) host: String,
     /// TCP port.
@@ -25,13 +27,11 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = |why: &str| LinkError::Address(format!("`{text}` is no address of an agent: {why}"));
         let uri: http::Uri = text.trim().parse().map_err(|error| wrong(&format!("{error}")))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(wrong("this version does not speak TLS; use http over a tunnel or the loopback"));
-            }
-            _ => return Err(wrong("write http://host:port")),
-        }
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(wrong("write https://host:port, or http://host:port")),
+        };
         let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
         if authority.as_str().contains('@') {
             return Err(wrong("user and password do not belong into it; use --user and --password-file"));
@@ -47,7 +47,15 @@ impl FromStr for Address {
             "" | "/" => "/RPC2".to_owned(),
             path => path.to_owned(),
         };
-        Ok(Self { host, port: authority.port_u16().unwrap_or(PORT_DEFAULT), path })
+        Ok(Self { secure, host, port: authority.port_u16().unwrap_or(PORT_DEFAULT), path })
+    }
+}
+
+impl Address {
+    /// Whether what is sent there can be read on the way: no TLS, and not this machine.
+    pub(crate) fn is_exposed(&self) -> bool {
+        let is_loopback = self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        !self.secure && !is_loopback && !self.host.eq_ignore_ascii_case("localhost")
     }
 }
 
@@ -75,9 +83,17 @@ mod tests {
     }
 
     #[test]
+    fn only_plain_http_beyond_this_machine_is_exposed() {
+        let exposed = |text: &str| text.parse::<Address>().unwrap().is_exposed();
+        assert!(exposed("http://shop") && exposed("http://10.0.0.1"));
+        for text in ["https://shop", "http://127.0.0.1", "http://[::1]:9000", "http://localhost"] {
+            assert!(!exposed(text), "{text}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_used_says_why() {
         let why = |text: &str| text.parse::<Address>().unwrap_err().to_string();
-        assert!(why("https://shop").contains("TLS"));
         assert!(why("shop:9000").contains("http://host:port"));
         assert!(why("http://u:secret@shop").contains("--password-file"));
     }

@@ -10,24 +10,26 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use protocol::base64_gzip::Base64Gzip;
 use protocol::methods::Call;
 use protocol::xmlrpc::{self, Base64Encoder, Blob, BlobSink, Envelope, Limits, ReadErrorKind, Value};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 
 use super::body::PacedBody;
-use super::counted::Counted;
-use super::{Address, Counters, Credentials, LinkError, clock};
-use crate::limits::{CONNECT_DURATION_MAX, REPLY_BYTES_MAX, REPLY_MEMORY_BYTES_MAX, WORK_DURATION_MAX};
+use super::dial::{Connection, dial};
+use super::{Address, Counters, Credentials, LinkError, TrustSettings, clock};
+use crate::limits::{
+    REPLY_BYTES_MAX, REPLY_ELEMENTS_MAX, REPLY_HEAD_BYTES_MAX, REPLY_MEMORY_BYTES_MAX, REPLY_TREE_BYTES_MAX,
+    REPLY_VALUE_BYTES_MAX, WORK_DURATION_MAX,
+};
 
 /// How a shop is reached.
 #[derive(Debug, Clone)]
 pub(crate) struct LinkSettings {
     /// Where its agent listens.
     pub(crate) address: Address,
+    /// Whose certificate is taken, and which one is shown.
+    pub(crate) trust: TrustSettings,
     /// User and password, where the agent wants them.
     pub(crate) credentials: Option<Credentials>,
     /// How long a connection may stay silent while a quick answer is awaited.
@@ -50,15 +52,27 @@ pub(crate) enum Patience {
 /// A link to one agent.
 pub(crate) struct Client {
     settings: LinkSettings,
+    /// What was prepared out of the settings for TLS; sessions are resumed as long as it lives.
+    caller: Option<Arc<tls::Caller>>,
     counters: Arc<Counters>,
-    connection: Option<SendRequest<PacedBody>>,
+    connection: Option<Connection>,
     gzip_requests: bool,
 }
 
 impl Client {
     /// A link that is not connected yet.
-    pub(crate) fn new(settings: LinkSettings) -> Self {
-        Self { settings, counters: Arc::default(), connection: None, gzip_requests: false }
+    ///
+    /// # Errors
+    /// If the settings about certificates cannot work.
+    pub(crate) fn new(settings: LinkSettings) -> Result<Self, LinkError> {
+        let caller = settings.trust.caller(&settings.address)?;
+        if settings.address.is_exposed() && settings.credentials.is_some() {
+            tracing::warn!(
+                address = %settings.address,
+                "INSECURE: plain HTTP beyond this machine: password and data can be read and changed on the way; use https://"
+            );
+        }
+        Ok(Self { settings, caller, counters: Arc::default(), connection: None, gzip_requests: false })
     }
 
     /// Bytes on the wire so far.
@@ -86,7 +100,7 @@ impl Client {
         patience: Patience,
     ) -> Result<Value, LinkError> {
         let body = xmlrpc::write_call(method, params).map_err(LinkError::Unwritable)?;
-        let reply = self.exchange(method, body, patience).await?;
+        let reply = self.exchange(method, body, patience, REPLY_VALUE_BYTES_MAX).await?;
         reply.into_value(method, None).await
     }
 
@@ -100,7 +114,7 @@ impl Client {
         file: &Path,
     ) -> Result<Value, LinkError> {
         let body = xmlrpc::write_call(method, params).map_err(LinkError::Unwritable)?;
-        let reply = self.exchange(method, body, patience).await?;
+        let reply = self.exchange(method, body, patience, REPLY_BYTES_MAX).await?;
         reply.into_value(method, Some(file.to_owned())).await
     }
 
@@ -111,7 +125,8 @@ impl Client {
         let after: Vec<Value> = seq.map(number).into_iter().collect();
         let envelope = xmlrpc::call_envelope("sql_create", &[sid], &after).map_err(LinkError::Unwritable)?;
         let body = if self.gzip_requests { packed_chunk(&envelope, data) } else { plain_chunk(envelope, data) };
-        self.exchange("sql_create", body, Patience::Quick).await?.into_value("sql_create", None).await.map(drop)
+        let reply = self.exchange("sql_create", body, Patience::Quick, REPLY_VALUE_BYTES_MAX).await?;
+        reply.into_value("sql_create", None).await.map(drop)
     }
 
     /// Sends a request and takes in the reply. A connection that broke is dropped; the next call opens another one.
@@ -120,6 +135,7 @@ impl Client {
         method: &str,
         body: impl Into<RequestBody>,
         patience: Patience,
+        reply_bytes_max: u64,
     ) -> Result<Reply, LinkError> {
         let mut connection = self.connect().await?;
         let whole = Arc::new(AtomicBool::new(false));
@@ -136,15 +152,28 @@ impl Client {
             }
         };
         let exchanged = async {
-            let response = connection.send_request(request).await.map_err(|error| {
-                // a connection that the peer had closed while it was idle: nothing was sent
-                if error.is_canceled() {
-                    LinkError::failed(format!("send {method}"), error)
-                } else {
-                    outcome(error.into())
+            let answering = async {
+                connection.sender.send_request(request).await.map_err(|error| {
+                    // with TLS 1.3 the server says so only now; see also below
+                    if let Some(reason) = tls::identity_refusal(&error) {
+                        return self.identity_refused(reason);
+                    }
+                    // a connection that the peer had closed while it was idle: nothing was sent
+                    if error.is_canceled() {
+                        LinkError::failed(format!("send {method}"), error)
+                    } else {
+                        outcome(error.into())
+                    }
+                })
+            };
+            let response = tokio::select! {
+                biased;
+                response = answering => response?,
+                () = flooded(&self.counters) => {
+                    return Err(LinkError::unknown(method, "the answer has a head without an end"));
                 }
-            })?;
-            self.take_in(method, response).await
+            };
+            self.take_in(method, response, reply_bytes_max).await
         };
         let result = tokio::select! {
             result = exchanged => result,
@@ -154,38 +183,27 @@ impl Client {
         };
         if !matches!(&result, Err(LinkError::Failed { .. } | LinkError::Unknown { .. })) {
             self.connection = Some(connection);
+        } else if self.caller.is_some()
+            && let Some(reason) = connection.identity_refusal().await
+        {
+            return Err(self.identity_refused(reason));
         }
         result
     }
 
-    async fn connect(&mut self) -> Result<SendRequest<PacedBody>, LinkError> {
+    fn identity_refused(&self, reason: String) -> LinkError {
+        let source = Box::new(tls::ConnectError::IdentityRefused(reason));
+        LinkError::Untrusted { address: self.settings.address.to_string(), source }
+    }
+
+    async fn connect(&mut self) -> Result<Connection, LinkError> {
         if let Some(mut connection) = self.connection.take()
-            && !connection.is_closed()
-            && connection.ready().await.is_ok()
+            && !connection.sender.is_closed()
+            && connection.sender.ready().await.is_ok()
         {
             return Ok(connection);
         }
-        let address = &self.settings.address;
-        let what = || format!("reach {address}");
-        let opening = TcpStream::connect((address.host.as_str(), address.port));
-        let stream = match tokio::time::timeout(CONNECT_DURATION_MAX, opening).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(LinkError::failed(what(), error)),
-            Err(_) => {
-                let why = format!("no answer within {} s", CONNECT_DURATION_MAX.as_secs());
-                return Err(LinkError::failed(what(), why));
-            }
-        };
-        // requests are written in one go, so that waiting for more would only cost time
-        stream.set_nodelay(true).map_err(|error| LinkError::failed(what(), error))?;
-        let io = TokioIo::new(Counted::new(stream, Arc::clone(&self.counters)));
-        let (connection, driver) = http1::handshake(io).await.map_err(|error| LinkError::failed(what(), error))?;
-        tokio::spawn(async move {
-            if let Err(error) = driver.await {
-                tracing::debug!(error = %error, "connection ended");
-            }
-        });
-        Ok(connection)
+        dial(&self.settings.address, self.caller.as_deref(), &self.counters).await
     }
 
     fn request(&self, body: RequestBody, whole: &Arc<AtomicBool>) -> Result<Request<PacedBody>, LinkError> {
@@ -218,7 +236,12 @@ impl Client {
     }
 
     /// Reads the body of a reply to its end, into memory or into a file.
-    async fn take_in(&self, method: &str, response: Response<Incoming>) -> Result<Reply, LinkError> {
+    async fn take_in(
+        &self,
+        method: &str,
+        response: Response<Incoming>,
+        reply_bytes_max: u64,
+    ) -> Result<Reply, LinkError> {
         let status = response.status().as_u16();
         let gzip = match response.headers().get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
             None | Some(b"identity" | b"") => false,
@@ -238,7 +261,7 @@ impl Client {
             let frame = frame.map_err(|error| LinkError::unknown(method, error))?;
             let Ok(data) = frame.into_data() else { continue };
             total += data.len() as u64;
-            if total > REPLY_BYTES_MAX {
+            if is_too_long(total, reply_bytes_max) {
                 return Err(LinkError::unknown(method, "the answer is longer than any this program takes"));
             }
             kept.push(&data, &self.settings.temporary_dir).await.map_err(|error| LinkError::unknown(method, error))?;
@@ -257,6 +280,21 @@ impl Client {
     }
 }
 
+fn is_too_long(bytes: u64, bytes_max: u64) -> bool {
+    bytes > bytes_max
+}
+
+/// What the XML of a reply may hold that is read into memory.
+fn reply_limits() -> Limits {
+    Limits {
+        elements_max: REPLY_ELEMENTS_MAX,
+        blob_bytes_max: REPLY_TREE_BYTES_MAX,
+        tree_bytes_max: REPLY_TREE_BYTES_MAX,
+        total_bytes_max: REPLY_VALUE_BYTES_MAX,
+        ..Limits::default()
+    }
+}
+
 /// What HTTP itself says no to.
 fn http_refusal(status: u16, method: &str) -> Result<(), LinkError> {
     let meaning = match status {
@@ -272,9 +310,18 @@ fn http_refusal(status: u16, method: &str) -> Result<(), LinkError> {
             return Err(LinkError::failed(format!("call {method}"), format!("the server is overloaded ({status})")));
         }
         500..=599 => return Err(LinkError::unknown(method, format!("the server failed ({status})"))),
+        300..=399 => "it sends elsewhere; a shop is called at its own address only",
         _ => "no XML-RPC server",
     };
     Err(LinkError::Http { status, meaning })
+}
+
+/// Resolves when far more has come than a head may have: interim answers, one after the other, are never an end.
+async fn flooded(counters: &Counters) {
+    let before = counters.received();
+    while counters.received() - before < 4 * REPLY_HEAD_BYTES_MAX as u64 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Resolves when no byte has moved for so long.
@@ -422,13 +469,14 @@ impl Reply {
         };
         let plain: Box<dyn std::io::Read> =
             if self.gzip { Box::new(flate2::read::MultiGzDecoder::new(raw)) } else { raw };
-        let reader = std::io::BufReader::with_capacity(64 * 1024, plain.take(REPLY_BYTES_MAX));
-        let mut limits = Limits::default();
+        let mut limits = reply_limits();
         let mut sink = file.map(FileSink::new);
         if sink.is_some() {
             limits.blob_bytes_max = REPLY_BYTES_MAX;
             limits.total_bytes_max = REPLY_BYTES_MAX;
         }
+        // one byte more than a document may have, so that its own limit speaks
+        let reader = std::io::BufReader::with_capacity(64 * 1024, plain.take(limits.total_bytes_max.saturating_add(1)));
         let sink_ref = sink.as_mut().map(|sink| sink as &mut dyn BlobSink);
         let answer = xmlrpc::read_response(reader, self.charset.as_deref(), &limits, sink_ref).map_err(|error| {
             if let ReadErrorKind::Sink(_) = error.kind {
@@ -481,32 +529,5 @@ impl BlobSink for FileSink {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn compression_takes_back_what_base64_costs() {
-        // a xorshift sequence stands for a gzip payload: nothing in it repeats
-        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-        let payload: Vec<u8> = std::iter::repeat_with(|| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        })
-        .take(256 * 1024)
-        .collect();
-        let envelope = || xmlrpc::call_envelope("sql_create", &[Value::Int(7)], &[Value::Int(3)]).unwrap();
-        let packed = packed_chunk(&envelope(), &payload).bytes;
-        assert!(packed.len() * 1000 < payload.len() * 1005, "{} bytes for {}", packed.len(), payload.len());
-        let mut plain = Vec::new();
-        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut plain).unwrap();
-        assert!(plain == plain_chunk(envelope(), &payload).bytes);
-    }
-
-    #[test]
-    fn the_charset_of_a_reply_is_found() {
-        assert_eq!(charset_of("text/xml; charset=\"ISO-8859-1\""), Some("ISO-8859-1"));
-        assert_eq!(charset_of("text/xml"), None);
-    }
-}
+#[path = "client_tests.rs"]
+mod tests;

@@ -26,6 +26,12 @@ impl Counters {
         self.received.load(Ordering::Relaxed)
     }
 
+    /// Counts bytes that a test pretends to have received.
+    #[cfg(test)]
+    pub(super) fn add_received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Bytes in both directions: it grows as long as the line is alive.
     pub(crate) fn moved(&self) -> u64 {
         self.sent() + self.received()

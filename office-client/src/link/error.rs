@@ -51,6 +51,18 @@ pub(crate) enum LinkError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file with certificates or a key cannot be used.
+    #[error(transparent)]
+    Certificate(tls::FileError),
+    /// What answers there must not be talked to: nothing was sent.
+    #[error("{address} is not trusted")]
+    Untrusted {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: Box<tls::ConnectError>,
+    },
     /// A value of the call has no spelling in XML-RPC: an error in this program or in what was typed.
     #[error("the call cannot be written")]
     Unwritable(#[source] WriteError),
@@ -117,6 +129,21 @@ impl LinkError {
             Self::Failed { .. } | Self::Unknown { .. } | Self::Hook { .. } => {
                 "nothing is lost: run the same command again when the line is back".to_owned()
             }
+            Self::Untrusted { source, .. } => match **source {
+                tls::ConnectError::OtherFingerprint { .. } => {
+                    "either the agent has a new certificate, or somebody else answers in its place: ask at the shop what \
+                     `shop-agent status` shows, and only if it is the new fingerprint, pin it with `office-client branch set NAME --fingerprint SHA256`"
+                        .to_owned()
+                }
+                tls::ConnectError::Untrusted { .. } => {
+                    "pin what `shop-agent status` shows at the shop with --fingerprint, or name the authority that has signed it with --ca"
+                        .to_owned()
+                }
+                tls::ConnectError::IdentityRefused(_) => {
+                    "give the certificate that the agent's authority has signed, with --client-cert and --client-key".to_owned()
+                }
+                _ => return None,
+            },
             Self::Password { .. } => "a password file belongs to you alone: chmod 600 FILE".to_owned(),
             _ => return None,
         })

@@ -1,10 +1,11 @@
-//! The line to a shop: HTTP, retries, and what the peer at its other end can do. The only module that knows HTTP.
+//! The line to a shop: HTTP, TLS, retries, and what the peer at its other end can do. The only module that knows HTTP.
 
 mod address;
 mod body;
 mod client;
 pub(crate) mod clock;
 mod counted;
+mod dial;
 mod error;
 mod line;
 mod password;
@@ -13,6 +14,7 @@ mod raw;
 mod retry;
 #[cfg(test)]
 mod scripted;
+mod trust;
 
 pub(crate) use address::Address;
 pub(crate) use client::{Client, LinkSettings, Patience};
@@ -23,3 +25,4 @@ pub(crate) use password::{Credentials, read_password};
 pub(crate) use peer::Peer;
 pub(crate) use raw::{Heard, RawAnswer, exchange};
 pub(crate) use retry::Retry;
+pub(crate) use trust::{TrustSettings, parse_fingerprint};

@@ -48,6 +48,11 @@ pub(crate) async fn exchange(
     and_ends: bool,
     silence_max: Duration,
 ) -> Result<Heard, LinkError> {
+    if address.secure {
+        let why =
+            "the vectors are said byte by byte, over plain HTTP; name an http:// address, through a tunnel if need be";
+        return Err(LinkError::Address(why.to_owned()));
+    }
     let what = || format!("reach {address}");
     let opening = TcpStream::connect((address.host.as_str(), address.port));
     let stream = tokio::time::timeout(CONNECT_DURATION_MAX, opening).await;

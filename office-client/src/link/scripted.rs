@@ -7,7 +7,7 @@ use protocol::xmlrpc::{self, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Client, LinkError, LinkSettings, Patience, Peer, Retry};
+use super::{Client, LinkError, LinkSettings, Patience, Peer, Retry, TrustSettings};
 use crate::stop::Stop;
 
 /// What the server does with one request.
@@ -82,12 +82,14 @@ async fn read_request(stream: &mut TcpStream) -> bool {
 
 fn client(url: &str, silence_max: Duration) -> Client {
     Client::new(LinkSettings {
+        trust: TrustSettings::default(),
         address: url.parse().unwrap(),
         credentials: None,
         silence_max,
         rate_limit: None,
         temporary_dir: std::env::temp_dir(),
     })
+    .unwrap()
 }
 
 fn peer(url: &str) -> Peer {

@@ -25,7 +25,8 @@ impl Office {
         let failed = |error| classify("add the branch", error);
         let valid = !new.name.is_empty()
             && new.name.len() <= 64
-            && new.name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+            && new.name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            && new.name.chars().any(char::is_alphanumeric);
         if !valid {
             return Err(ReplicaError::Invalid(format!(
                 "{:?} is no name for a branch: use up to 64 letters, digits, dashes, underscores and dots",

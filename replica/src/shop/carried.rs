@@ -176,6 +176,7 @@ impl Shop {
             quarantine: false,
             dry_run: false,
             peer: "file".to_owned(),
+            caller: None,
         };
         let row = self.open_session(new).await?;
         if row.state == SessionState::Applied {

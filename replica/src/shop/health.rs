@@ -1,9 +1,12 @@
 //! What `shop-agent check` looks at in the database.
 
+use protocol::names::TableName;
+
 use super::Shop;
 use crate::ReplicaError;
 use crate::catalogue::Catalogue;
 use crate::error::classify;
+use crate::rights;
 
 /// What was looked at, and what was found: a remark, or what is wrong and how to mend it.
 pub(crate) type Finding = (String, Result<String, String>);
@@ -24,6 +27,20 @@ impl Shop {
             (None, _) => Err("the owner may not create roles: received rows are written with the owner's rights; grant CREATEROLE to it".to_owned()),
         };
         findings.push(("rights".to_owned(), rights));
+        if let Some(role) = &state.rights.role {
+            let written: Vec<TableName> = state
+                .policy
+                .tables
+                .iter()
+                .filter(|(_, table)| table.direction.synchronised())
+                .map(|(name, _)| name.clone())
+                .collect();
+            let rights = rights::examine(&*client, role, &state.catalogue, &written).await?;
+            findings
+                .push(("rights too many".to_owned(), none_of(&rights.too_much, "nothing beyond what its tables need")));
+            findings
+                .push(("rights missing".to_owned(), none_of(&rights.missing, "it may do all that its tables need")));
+        }
         let tables = state.policy.tables.values().filter(|table| table.direction.synchronised()).count();
         let policy = if tables == 0 {
             Err("no synchronised table exists yet: the office's clone creates them from --schema".to_owned())
@@ -61,4 +78,9 @@ impl Shop {
         }
         Ok(findings)
     }
+}
+
+/// What is fine, or all that is not.
+fn none_of(found: &[String], fine: &str) -> Result<String, String> {
+    if found.is_empty() { Ok(fine.to_owned()) } else { Err(found.join("; ")) }
 }

@@ -1,5 +1,6 @@
 //! The database of a shop, as its agent uses it.
 
+mod audit;
 mod carried;
 mod diffs;
 mod health;
@@ -19,17 +20,17 @@ use protocol::methods::{SessionKind, TableDigest};
 use protocol::policy::Policy;
 use protocol::session::ledger::{self, Verdict};
 
+pub use self::audit::AuditRecord;
 use crate::ReplicaError;
 use crate::clean;
-pub use carried::{ShopExport, ShopImport};
-pub use purge::Purgeable;
-
 pub use crate::clean::CleanReport;
 use crate::database::{Database, Pool};
 use crate::error::classify;
 use crate::spool::Spool;
 use crate::watermark::Witness;
 use crate::{capture, digest, drift, ids, node};
+pub use carried::{ShopExport, ShopImport};
+pub use purge::Purgeable;
 use state::{State, StateCell};
 pub use vitals::{OfficeContact, Vitals};
 
@@ -108,6 +109,8 @@ pub struct NewSession {
     pub dry_run: bool,
     /// Address of the caller, for the audit record.
     pub peer: String,
+    /// Name of the caller's credential, for the audit record; none without authentication.
+    pub caller: Option<String>,
 }
 
 /// States of a session, as stored.

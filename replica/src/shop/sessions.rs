@@ -8,6 +8,7 @@ use protocol::session::ledger::{self, Recorded, Verdict};
 use protocol::watermark::Since;
 use tokio_postgres::Row;
 
+use super::audit::hashing;
 use super::{NewSession, SessionRow, SessionState, Shop};
 use crate::ReplicaError;
 use crate::apply::{self, Applied, ApplyOrder, Incoming};
@@ -49,11 +50,14 @@ impl Shop {
             // a random number of 31 bits, never 0
             let sid = i32::try_from(rand::random_range(1..=0x7fff_ffff_u32)).unwrap_or(i32::MAX);
             let sql = format!(
-                "insert into sync.session(sid, office, key, kind, base, quarantine, dry_run, peer)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing returning {COLUMNS}"
+                "insert into sync.session(sid, office, key, kind, base, quarantine, dry_run, peer, caller)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict do nothing returning {COLUMNS}"
             );
             let row = client
-                .query_opt(&sql, &[&sid, &new.office, &key, &kind, &new.base, &new.quarantine, &new.dry_run, &new.peer])
+                .query_opt(
+                    &sql,
+                    &[&sid, &new.office, &key, &kind, &new.base, &new.quarantine, &new.dry_run, &new.peer, &new.caller],
+                )
                 .await
                 .map_err(failed)?;
             if let Some(row) = row {
@@ -156,6 +160,7 @@ impl Shop {
             .map_err(failed)?;
         let awaiting: bool = facts.get(0);
         let clone = row.kind == Some(SessionKind::Clone) || (row.kind.is_none() && awaiting);
+        let (input, hash) = hashing(input);
         let order = ApplyOrder {
             catalogue: state.catalogue.clone(),
             policy: state.policy.clone(),
@@ -175,25 +180,26 @@ impl Shop {
             apply::begin_amounts(&transaction, &order).await?;
             capture::install(&transaction, &state.catalogue, &state.wanted).await?;
         }
+        let by_table: serde_json::Map<String, serde_json::Value> =
+            applied.tables.iter().map(|(name, rows)| (name.to_string(), (*rows).into())).collect();
+        let (tables, digest) = (serde_json::Value::Object(by_table).to_string(), hash.hex());
         if row.dry_run {
             transaction.rollback().await.map_err(failed)?;
             client
                 .execute(
-                    "update sync.session set state = 'applied', rows = $2, quarantined = $3, ended_at = clock_timestamp()
-                     where sid = $1 and state = 'open' and dry_run",
-                    &[&row.sid, &applied.rows, &applied.quarantined],
+                    "update sync.session set state = 'applied', rows = $2, quarantined = $3, tables = $4::text::jsonb,
+                     digest = $5, ended_at = clock_timestamp() where sid = $1 and state = 'open' and dry_run",
+                    &[&row.sid, &applied.rows, &applied.quarantined, &tables, &digest],
                 )
                 .await
                 .map_err(failed)?;
             return Ok(applied);
         }
-        let tables: serde_json::Map<String, serde_json::Value> =
-            applied.tables.iter().map(|(name, rows)| (name.to_string(), (*rows).into())).collect();
         transaction
             .execute(
-                "update sync.session set state = 'applied', rows = $2, quarantined = $3, tables = $4::text::jsonb, ended_at = clock_timestamp()
-                 where sid = $1 and state = 'open'",
-                &[&row.sid, &applied.rows, &applied.quarantined, &serde_json::Value::Object(tables).to_string()],
+                "update sync.session set state = 'applied', rows = $2, quarantined = $3, tables = $4::text::jsonb,
+                 digest = $5, ended_at = clock_timestamp() where sid = $1 and state = 'open'",
+                &[&row.sid, &applied.rows, &applied.quarantined, &tables, &digest],
             )
             .await
             .map_err(failed)?;

@@ -7,13 +7,17 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use protocol::xmlrpc::{Blob, DateTime, Limits, Value, parse_response, to_value, write_call};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::CommandError;
 use crate::cli::CallArgs;
+
+/// Largest answer that is taken.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -28,7 +32,7 @@ pub(super) async fn call(args: CallArgs) -> Result<ExitCode, CommandError> {
             Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
         }
     };
-    let answer = tokio::time::timeout(PATIENCE, post(&args.url, body, authorization)).await??;
+    let answer = tokio::time::timeout(PATIENCE, post(&args, body, authorization)).await??;
     match parse_response(&answer, &Limits::default())? {
         Ok(Value::Base64(Blob::Inline(bytes))) if args.output.is_some() => {
             std::fs::write(args.output.as_deref().unwrap_or(Path::new("-")), bytes)?;
@@ -45,14 +49,47 @@ pub(super) async fn call(args: CallArgs) -> Result<ExitCode, CommandError> {
     }
 }
 
-async fn post(url: &str, body: Vec<u8>, authorization: Option<String>) -> Result<Bytes, CommandError> {
+async fn post(args: &CallArgs, body: Vec<u8>, authorization: Option<String>) -> Result<Bytes, CommandError> {
+    let url = &args.url;
     let uri: http::Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err("only http:// URLs can be called; TLS is not built yet".into());
-    }
     let host = uri.host().ok_or("the URL names no host")?;
-    let port = uri.port_u16().unwrap_or(80);
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(|e| format!("{url}: {e}"))?;
+    let bare = host.trim_matches(['[', ']']);
+    let dial = async |port| TcpStream::connect((bare, port)).await.map_err(|error| format!("{url}: {error}"));
+    match uri.scheme_str() {
+        Some("http") if args.fingerprint.is_some() || args.ca.is_some() || args.client_cert.is_some() => {
+            Err("http:// is not encrypted, so no certificate can be checked; write https://".into())
+        }
+        Some("http") => exchange(dial(uri.port_u16().unwrap_or(80)).await?, &uri, host, body, authorization).await,
+        Some("https") => {
+            let caller = caller(args)?;
+            let stream = caller.connect(bare, dial(uri.port_u16().unwrap_or(443)).await?).await?;
+            exchange(stream, &uri, host, body, authorization).await
+        }
+        _ => Err("a URL begins with http:// or https://".into()),
+    }
+}
+
+/// Whom this call trusts, and as whom it is made.
+fn caller(args: &CallArgs) -> Result<tls::Caller, CommandError> {
+    let trust = match (args.fingerprint, &args.ca) {
+        (Some(fingerprint), _) => tls::Trust::Fingerprint(fingerprint),
+        (None, Some(ca)) => tls::Trust::Authority(ca.clone()),
+        (None, None) => tls::Trust::Machine,
+    };
+    let identity = match (&args.client_cert, &args.client_key) {
+        (Some(certificate), Some(key)) => Some(tls::Identity { certificate: certificate.clone(), key: key.clone() }),
+        _ => None,
+    };
+    Ok(tls::Caller::new(&trust, identity.as_ref())?)
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    uri: &http::Uri,
+    host: &str,
+    body: Vec<u8>,
+    authorization: Option<String>,
+) -> Result<Bytes, CommandError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driving = tokio::spawn(connection);
     let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
@@ -65,11 +102,11 @@ async fn post(url: &str, body: Vec<u8>, authorization: Option<String>) -> Result
     }
     let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
     let status = response.status();
-    let answer = response.into_body().collect().await?.to_bytes();
+    let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
     drop(sender);
     driving.abort();
     if status != http::StatusCode::OK {
-        return Err(format!("{url} answered {status}: {}", String::from_utf8_lossy(&answer).trim()).into());
+        return Err(format!("{uri} answered {status}: {}", String::from_utf8_lossy(&answer).trim()).into());
     }
     Ok(answer)
 }

@@ -20,6 +20,7 @@ pub(super) async fn check(args: NodeArgs) -> Result<ExitCode, CommandError> {
     report.line("configuration", Ok(format!("branch {}, policy {}", settings.branch, settings.policy.name())));
     report.line("state directory", state_dir(&settings));
     report.line("credentials", credentials(&settings));
+    report.line("certificate", certificate(&settings));
     match open::database(&settings).await {
         Err(error) => report.line("database", Err(chain(&error))),
         Ok(database) => {
@@ -58,6 +59,14 @@ fn state_dir(settings: &Settings) -> Result<String, String> {
     let probe = settings.state_dir.join(".check");
     std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(|e| format!("{dir}: {e}"))?;
     Ok(dir.to_string())
+}
+
+fn certificate(settings: &Settings) -> Result<String, String> {
+    match &settings.tls {
+        Some(files) => crate::server::tls::check(files),
+        None if settings.listen.ip().is_loopback() => Ok("none: plain HTTP on loopback".to_owned()),
+        None => Ok("none: INSECURE, plain HTTP beyond this machine".to_owned()),
+    }
 }
 
 fn credentials(settings: &Settings) -> Result<String, String> {

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod audit;
 mod call;
 mod carried;
 mod check;
@@ -28,6 +29,7 @@ pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Run(args) => on_runtime(run::run(args)),
         Command::Check(args) => on_runtime(check::check(args)),
         Command::Status { place, json } => status::status(&place, json),
+        Command::Audit { place, limit, json } => audit::audit(&place, limit, json),
         Command::User(command) => user::user(command),
         Command::RestoreBeforeClean(args) => on_runtime(restore_before_clean::restore(args)),
         Command::Import(args) => on_runtime(carried::import(args)),

@@ -14,6 +14,7 @@ use crate::cli::NodeArgs;
 use crate::control;
 use crate::health::{Health, Pulse};
 use crate::rpc::{Agent, AgentOptions, chain};
+use crate::server;
 use crate::server::accept::serve;
 use crate::server::authentication::{Authentication, DEFAULT_OFFICE};
 use crate::server::http::Service;
@@ -33,6 +34,10 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
     stop_on_signals(stop.clone())?;
 
     let authentication = authentication(&settings)?;
+    let tls = match &settings.tls {
+        Some(files) => Some(Arc::new(server::tls::open(files, &settings)?)),
+        None => None,
+    };
     let database = open::database_patiently(&settings, &stop).await?;
     let shop = open::shop(&settings, database.clone()).await?;
     let listener = match systemd::inherited_listener()? {
@@ -40,6 +45,12 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
         None => bind(settings.listen).await?,
     };
     let address = listener.local_addr()?;
+    settings.exposure.check(address)?;
+    if tls.is_none() && !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            "INSECURE: plain HTTP on {address}: passwords and all data can be read and changed on the way (--insecure-http)"
+        );
+    }
 
     let tasks = TaskTracker::new();
     let options = AgentOptions {
@@ -76,14 +87,16 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
         }
     };
     let control = tokio::spawn({
-        let (agent, stop, dir) = (Arc::clone(&agent), stop.clone(), settings.state_dir.clone());
-        async move { control::serve(&dir, agent, || offices(&dir), stop).await }
+        let (agent, stop, dir, tls) = (Arc::clone(&agent), stop.clone(), settings.state_dir.clone(), tls.clone());
+        async move { control::serve(&dir, agent, || offices(&dir), tls, stop).await }
     });
+    let certificate = tokio::spawn(server::tls::keep_current(tls.clone(), stop.clone()));
 
     tracing::info!(branch = settings.branch, policy = settings.policy.name(), "ready");
-    eprintln!("listening on http://{address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    eprintln!("listening on {scheme}://{address}");
     systemd::ready(&format!("branch {}, listening on {address}", settings.branch));
-    serve(listener, Arc::new(service), stop).await;
+    serve(listener, Arc::new(service), tls, stop).await;
 
     systemd::stopping();
     tasks.close();
@@ -91,7 +104,7 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
         tracing::warn!("work was still running at the deadline; the database rolls it back");
     }
     let _ = tokio::time::timeout(settings.server.stop_deadline, async {
-        tokio::join!(regular, control, watchdog, monitor)
+        tokio::join!(regular, control, watchdog, monitor, certificate)
     })
     .await;
     drop((agent, health));

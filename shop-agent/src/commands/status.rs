@@ -42,6 +42,9 @@ fn print(status: &Value) {
             println!("{label:<12} {}", text(value));
         }
     }
+    if let Some(tls) = status.get("tls").filter(|tls| !tls.is_null()) {
+        println!("{:<12} {}", "fingerprint", tls.get("fingerprint").map(text).unwrap_or_default());
+    }
     for (office, watermark) in status.get("watermarks").and_then(Value::as_object).into_iter().flatten() {
         println!("{:<12} {office} has seen {}", "watermark", text(watermark));
     }

@@ -12,10 +12,11 @@ use tokio_util::task::TaskTracker;
 
 use super::echo::echo;
 use crate::backend::Backend;
+use crate::limits::SessionLimits;
 use crate::metrics::Calls;
 use crate::server::{Caller, Dispatch, Reply, Request};
 use crate::session::payload::SpooledBlob;
-use crate::session::store::{SessionLimits, SessionStore};
+use crate::session::store::SessionStore;
 
 /// What the agent is made of, beside its database.
 #[derive(Debug, Clone)]

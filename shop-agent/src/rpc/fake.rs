@@ -11,7 +11,7 @@ use protocol::methods::TableDigest;
 use protocol::watermark::Since;
 use replica::ReplicaError;
 use replica::apply::Applied;
-use replica::shop::{CleanReport, NewSession, SessionRow, SessionState, ShopFacts, Vitals};
+use replica::shop::{AuditRecord, CleanReport, NewSession, SessionRow, SessionState, ShopFacts, Vitals};
 use replica::spool::FrozenStream;
 use tokio::sync::Notify;
 
@@ -196,6 +196,10 @@ impl Backend for FakeShop {
 
     async fn exchange_layout(&self, _office: &str, theirs: Option<Vec<TableLayout>>) -> Result<Vec<TableLayout>> {
         Ok(theirs.unwrap_or_default())
+    }
+
+    async fn audit(&self, _records: i64) -> Result<Vec<AuditRecord>> {
+        Ok(Vec::new())
     }
 
     async fn digests(&self, tables: &[String]) -> Result<Vec<TableDigest>> {

@@ -10,10 +10,8 @@ use protocol::xmlrpc::{Blob, Value};
 use super::dispatch::{Agent, Blobs};
 use super::fault::of_io;
 use crate::backend::Backend;
+use crate::limits::SLICES_BYTES_MAX;
 use crate::server::{Caller, Reply, Slice};
-
-/// Bytes of all slices in one answer: they are held in memory together.
-const SLICES_BYTES_MAX: u64 = 1 << 20;
 
 impl<B: Backend> Agent<B> {
     pub(super) async fn multicall(

@@ -9,10 +9,8 @@ use super::dispatch::Agent;
 use super::fault::wrong_parameters;
 use super::parameters::Parameters;
 use crate::backend::Backend;
+use crate::limits::KEY_BYTES_MAX;
 use crate::server::{Caller, Reply};
-
-/// Longest idempotency key, in bytes.
-const KEY_BYTES_MAX: usize = 200;
 
 impl<B: Backend> Agent<B> {
     pub(super) async fn sql_prepare(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
@@ -30,6 +28,7 @@ impl<B: Backend> Agent<B> {
             quarantine: options.quarantine.unwrap_or(false),
             dry_run: options.dry_run.unwrap_or(false),
             peer: caller.peer.to_string(),
+            caller: caller.user.clone(),
         };
         let sid = self.sessions.open(new).await?;
         Ok(Reply::Value(Value::Int(sid)))

@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 
 use super::fake::{FakeShop, NextApply};
 use super::{Agent, AgentOptions};
+use crate::limits::SessionLimits;
 use crate::server::{Caller, Dispatch, Reply, Request, Slice};
-use crate::session::store::SessionLimits;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -41,7 +41,7 @@ impl Bench {
     }
 
     async fn reply(&self, office: &str, method: &str, params: Vec<Value>) -> Result<Reply, Fault> {
-        let caller = Caller { office: office.into(), no_nil: false, peer: IpAddr::from([127, 0, 0, 1]) };
+        let caller = Caller { office: office.into(), user: None, no_nil: false, peer: IpAddr::from([127, 0, 0, 1]) };
         let request = Request { call: MethodCall { method: method.into(), params }, blobs: Vec::new() };
         Arc::clone(&self.agent).call(caller, request).await
     }
@@ -67,7 +67,12 @@ fn agent(shop: &Arc<FakeShop>, dir: &Path, idle_max: Duration) -> Arc<Agent<Fake
         branch: "lisbon".into(),
         policy: "shop".into(),
         sessions_dir: dir.join("sessions"),
-        sessions: SessionLimits { per_office: 4, bytes_max: 1 << 20, idle_max },
+        sessions: SessionLimits {
+            session_bytes_max: 1 << 20,
+            session_idle: idle_max,
+            chunks_max: 100,
+            ..SessionLimits::default()
+        },
         chunk_bytes_max: 1 << 20,
         force_clean: false,
         quit: None,
@@ -187,7 +192,7 @@ async fn a_session_belongs_to_its_office() -> Outcome {
 }
 
 #[tokio::test]
-async fn an_office_has_four_sessions_and_abort_makes_room() -> Outcome {
+async fn boundary_of_sessions_per_office_max() -> Outcome {
     let bench = Bench::new()?;
     let mut sids = Vec::new();
     for _ in 0..4 {
@@ -339,5 +344,76 @@ async fn hello_tells_what_this_end_is() -> Outcome {
     assert_eq!(member("branch"), Some("lisbon".into()));
     assert_eq!(member("clock"), Some("1970-01-01T00:00:01Z".into()));
     assert_eq!(member("id_low").and_then(|value| value.as_long()), Some(5));
+    Ok(())
+}
+
+#[tokio::test]
+async fn boundary_of_session_bytes_max() -> Outcome {
+    let bench = Bench::new()?;
+    let max = 1 << 20;
+    for (length, taken) in [(max - 1, true), (max, true), (max + 1, false)] {
+        let sid = bench.open().await?;
+        bench.call("sql_create", vec![sid.clone(), bytes("x"), Value::Int(0)]).await?;
+        let rest = Value::Base64(Blob::Inline(vec![b'y'; length - 1]));
+        let answer = bench.code("sql_create", vec![sid.clone(), rest, Value::Int(1)]).await;
+        assert_eq!(answer, (!taken).then_some(FaultCode::ChunkTooLarge), "{length}");
+        let _ = bench.call("sql_abort", vec![sid]).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn boundary_of_chunks_max() -> Outcome {
+    let bench = Bench::new()?;
+    let sid = bench.open().await?;
+    for seq in 0..100 {
+        bench.call("sql_create", vec![sid.clone(), bytes("x"), Value::Int(seq)]).await?;
+    }
+    let more = vec![sid.clone(), bytes("x"), Value::Int(100)];
+    assert_eq!(bench.code("sql_create", more).await, Some(FaultCode::ChunkTooLarge));
+    bench.call("sql_finish", vec![sid]).await?;
+    assert_eq!(bench.shop.lock().applied, vec![(1, vec![b'x'; 100])]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn boundary_of_session_idle() -> Outcome {
+    for (idle, alive) in [(Duration::from_secs(3600), true), (Duration::ZERO, false)] {
+        let bench = Bench::with_idle(idle)?;
+        let sid = bench.open().await?;
+        let answer = bench.code("sql_create", vec![sid, bytes("x")]).await;
+        assert_eq!(answer, (!alive).then_some(FaultCode::SessionExpired), "{idle:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn boundary_of_key_bytes_max() -> Outcome {
+    let bench = Bench::new()?;
+    let max = crate::limits::KEY_BYTES_MAX;
+    for (length, taken) in [(max - 1, true), (max, true), (max + 1, false)] {
+        let key = options(&[("key", "k".repeat(length).into())]);
+        let answer = bench.code("sql_prepare", vec![key]).await;
+        assert_eq!(answer, (!taken).then_some(FaultCode::WrongParameters), "{length}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn boundary_of_slices_bytes_max() -> Outcome {
+    let bench = Bench::new()?;
+    let max = usize::try_from(crate::limits::SLICES_BYTES_MAX)?;
+    bench.shop.lock().diff = vec![7; max + 1];
+    bench.call("sync.diff_open", vec!["0".into()]).await?;
+    let read = |length: usize| {
+        let params = vec!["d-1".into(), Value::Int(0), Value::Int(i32::try_from(length).unwrap_or(0))];
+        options(&[("methodName", "sync.diff_read".into()), ("params", Value::Array(params))])
+    };
+    for (lengths, taken) in [([max - 2, 1], true), ([max - 1, 1], true), ([max, 1], false)] {
+        let calls = lengths.iter().map(|length| read(*length)).collect();
+        let answers = bench.call("system.multicall", vec![Value::Array(calls)]).await?;
+        let last = answers.as_array().and_then(|answers| answers.last()).cloned().ok_or("two answers")?;
+        assert_eq!(last.as_array().is_some(), taken, "{lengths:?}: {last:?}");
+    }
     Ok(())
 }

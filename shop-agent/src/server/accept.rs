@@ -1,62 +1,68 @@
-//! Connections: a bounded number, a bounded number of one peer, each with timers, all of them let finish at the end.
+//! Connections: let in by the [`House`], encrypted where that is wanted, each with timers, all of them let finish at the
+//! end.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Dispatch;
+use super::house::{Guest, House};
 use super::http::Service;
 use super::linger::Lingering;
+use super::unstuck::Unstuck;
+use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, ServerLimits};
 
-/// Most bytes of a request's head.
-const HEAD_BYTES_MAX: usize = 16 << 10;
+/// First byte of a TLS record that begins a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What a caller hears that speaks plain HTTP where TLS is spoken.
+const SPEAK_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 34\r\n\
+    Connection: close\r\n\r\nthis port speaks TLS: use https://";
 
 /// Serves until `stop`, then lets what is running finish within the deadline.
-pub(crate) async fn serve<D: Dispatch>(listener: TcpListener, service: Arc<Service<D>>, stop: CancellationToken) {
+pub(crate) async fn serve<D: Dispatch>(
+    listener: TcpListener,
+    service: Arc<Service<D>>,
+    tls: Option<Arc<tls::Server>>,
+    stop: CancellationToken,
+) {
     let limits = service.limits();
-    let permits = Arc::new(Semaphore::new(limits.connections_max));
-    let peers = Arc::new(Peers::default());
+    let house = Arc::new(House::new(limits.connections_max, limits.connections_per_peer_max));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = async {
-                // a full house waits in the backlog of the socket
-                let permit = Arc::clone(&permits).acquire_owned().await;
-                (permit, listener.accept().await)
-            } => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let (permit, stream, peer) = match accepted {
-            (Ok(permit), Ok((stream, peer))) => (permit, stream, peer),
-            (_, Err(error)) => {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await; // out of file descriptors: others must end first
                 continue;
             }
-            (Err(_), _) => break,
         };
-        let Some(seat) = Peers::seat(&peers, peer.ip(), limits.connections_per_peer_max) else {
-            tracing::warn!(peer = %peer.ip(), "too many connections of one address");
+        let guest = tokio::select! {
+            () = stop.cancelled() => break,
+            guest = House::enter(&house, peer.ip()) => guest,
+        };
+        let Some(guest) = guest else {
+            tracing::debug!(peer = %peer.ip(), "too many connections of one address");
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let connection = connection(stream, peer, Arc::clone(&service));
-        let watched = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = watched.await {
-                tracing::debug!(peer = %peer, %error, "connection ended");
-            }
-            drop((permit, seat));
-        });
+        let connection = connection(stream, peer, guest, Arc::clone(&service), tls.clone(), graceful.watcher());
+        tokio::spawn(connection);
     }
     drop(listener);
     if tokio::time::timeout(limits.stop_deadline, graceful.shutdown()).await.is_err() {
@@ -64,55 +70,77 @@ pub(crate) async fn serve<D: Dispatch>(listener: TcpListener, service: Arc<Servi
     }
 }
 
-fn connection<D: Dispatch>(
+/// One connection, from its first byte to its end, or until it gives way to another one.
+async fn connection<D: Dispatch>(
     stream: TcpStream,
     peer: SocketAddr,
+    guest: Guest,
     service: Arc<Service<D>>,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
-    let header_timeout = service.limits().header_timeout;
-    let answer = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok::<_, std::convert::Infallible>(service.answer(request, peer.ip()).await) }
-    });
-    // without pipeline_flush: it holds answers back while anything unread is at hand, and loses them when the connection then
-    // closes, those that say 400, 411 and 413
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(HEAD_BYTES_MAX.max(8192) * 4)
-        .serve_connection(TokioIo::new(Lingering::new(stream)), answer)
-}
-
-#[derive(Default)]
-struct Peers {
-    counts: Mutex<HashMap<IpAddr, usize>>,
-}
-
-struct Seat {
-    peers: Arc<Peers>,
-    peer: IpAddr,
-}
-
-impl Peers {
-    fn seat(peers: &Arc<Self>, peer: IpAddr, most: usize) -> Option<Seat> {
-        let mut counts = peers.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(peer).or_default();
-        if *count >= most {
-            return None;
+    tls: Option<Arc<tls::Server>>,
+    watcher: Watcher,
+) {
+    let limits = service.limits();
+    let guest = Arc::new(guest);
+    let stream = Unstuck::new(stream, limits.write_idle);
+    let talk = async {
+        match tls {
+            None => speak_http(stream, peer, Arc::clone(&guest), service, watcher).await,
+            Some(tls) => match encrypted(stream, &tls, &limits).await {
+                Ok(Some(stream)) => speak_http(stream, peer, Arc::clone(&guest), service, watcher).await,
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%peer, %error, "no encryption was agreed on"),
+            },
         }
-        *count += 1;
-        Some(Seat { peers: Arc::clone(peers), peer })
+    };
+    tokio::select! {
+        () = talk => {}
+        () = guest.asked_to_leave() => tracing::debug!(%peer, "a connection without a credential gave way to a new one"),
     }
 }
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut counts = self.peers.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.peer);
-            }
+/// Shakes hands within the time for a head; none for a caller that was told to speak TLS.
+async fn encrypted(
+    mut stream: Unstuck<TcpStream>,
+    tls: &tls::Server,
+    limits: &ServerLimits,
+) -> io::Result<Option<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>> {
+    let shaking = async {
+        let mut first = [0];
+        let count = stream.get_ref().peek(&mut first).await?;
+        if count == 1 && first[0] != TLS_HANDSHAKE {
+            stream.write_all(SPEAK_TLS).await?;
+            stream.shutdown().await?;
+            // what it had to say is read, so that it hears the answer instead of a reset
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+            return Ok(None);
         }
+        tls.accept(stream).await.map(Some)
+    };
+    tokio::time::timeout(limits.header_timeout, shaking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn speak_http<D: Dispatch>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    guest: Arc<Guest>,
+    service: Arc<Service<D>>,
+    watcher: Watcher,
+) {
+    let header_timeout = service.limits().header_timeout;
+    let answer = service_fn(move |request| {
+        let (service, guest) = (Arc::clone(&service), Arc::clone(&guest));
+        async move { Ok::<_, std::convert::Infallible>(service.answer(request, &guest).await) }
+    });
+    // without pipeline_flush: it holds answers back while anything unread is at hand, and loses them when the connection then
+    // closes, those that say 400, 411 and 413
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        // what is read at a time; the bound of a head is held exactly when it is there
+        .max_buf_size(HEAD_BYTES_MAX * 4)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(Lingering::new(stream)), answer);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%peer, %error, "connection ended");
     }
 }

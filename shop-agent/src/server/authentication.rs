@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,14 +18,12 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
 use super::Caller;
-use super::throttle::Throttle;
+use super::throttle::{Throttle, network};
 use super::users::{User, Users, UsersError, hash_password, users_path, verify_password};
+use crate::limits::{CREDENTIAL_BYTES_MAX, GUESSES_WAITING_MAX, GUESSES_WAITING_PER_PEER_MAX};
 
 /// Office of all callers where there is no authentication.
 pub(crate) const DEFAULT_OFFICE: &str = "default";
-
-/// Callers that may wait for an expensive verification at a time.
-const WAITING_MAX: usize = 16;
 
 /// Why a caller is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,15 +50,73 @@ pub(crate) struct Basic {
     key: [u8; 32],
     known: Mutex<Known>,
     throttle: Throttle,
-    /// One at a time: each takes 19 MiB.
+    /// One at a time: each takes 19 MiB and a core.
     hashing: Arc<Semaphore>,
-    waiting: Semaphore,
+    queue: Queue,
     decoy: String,
+    /// Expensive verifications so far.
+    verified: AtomicU64,
+}
+
+/// Callers that wait for an expensive verification: few of one address, so that it does not keep others out.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A place in the queue.
+struct Place<'a> {
+    queue: &'a Queue,
+    peer: IpAddr,
+}
+
+impl Queue {
+    fn enter(&self, peer: IpAddr) -> Option<Place<'_>> {
+        let peer = network(peer);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = waiting.get(&peer).copied().unwrap_or_default();
+        if own >= GUESSES_WAITING_PER_PEER_MAX || waiting.values().sum::<usize>() >= GUESSES_WAITING_MAX {
+            return None;
+        }
+        waiting.insert(peer, own + 1);
+        Some(Place { queue: self, peer })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match waiting.get_mut(&self.peer) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(waiting.remove(&self.peer)),
+        }
+    }
+}
+
+/// What tells one version of the file of users from another: replaced as a whole, it is another file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let meta = std::fs::metadata(path).ok()?;
+        Some(Self {
+            inode: meta.ino(),
+            length: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
 }
 
 #[derive(Default)]
 struct Known {
-    stamp: Option<(SystemTime, u64)>,
+    stamp: Option<Stamp>,
     users: Users,
     proven: HashMap<String, [u8; 32]>,
 }
@@ -68,26 +126,27 @@ impl Authentication {
     pub(crate) fn basic(state_dir: &Path) -> Result<Self, UsersError> {
         let path = users_path(state_dir);
         Users::load(&path)?;
-        let decoy = hash_password(&format!("{:032x}", rand::random::<u128>())).unwrap_or_default();
+        let decoy = hash_password(&format!("{:032x}", rand::random::<u128>())).map_err(UsersError::Hash)?;
         Ok(Self::Basic(Box::new(Basic {
             path,
             key: rand::random(),
             known: Mutex::default(),
             throttle: Throttle::default(),
             hashing: Arc::new(Semaphore::new(1)),
-            waiting: Semaphore::new(WAITING_MAX),
+            queue: Queue::default(),
             decoy,
+            verified: AtomicU64::new(0),
         })))
     }
 
     /// Who calls with that `Authorization` header.
     pub(crate) async fn caller(&self, header: Option<&[u8]>, peer: IpAddr) -> Result<Caller, Refusal> {
         match self {
-            Self::Off => Ok(Caller { office: DEFAULT_OFFICE.to_owned(), no_nil: false, peer }),
+            Self::Off => Ok(Caller { office: DEFAULT_OFFICE.to_owned(), user: None, no_nil: false, peer }),
             Self::Basic(basic) => {
                 let (name, password) = header.and_then(parse_basic).ok_or(Refusal::Unauthorized)?;
                 let user = basic.verify(&name, password, peer).await?;
-                Ok(Caller { office: user.office, no_nil: user.no_nil, peer })
+                Ok(Caller { office: user.office, user: Some(user.name), no_nil: user.no_nil, peer })
             }
         }
     }
@@ -106,12 +165,13 @@ impl Basic {
         if let Some(left) = self.throttle.wait(name, peer, Instant::now()) {
             return Err(Refusal::TooManyTries(left));
         }
-        let _waiting = self.waiting.try_acquire().map_err(|_| Refusal::Unavailable)?;
+        let _place = self.queue.enter(peer).ok_or(Refusal::Unavailable)?;
         let permit = Arc::clone(&self.hashing).acquire_owned().await.map_err(|_| Refusal::Unavailable)?;
         // those who queued up behind a guess are put off by it, too
         if let Some(left) = self.throttle.wait(name, peer, Instant::now()) {
             return Err(Refusal::TooManyTries(left));
         }
+        self.verified.fetch_add(1, Ordering::Relaxed);
         let fits = tokio::task::spawn_blocking(move || {
             let fits = verify_password(&password, &hash);
             drop(permit);
@@ -134,14 +194,19 @@ impl Basic {
 
     /// The user of that name; the file is read again when it has changed.
     fn user(&self, name: &str) -> Result<Option<User>, Refusal> {
-        let stamp = std::fs::metadata(&self.path).ok().and_then(|meta| Some((meta.modified().ok()?, meta.len())));
+        let stamp = Stamp::of(&self.path);
         let mut known = self.lock();
         if stamp != known.stamp {
             let users = Users::load(&self.path).map_err(|error| {
                 tracing::error!(error = crate::rpc::fault::chain(&error), "the credentials cannot be read");
                 Refusal::Unavailable
             })?;
-            *known = Known { stamp, users, proven: HashMap::new() };
+            // whose password is still the same need not prove it again: a new user must not put the others off
+            let mut proven = std::mem::take(&mut known.proven);
+            let hash = |users: &Users, name: &str| users.find(name).map(|user| user.hash.clone());
+            proven
+                .retain(|name, _| hash(&known.users, name).is_some() && hash(&known.users, name) == hash(&users, name));
+            *known = Known { stamp, users, proven };
         }
         Ok(known.users.find(name).cloned())
     }
@@ -171,7 +236,7 @@ impl Basic {
 /// Name and password of a `Basic` header.
 fn parse_basic(header: &[u8]) -> Option<(String, Vec<u8>)> {
     let (scheme, rest) = header.split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"basic ") || rest.len() > 1024 {
+    if !scheme.eq_ignore_ascii_case(b"basic ") || header.len() > CREDENTIAL_BYTES_MAX {
         return None;
     }
     let mut pair = STANDARD.decode(rest.trim_ascii()).ok()?;
@@ -258,6 +323,118 @@ mod tests {
         let old = authentication.caller(Some(&header("ana", "secret")), here()).await;
         assert_eq!(old.err(), Some(Refusal::Unauthorized));
         assert!(authentication.caller(Some(&header("ana", "changed, and longer")), here()).await.is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn boundary_of_guesses_waiting_per_peer_max() {
+        let queue = Queue::default();
+        let mut places: Vec<_> = (0..GUESSES_WAITING_PER_PEER_MAX).filter_map(|_| queue.enter(here())).collect();
+        assert_eq!(places.len(), GUESSES_WAITING_PER_PEER_MAX);
+        assert!(queue.enter(here()).is_none());
+        assert!(queue.enter(IpAddr::from([10, 0, 0, 1])).is_some(), "another address is not kept out");
+        places.pop();
+        assert!(queue.enter(here()).is_some());
+    }
+
+    #[test]
+    fn boundary_of_guesses_waiting_max() {
+        let queue = Queue::default();
+        let peer = |n: usize| IpAddr::from([10, 0, 0, u8::try_from(n).unwrap_or_default()]);
+        let mut places: Vec<_> = (0..GUESSES_WAITING_MAX).filter_map(|n| queue.enter(peer(n))).collect();
+        assert_eq!(places.len(), GUESSES_WAITING_MAX);
+        assert!(queue.enter(peer(200)).is_none());
+        places.pop();
+        assert!(queue.enter(peer(200)).is_some());
+    }
+
+    #[test]
+    fn boundary_of_credential_bytes_max() {
+        for (length, taken) in [(CREDENTIAL_BYTES_MAX - 2, true), (CREDENTIAL_BYTES_MAX + 2, false)] {
+            // base64 has a length of whole quarters, "Basic " has six
+            let pair = format!("a:{}", "p".repeat((length - 6) / 4 * 3 - 2));
+            let header = format!("Basic {}", STANDARD.encode(pair));
+            assert_eq!(header.len(), length);
+            assert_eq!(parse_basic(header.as_bytes()).is_some(), taken, "{length}");
+        }
+    }
+
+    /// Whoever guesses by the ten thousand neither gets in, nor costs more than a few hashes, nor keeps out the office.
+    #[tokio::test]
+    async fn ten_thousand_wrong_passwords_cost_a_few_hashes_and_the_office_keeps_working() -> Outcome {
+        let dir = tempfile::tempdir()?;
+        with_user(dir.path(), "secret")?;
+        let authentication = Authentication::basic(dir.path())?;
+        let Authentication::Basic(basic) = &authentication else { return Err("basic".into()) };
+        let good = header("ana", "secret");
+        let office = IpAddr::from([10, 0, 0, 9]);
+        assert!(authentication.caller(Some(&good), office).await.is_ok());
+        for n in 0..10_000_u32 {
+            // half of them guess the password of the office's user, half try names; all over one address
+            let name = if n % 2 == 0 { "ana".to_owned() } else { format!("user{n}") };
+            let refused = authentication.caller(Some(&header(&name, &n.to_string())), here()).await;
+            assert!(refused.is_err());
+            if n % 100 == 0 {
+                assert!(authentication.caller(Some(&good), office).await.is_ok(), "after {n} guesses");
+                assert!(authentication.caller(Some(&good), here()).await.is_ok(), "even beside the guesser");
+            }
+        }
+        let verified = basic.verified.load(Ordering::Relaxed);
+        assert!(verified < 100, "{verified} expensive verifications");
+        // and an office that has not been here since the start, at another address, is let in
+        let other = Authentication::basic(dir.path())?;
+        for n in 0..50 {
+            let _ = other.caller(Some(&header("ana", &n.to_string())), here()).await;
+        }
+        assert!(other.caller(Some(&good), office).await.is_ok());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn another_user_that_comes_puts_nobody_off() -> Outcome {
+        let dir = tempfile::tempdir()?;
+        with_user(dir.path(), "secret")?;
+        let authentication = Authentication::basic(dir.path())?;
+        let Authentication::Basic(basic) = &authentication else { return Err("basic".into()) };
+        let good = header("ana", "secret");
+        assert!(authentication.caller(Some(&good), here()).await.is_ok());
+        let path = users_path(dir.path());
+        let mut users = Users::load(&path)?;
+        users.put(User { name: "eve".into(), office: "elsewhere".into(), hash: "x".into(), no_nil: false });
+        users.save(&path)?;
+        basic.hashing.close();
+        assert!(authentication.caller(Some(&good), here()).await.is_ok(), "proven, and not asked again");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_user_that_is_removed_is_out_at_once() -> Outcome {
+        let dir = tempfile::tempdir()?;
+        with_user(dir.path(), "secret")?;
+        let authentication = Authentication::basic(dir.path())?;
+        let good = header("ana", "secret");
+        assert!(authentication.caller(Some(&good), here()).await.is_ok());
+        Users::default().save(&users_path(dir.path()))?;
+        assert_eq!(authentication.caller(Some(&good), here()).await.err(), Some(Refusal::Unauthorized));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_costs_as_many_hashes_as_a_known_one() -> Outcome {
+        let dir = tempfile::tempdir()?;
+        with_user(dir.path(), "secret")?;
+        let mut outcomes = Vec::new();
+        for name in ["ana", "nobody"] {
+            let authentication = Authentication::basic(dir.path())?;
+            let Authentication::Basic(basic) = &authentication else { return Err("basic".into()) };
+            let mut refusals = Vec::new();
+            for n in 0..7_u32 {
+                let refused = authentication.caller(Some(&header(name, &n.to_string())), here()).await.err();
+                refusals.push(refused.map(|refusal| std::mem::discriminant(&refusal)));
+            }
+            outcomes.push((refusals, basic.verified.load(Ordering::Relaxed)));
+        }
+        assert_eq!(outcomes[0], outcomes[1]);
         Ok(())
     }
 }

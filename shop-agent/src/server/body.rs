@@ -16,11 +16,8 @@ use tokio::time::Instant;
 
 use super::Request;
 use super::compression::{Coding, CodingError, Inflating};
-use super::limits::{INLINE_BODY_BYTES, ServerLimits};
+use crate::limits::{DRIP_BYTES_PER_SECOND, INLINE_BODY_BYTES, ServerLimits};
 use crate::session::payload::FileSink;
-
-/// Bytes a second below which a body is not arriving but dripping; a line of 1200 baud is faster.
-const DRIP_BYTES_PER_SECOND: u64 = 64;
 
 /// Why a body did not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -81,9 +78,9 @@ pub(crate) async fn receive(
     };
     let (sender, receiver) = mpsc::channel(4);
     let source = Pieces { receiver, current: Bytes::from(start) };
-    let (xml, dir) = (limits.xml(), spool_dir.to_owned());
+    let (xml, dir, disk_reserve) = (limits.xml(), spool_dir.to_owned(), limits.disk_reserve);
     let parsing = tokio::task::spawn_blocking(move || {
-        let mut sink = FileSink::new(&dir);
+        let mut sink = FileSink::new(&dir, disk_reserve);
         let call = match coding {
             Coding::Identity => {
                 read_call(BufReader::with_capacity(64 << 10, source), charset.as_deref(), &xml, Some(&mut sink))

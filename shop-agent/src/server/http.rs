@@ -21,7 +21,8 @@ use super::answer::{AnswerBody, answer, whole};
 use super::authentication::{Authentication, Refusal};
 use super::body::{Refused, receive};
 use super::compression::{Coding, accepts_gzip, coding_of};
-use super::limits::{INLINE_BODY_BYTES, PARSERS_MAX, ServerLimits};
+use super::house::Guest;
+use crate::limits::{HEAD_BYTES_MAX, INLINE_BODY_BYTES, PARSERS_MAX, ServerLimits};
 
 /// Paths that take calls; the first is the canonical one.
 const PATHS: [&str; 3] = ["/RPC2", "/XMLRPC", "/"];
@@ -83,9 +84,9 @@ impl<D: Dispatch> Service<D> {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(&self, request: hyper::Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
+    pub(crate) async fn answer(&self, request: hyper::Request<Incoming>, guest: &Guest) -> Response<AnswerBody> {
         let (head, body) = request.into_parts();
-        let refusal = match self.admit(&head, &body, peer).await {
+        let refusal = match self.admit(&head, &body, guest).await {
             Ok((caller, coding)) => match self.call(&head, body, caller, coding).await {
                 Ok(response) => return response,
                 // part of the body is unread
@@ -125,8 +126,11 @@ impl<D: Dispatch> Service<D> {
         &self,
         head: &http::request::Parts,
         body: &Incoming,
-        peer: IpAddr,
+        guest: &Guest,
     ) -> Result<(super::Caller, Coding), Status> {
+        if head_bytes(head) > HEAD_BYTES_MAX {
+            return Err(Status::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too large"));
+        }
         self.check_host(head)?;
         if !PATHS.contains(&head.uri.path()) {
             return Err(Status::new(StatusCode::NOT_FOUND, ""));
@@ -153,16 +157,17 @@ impl<D: Dispatch> Service<D> {
             return Err(Status::new(StatusCode::EXPECTATION_FAILED, "only 100-continue is understood"));
         }
         let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        let caller = self.authentication.caller(authorization, peer).await.map_err(|refusal| match refusal {
-            Refusal::Unauthorized => Status::new(StatusCode::UNAUTHORIZED, "a user and a password are needed")
-                .with(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="shop-agent", charset="UTF-8""#)),
-            Refusal::TooManyTries(left) => {
-                Status::new(StatusCode::TOO_MANY_REQUESTS, "too many tries; wait").with(RETRY_AFTER, left.as_secs() + 1)
-            }
-            Refusal::Unavailable => {
-                Status::new(StatusCode::SERVICE_UNAVAILABLE, "busy; try again").with(RETRY_AFTER, 5_u64)
-            }
-        })?;
+        let caller =
+            self.authentication.caller(authorization, guest.peer()).await.map_err(|refusal| match refusal {
+                Refusal::Unauthorized => Status::new(StatusCode::UNAUTHORIZED, "a user and a password are needed")
+                    .with(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="shop-agent", charset="UTF-8""#)),
+                Refusal::TooManyTries(left) => Status::new(StatusCode::TOO_MANY_REQUESTS, "too many tries; wait")
+                    .with(RETRY_AFTER, left.as_secs() + 1),
+                Refusal::Unavailable => {
+                    Status::new(StatusCode::SERVICE_UNAVAILABLE, "busy; try again").with(RETRY_AFTER, 5_u64)
+                }
+            })?;
+        guest.is_known();
         Ok((caller, coding))
     }
 
@@ -186,6 +191,13 @@ impl<D: Dispatch> Service<D> {
         let refusal = || Status::new(StatusCode::MISDIRECTED_REQUEST, "this host name is not served here");
         if allowed { Ok(()) } else { Err(refusal()) }
     }
+}
+
+/// Bytes of the request line and of all headers as they came, but for spaces that mean nothing.
+fn head_bytes(head: &http::request::Parts) -> usize {
+    let line = head.method.as_str().len() + head.uri.path_and_query().map_or(1, |path| path.as_str().len()) + 12;
+    let headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    line + headers.sum::<usize>() + 2
 }
 
 /// A `Host` without its port.

@@ -16,6 +16,9 @@ use crate::server::accept::serve;
 use crate::server::users::{User, Users, hash_password, users_path};
 use crate::server::{Caller, Reply, Request, Slice};
 
+#[path = "boundary_tests.rs"]
+mod boundaries;
+
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// Gives back its parameters; `slice` gives the file `blob`, `sizes` the sizes of blobs, `panic` panics.
@@ -65,7 +68,7 @@ async fn start(
     let hosts = Hosts::Local(vec!["shop.example".into()]);
     let service = Service::new(dispatcher, authentication, limits, hosts, dir.path().to_owned(), TaskTracker::new());
     let stop = CancellationToken::new();
-    tokio::spawn(serve(listener, Arc::new(service), stop.clone()));
+    tokio::spawn(serve(listener, Arc::new(service), None, stop.clone()));
     Ok(Server { address, dir, stop })
 }
 
@@ -278,8 +281,9 @@ async fn a_silent_peer_is_shown_the_door() -> Outcome {
     Ok(())
 }
 
+/// Who drips is shown the door, while others are served.
 #[tokio::test]
-async fn who_drips_is_shown_the_door_while_others_are_served() -> Outcome {
+async fn boundary_of_drip_bytes_per_second() -> Outcome {
     let server = start(None, small()).await?;
     let begun: [&[u8]; 2] = [
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n<",

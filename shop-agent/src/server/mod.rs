@@ -1,15 +1,17 @@
-//! The HTTP side: connections, rules of HTTP, bodies, compression, credentials. Knows nothing of methods.
+//! The HTTP side: connections, TLS, rules of HTTP, bodies, compression, credentials. Knows nothing of methods.
 
 pub(crate) mod accept;
 pub(crate) mod answer;
 pub(crate) mod authentication;
 pub(crate) mod body;
 pub(crate) mod compression;
+pub(crate) mod house;
 pub(crate) mod http;
-pub(crate) mod limits;
 mod linger;
 pub(crate) mod monitor;
 pub(crate) mod throttle;
+pub(crate) mod tls;
+mod unstuck;
 pub(crate) mod users;
 
 use std::future::Future;
@@ -27,6 +29,8 @@ use crate::session::payload::SpooledBlob;
 pub(crate) struct Caller {
     /// Office that the credential names.
     pub(crate) office: String,
+    /// Name of the credential; none without authentication.
+    pub(crate) user: Option<String>,
     /// Whether its client cannot take nil.
     pub(crate) no_nil: bool,
     /// Where it calls from.

@@ -51,6 +51,9 @@ pub(crate) enum UsersError {
         #[source]
         source: serde_json::Error,
     },
+    /// No password can be hashed here.
+    #[error("cannot hash a password: {0}")]
+    Hash(argon2::password_hash::Error),
     /// Others may read it.
     #[error("{path} may be read by others; run: chmod 600 {path}")]
     Exposed {

@@ -8,6 +8,11 @@ use flate2::Crc;
 use protocol::session::agent::Fingerprint;
 use protocol::xmlrpc::BlobSink;
 
+use super::room;
+
+/// Bytes of a blob after which the room on the disk is looked at again.
+const LOOK_BYTES: u64 = 4 << 20;
+
 /// Bytes of one chunk.
 #[derive(Debug)]
 pub(crate) enum Payload {
@@ -66,14 +71,15 @@ impl Payload {
 /// Takes the blobs of one request into files.
 pub(crate) struct FileSink {
     dir: PathBuf,
+    disk_reserve: u64,
     current: Option<(BufWriter<File>, Crc, u64)>,
     done: Vec<Option<SpooledBlob>>,
 }
 
 impl FileSink {
-    /// Files are made in `dir`.
-    pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), current: None, done: Vec::new() }
+    /// Files are made in `dir`, and leave that much of its disk free.
+    pub(crate) fn new(dir: &Path, disk_reserve: u64) -> Self {
+        Self { dir: dir.to_owned(), disk_reserve, current: None, done: Vec::new() }
     }
 
     /// What was taken, by the index of the blob.
@@ -84,6 +90,7 @@ impl FileSink {
 
 impl BlobSink for FileSink {
     fn begin(&mut self, index: usize) -> io::Result<()> {
+        room::ensure(&self.dir, LOOK_BYTES, self.disk_reserve)?;
         if index >= self.done.len() {
             self.done.resize_with(index + 1, || None);
         }
@@ -95,7 +102,11 @@ impl BlobSink for FileSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some((file, crc, count)) = &mut self.current else { return Err(io::ErrorKind::InvalidInput.into()) };
         crc.update(bytes);
+        let before = *count / LOOK_BYTES;
         *count += bytes.len() as u64;
+        if *count / LOOK_BYTES > before {
+            room::ensure(&self.dir, LOOK_BYTES, self.disk_reserve)?;
+        }
         file.write_all(bytes)
     }
 

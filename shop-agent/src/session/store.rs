@@ -18,23 +18,14 @@ use tokio_util::task::TaskTracker;
 
 use super::chunks::ChunkLog;
 use super::payload::Payload;
+use super::room;
 use crate::backend::Backend;
+use crate::limits::SessionLimits;
 use crate::rpc::fault::{of_io, of_replica};
 
 /// A session without a key that has been idle for this long gives way when its office opens one too many: a client of
 /// the base methods that crashed cannot find its session again.
 const GIVES_WAY_AFTER: Duration = Duration::from_secs(600);
-
-/// Bounds of sessions.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SessionLimits {
-    /// Open sessions of one office.
-    pub(crate) per_office: usize,
-    /// Bytes that one session may receive.
-    pub(crate) bytes_max: u64,
-    /// Idle time after which a session is dropped.
-    pub(crate) idle_max: Duration,
-}
 
 type OpeningGuard<'a> = tokio::sync::MutexGuard<'a, ()>;
 type FinishResult = Result<(), Fault>;
@@ -76,7 +67,7 @@ impl<B: Backend> SessionStore<B> {
         let open = self.backend.open_sessions().await.map_err(|error| of_replica(&error))?;
         let own: Vec<&SessionRow> = open.iter().filter(|row| row.office == new.office).collect();
         let is_known = new.key.as_ref().is_some_and(|key| own.iter().any(|row| row.key == *key));
-        if !is_known && own.len() >= self.limits.per_office {
+        if !is_known && own.len() >= self.limits.sessions_per_office_max {
             self.make_room(&own, &opening).await?;
         }
         killpoint::reach("session.open.before");
@@ -90,7 +81,7 @@ impl<B: Backend> SessionStore<B> {
         for row in own.iter().filter(|row| row.kind.is_none()) {
             let Some(Found::Live(live)) = self.lookup(row.sid, Some(opening)).await? else { return Ok(()) };
             let mut machine = live.machine.lock().await;
-            if machine.touched.elapsed() >= GIVES_WAY_AFTER.min(self.limits.idle_max) {
+            if machine.touched.elapsed() >= GIVES_WAY_AFTER.min(self.limits.session_idle) {
                 tracing::info!(sid = row.sid, office = row.office, "idle session gives way to a new one");
                 let _ = self.advance(&live, &mut machine, Event::IdleTooLong, None).await;
                 return Ok(());
@@ -98,7 +89,7 @@ impl<B: Backend> SessionStore<B> {
         }
         let message = format!(
             "{} sessions are open already, the most an office may have; finish or abort one",
-            self.limits.per_office
+            self.limits.sessions_per_office_max
         );
         Err(Fault::new(FaultCode::TooManySessions, message))
     }
@@ -136,7 +127,7 @@ impl<B: Backend> SessionStore<B> {
         };
         let mut machine = live.machine.lock().await;
         self.expire(&live, &mut machine).await?;
-        let (state, actions) = agent::step(&machine.state, Event::Finish, self.limits.bytes_max);
+        let (state, actions) = agent::step(&machine.state, Event::Finish, self.limits.session_bytes_max);
         let mut result = match actions.into_iter().next() {
             Some(Action::Answer(answer)) => return answer,
             Some(Action::Apply) => {
@@ -262,7 +253,7 @@ impl<B: Backend> SessionStore<B> {
     }
 
     async fn expire(&self, live: &Arc<Live>, machine: &mut Machine) -> FinishResult {
-        if machine.touched.elapsed() <= self.limits.idle_max {
+        if machine.touched.elapsed() <= self.limits.session_idle {
             return Ok(());
         }
         match self.advance(live, machine, Event::IdleTooLong, None).await {
@@ -281,7 +272,7 @@ impl<B: Backend> SessionStore<B> {
     ) -> Option<FinishResult> {
         let sid = live.row.sid;
         let is_expiry = event == Event::IdleTooLong;
-        let (state, actions) = agent::step(&machine.state, event, self.limits.bytes_max);
+        let (state, actions) = agent::step(&machine.state, event, self.limits.session_bytes_max);
         let mut payload = payload;
         let mut answer = None;
         for action in actions {
@@ -327,7 +318,12 @@ impl<B: Backend> SessionStore<B> {
     }
 
     async fn append(&self, sid: i32, machine: &mut Machine, payload: &mut Payload) -> FinishResult {
-        let dir = self.session_dir(sid);
+        if machine.log.as_ref().is_some_and(|log| log.received().next_seq >= self.limits.chunks_max) {
+            let message =
+                format!("a session has at most {} chunks; send larger ones in a new session", self.limits.chunks_max);
+            return Err(Fault::new(FaultCode::ChunkTooLarge, message));
+        }
+        let (dir, disk_reserve) = (self.session_dir(sid), self.limits.disk_reserve);
         let log = machine.log.take();
         let mut moved = std::mem::replace(payload, Payload::Bytes(Vec::new()));
         let (log, written) = on_disk("keep the chunk", move || {
@@ -335,7 +331,8 @@ impl<B: Backend> SessionStore<B> {
                 Some(log) => log,
                 None => ChunkLog::open(&dir)?,
             };
-            let written = log.append(&mut moved);
+            let written =
+                room::ensure(&dir, moved.fingerprint().bytes, disk_reserve).and_then(|()| log.append(&mut moved));
             Ok((log, written))
         })
         .await?;

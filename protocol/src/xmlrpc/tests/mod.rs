@@ -1,6 +1,7 @@
 //! The codec as a whole: the conformance table, round trips, large values, and a second parser as a judge.
 
 mod blobs;
+mod boundaries;
 mod differential;
 mod documents;
 mod limits;
