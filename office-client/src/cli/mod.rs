@@ -1,8 +1,14 @@
 //! The command line.
 
+mod branch;
+mod waiting;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use branch::*;
+pub(crate) use waiting::*;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,10 +97,10 @@ pub(crate) enum Command {
     /// Compares counts and digests of every table with the shop; 1 when something differs
     Verify(VerifyArgs),
     /// Lists, shows and resolves conflicts: what an office and a shop had both changed
-    #[command(after_help = CONFLICTS_HELP)]
+    #[command(after_help = waiting::CONFLICTS_HELP)]
     Conflicts(ConflictsArgs),
     /// Lists, shows, retries and drops rows of shops that wait because the office could not take them
-    #[command(after_help = QUARANTINE_HELP)]
+    #[command(after_help = waiting::QUARANTINE_HELP)]
     Quarantine(QuarantineArgs),
     /// Imports, lists, checks and shows policies
     #[command(subcommand)]
@@ -109,133 +115,6 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
     /// Prints the manual page
     Man,
-}
-
-/// `branch ...`
-#[derive(Debug, Subcommand)]
-pub(crate) enum BranchCommand {
-    /// Adds a branch
-    Add(BranchAdd),
-    /// All branches
-    List,
-    /// One branch with all its settings
-    Show(BranchName),
-    /// Changes settings of a branch
-    Set(BranchSet),
-    /// Leaves a branch out of `update --all`
-    Pause(BranchName),
-    /// Takes a paused branch in again
-    Resume(BranchName),
-    /// Removes a branch and what is kept for it; its ids are never given out again
-    Remove(BranchRemove),
-}
-
-/// A branch's name.
-#[derive(Debug, Args)]
-pub(crate) struct BranchName {
-    /// Name of the branch
-    pub(crate) name: String,
-}
-
-/// `branch remove`
-#[derive(Debug, Args)]
-pub(crate) struct BranchRemove {
-    /// Name of the branch
-    pub(crate) name: String,
-    /// Do not ask
-    #[arg(long)]
-    pub(crate) yes: bool,
-}
-
-/// `branch add`
-#[derive(Debug, Args)]
-pub(crate) struct BranchAdd {
-    /// Name of the branch: letters, digits, dashes, underscores, dots
-    pub(crate) name: String,
-    /// Number of the branch [default: the next free one]
-    #[arg(long)]
-    pub(crate) id: Option<i64>,
-    /// Where its agent listens, as in http://10.0.17.2:9000
-    #[arg(long, value_name = "URL")]
-    pub(crate) url: String,
-    #[command(flatten)]
-    settings: BranchSettings,
-}
-
-impl BranchAdd {
-    /// The settings given.
-    pub(crate) fn settings(&self) -> &BranchSettings {
-        &self.settings
-    }
-}
-
-/// `branch set`
-#[derive(Debug, Args)]
-pub(crate) struct BranchSet {
-    /// Name of the branch
-    pub(crate) name: String,
-    /// Where its agent listens
-    #[arg(long, value_name = "URL")]
-    pub(crate) url: Option<String>,
-    #[command(flatten)]
-    settings: BranchSettings,
-}
-
-impl BranchSet {
-    /// The settings given.
-    pub(crate) fn settings(&self) -> &BranchSettings {
-        &self.settings
-    }
-}
-
-/// Settings of a branch that `add` and `set` share. An empty value takes a setting away.
-#[derive(Debug, Default, Args)]
-pub(crate) struct BranchSettings {
-    /// User for HTTP Basic
-    #[arg(long, value_name = "USER")]
-    pub(crate) user: Option<String>,
-    /// File with the password, readable by its owner only
-    #[arg(long, value_name = "FILE")]
-    pub(crate) password_file: Option<PathBuf>,
-    /// SHA-256 of the agent's certificate, as `shop-agent status` shows it at the shop: no other one is taken
-    #[arg(long, value_name = "SHA256", conflicts_with = "ca")]
-    pub(crate) fingerprint: Option<String>,
-    /// Authorities one of which must have signed it, PEM [default: those this machine trusts]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ca: Option<PathBuf>,
-    /// Certificate to show to an agent that asks for one, PEM
-    #[arg(long, value_name = "FILE")]
-    pub(crate) client_cert: Option<PathBuf>,
-    /// Its private key, PEM, readable by its owner only
-    #[arg(long, value_name = "FILE")]
-    pub(crate) client_key: Option<PathBuf>,
-    /// Bytes per second that a run may use, as in 3KiB/s
-    #[arg(long, value_name = "RATE")]
-    pub(crate) rate_limit: Option<String>,
-    /// Bytes that may move, both ways together, as in 5MiB (each run), 5MiB/day, 200MiB/month
-    #[arg(long, value_name = "SIZE[/day|/month]")]
-    pub(crate) byte_budget: Option<String>,
-    /// Times of day, local, in which the branch may be called, as in 22:00-06:00 or 22:00-06:00,12:30-13:30
-    #[arg(long, value_name = "FROM-TO")]
-    pub(crate) window: Option<String>,
-    /// Share of a table's rows that one update may delete without asking, or off [default: 30%, from 100 rows on]
-    #[arg(long, value_name = "PERCENT")]
-    pub(crate) stop_deletes: Option<String>,
-    /// The same for rows that it changes [default: off]
-    #[arg(long, value_name = "PERCENT")]
-    pub(crate) stop_changes: Option<String>,
-    /// Command that brings the line up before a run, and again when it was lost
-    #[arg(long, value_name = "CMD")]
-    pub(crate) link_up: Option<String>,
-    /// Command that takes the line down after a run, also after a failed or interrupted one
-    #[arg(long, value_name = "CMD")]
-    pub(crate) link_down: Option<String>,
-    /// How long either command may take [default: 2m]
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) link_timeout: Option<String>,
-    /// Name of the line, where branches share one although their commands differ: they are called one after the other
-    #[arg(long, value_name = "NAME")]
-    pub(crate) line: Option<String>,
 }
 
 /// `clone`
@@ -311,130 +190,6 @@ pub(crate) struct VerifyArgs {
     /// Every branch that has been cloned
     #[arg(long)]
     pub(crate) all: bool,
-}
-
-const CONFLICTS_HELP: &str = "\
-A resolution is an ordinary change of the office's row, and travels to every shop. It can be reversed: resolve the
-conflict again with the other side. docs/CONFLICTS.md has the rules.
-
-Examples:
-  office-client conflicts                          the open ones
-  office-client conflicts list --all --branch shop-17
-  office-client conflicts show 12
-  office-client conflicts resolve 12 --take shop
-  office-client conflicts resolve 12 --take '+351 21 000 0000'
-  office-client conflicts resolve 12 --value shop  the word itself";
-
-/// `conflicts`
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct ConflictsArgs {
-    /// What to do [default: list]
-    #[command(subcommand)]
-    pub(crate) command: Option<ConflictsCommand>,
-    #[command(flatten)]
-    pub(crate) list: ConflictsList,
-}
-
-/// `conflicts ...`
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConflictsCommand {
-    /// The open ones, newest first
-    List(ConflictsList),
-    /// One with both sides' values and the row as it is now
-    Show {
-        /// Number of the conflict
-        id: i64,
-    },
-    /// Decides; also where it has been decided before, or the row has changed since
-    #[command(after_help = CONFLICTS_HELP)]
-    Resolve(ConflictsResolve),
-}
-
-/// `conflicts list`
-#[derive(Debug, Args)]
-pub(crate) struct ConflictsList {
-    /// The resolved ones too
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Those with one branch only
-    #[arg(long, value_name = "NAME")]
-    pub(crate) branch: Option<String>,
-    /// Most lines
-    #[arg(long, short = 'n', value_name = "N", default_value_t = crate::limits::CONFLICT_LINES_DEFAULT)]
-    pub(crate) limit: i64,
-}
-
-/// `conflicts resolve`
-#[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("choice").required(true).args(["take", "value"])))]
-pub(crate) struct ConflictsResolve {
-    /// Number of the conflict
-    pub(crate) id: i64,
-    /// What stands from now on: what the office had, what the shop had, or a value for the one contended column
-    #[arg(long, value_name = "office|shop|VALUE", allow_hyphen_values = true)]
-    pub(crate) take: Option<String>,
-    /// A value, whatever it looks like
-    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
-    pub(crate) value: Option<String>,
-}
-
-const QUARANTINE_HELP: &str = "\
-A row that breaks a constraint of the office waits with the rows that refer to it; all others flow. It is tried again
-with every update of its branch, so it comes in by itself once the cause is gone. docs/QUARANTINE.md has the rules.
-
-Examples:
-  office-client quarantine                         what waits
-  office-client quarantine list --branch shop-17
-  office-client quarantine show 12
-  office-client quarantine retry 12                after the cause was mended
-  office-client quarantine drop 12 --yes";
-
-/// `quarantine`
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct QuarantineArgs {
-    /// What to do [default: list]
-    #[command(subcommand)]
-    pub(crate) command: Option<QuarantineCommand>,
-    #[command(flatten)]
-    pub(crate) list: QuarantineList,
-}
-
-/// `quarantine ...`
-#[derive(Debug, Subcommand)]
-pub(crate) enum QuarantineCommand {
-    /// The rows that wait, oldest first
-    List(QuarantineList),
-    /// One with its values and the reason
-    Show {
-        /// Number of the row
-        id: i64,
-    },
-    /// Tries it again now, with all else that waits of its branch; 1 when it still waits
-    Retry {
-        /// Number of the row
-        id: i64,
-    },
-    /// Drops it for good: the shop keeps the row, the office never gets this change
-    Drop {
-        /// Number of the row
-        id: i64,
-        /// It may be lost
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-/// `quarantine list`
-#[derive(Debug, Args)]
-pub(crate) struct QuarantineList {
-    /// Those of one branch only
-    #[arg(long, value_name = "NAME")]
-    pub(crate) branch: Option<String>,
-    /// Most lines
-    #[arg(long, short = 'n', value_name = "N", default_value_t = crate::limits::CONFLICT_LINES_DEFAULT)]
-    pub(crate) limit: i64,
 }
 
 /// `policy ...`
