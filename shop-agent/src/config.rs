@@ -36,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) session_idle: Option<String>,
     pub(crate) sessions_per_office: Option<usize>,
     pub(crate) session_bytes_max: Option<u64>,
+    pub(crate) row_bytes_max: Option<usize>,
     pub(crate) chunk_bytes_max: Option<u64>,
     pub(crate) connections_max: Option<usize>,
     /// Bytes that stay free on the disk of the state directory.
@@ -69,6 +70,7 @@ const KEYS: &[&str] = &[
     "session_idle",
     "sessions_per_office",
     "session_bytes_max",
+    "row_bytes_max",
     "chunk_bytes_max",
     "connections_max",
     "disk_reserve",

@@ -59,6 +59,8 @@ pub(crate) struct SessionLimits {
     pub(crate) session_bytes_max: u64,
     /// Chunks that one session may receive.
     pub(crate) chunks_max: u64,
+    /// Bytes that one row may have, as text: it is held in memory while it is written.
+    pub(crate) row_bytes_max: usize,
     /// Idle time after which a session is dropped.
     pub(crate) session_idle: Duration,
     /// Bytes that stay free on the disk of the state directory.
@@ -71,6 +73,7 @@ impl Default for SessionLimits {
             sessions_per_office_max: 4,
             session_bytes_max: 64 << 30,
             chunks_max: 4 << 20,
+            row_bytes_max: 12 << 20,
             session_idle: Duration::from_secs(24 * 3600),
             disk_reserve: DISK_RESERVE,
         }

@@ -137,6 +137,7 @@ impl Settings {
         let sessions = SessionLimits {
             sessions_per_office_max: config.sessions_per_office.unwrap_or(defaults.sessions_per_office_max).max(1),
             session_bytes_max: config.session_bytes_max.unwrap_or(defaults.session_bytes_max),
+            row_bytes_max: config.row_bytes_max.unwrap_or(defaults.row_bytes_max).max(64 << 10),
             session_idle: duration("session_idle", config.session_idle, defaults.session_idle)?,
             disk_reserve: server.disk_reserve,
             ..defaults

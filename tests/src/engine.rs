@@ -96,6 +96,7 @@ impl Engine {
             skew: Duration::from_secs(300),
             retention_min: Duration::from_secs(14 * 86_400),
             open_sessions_max: 4,
+            row_bytes_max: 12 << 20,
         };
         Shop::open(options).await.unwrap_or_else(|error| panic!("open shop: {error:?}"))
     }

@@ -142,8 +142,9 @@ impl Parse {
             inner: Inflater::new(BufReader::with_capacity(64 * 1024, input), limits),
             trouble: trouble.clone(),
         };
+        let bounds = ReaderLimits { row_bytes_max: self.order.row_bytes_max, ..ReaderLimits::default() };
         let outcome = {
-            let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, &mut inflater), ReaderLimits::default());
+            let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, &mut inflater), bounds);
             self.read(&mut reader, &trouble)
         };
         let Err(Stop::Failed(ReplicaError::Refused { .. })) = &outcome else { return outcome };
@@ -159,9 +160,8 @@ impl Parse {
     fn read<R: BufRead>(&mut self, reader: &mut Reader<R>, trouble: &Mutex<Option<ReplicaError>>) -> Result<(), Stop> {
         let mut current: Option<Current> = None;
         loop {
-            // the number is read before the event borrows the reader
-            let event = match reader.next() {
-                Ok(Some(event)) => event,
+            let (number, event) = match reader.next_numbered() {
+                Ok(Some(next)) => next,
                 Ok(None) => break,
                 Err(error) => return Err(Stop::Failed(from_dialect(&error, trouble))),
             };
@@ -171,9 +171,7 @@ impl Parse {
                 }
                 Event::Row(row) => {
                     let Some(current) = &mut current else { continue };
-                    let row = row.to_vec();
-                    let number = reader.statement_number();
-                    self.row(current, &row, number)?;
+                    self.row(current, row, number)?;
                 }
                 Event::SetVal { sequence, value, called } => {
                     self.send(Message::SetVal { sequence, value, called })?;
@@ -182,9 +180,8 @@ impl Parse {
                 Event::Note { name: "total", json } => self.totals = Some(copy_escape(json.as_bytes())),
                 Event::Note { name: "stamp", json } => self.stamp = stamp(json),
                 Event::Note { name: "conflict", json } => {
-                    let conflict = ToldConflict::parse(json).map_err(|message| {
-                        refused(reader.statement_number(), format!("the note of a conflict: {message}"))
-                    })?;
+                    let conflict = ToldConflict::parse(json)
+                        .map_err(|message| refused(number, format!("the note of a conflict: {message}")))?;
                     self.send(Message::Conflict(Box::new(conflict)))?;
                 }
                 Event::Note { .. } => {}

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use protocol::names::TableName;
 use tokio_postgres::Transaction;
 
@@ -20,7 +20,7 @@ use super::references::References;
 use super::release;
 use super::staging::{Attempt, Staging};
 use super::target::{Shape, ShapeKind};
-use super::{Apply, ApplyOrder, OpenCopy, misfits};
+use super::{Apply, ApplyOrder, OpenCopy, misfits, pieces};
 use crate::ReplicaError;
 use crate::catalogue::{Table, column_list, quote_literal};
 use crate::diff::LineBuffer;
@@ -79,7 +79,7 @@ impl Apply<'_> {
         open.kept.push(text.clone());
         open.lines.extend(&block.statements, block.rows);
         let table = &block.shape.table.name;
-        open.sink.as_mut().feed(text).await.map_err(|error| failure::of_statement(error, table, None))
+        pieces::feed(open.sink.as_mut(), text).await.map_err(|error| failure::of_statement(error, table, None))
     }
 
     /// The segment that rows of the shape go to: the last one of their table, or a new one where its shape is another.
@@ -409,7 +409,7 @@ async fn bring_back(transaction: &Transaction<'_>, table: &Table, lines: LineBuf
     let mut sink = Box::pin(sink);
     let mut rest = lines.into_blocks().map_err(spooled)?;
     while let Some(block) = rest.next_block().map_err(spooled)? {
-        sink.as_mut().feed(Bytes::from(block)).await.map_err(failed)?;
+        pieces::feed(sink.as_mut(), Bytes::from(block)).await.map_err(failed)?;
     }
     sink.as_mut().finish().await.map_err(failed)?;
     transaction.batch_execute(&format!("analyze {name}")).await.map_err(failed)

@@ -4,13 +4,12 @@
 //! assignment in PL/pgSQL, which reads values as COPY does (a cast would cut texts silently).
 
 use bytes::Bytes;
-use futures_util::SinkExt;
 use protocol::names::quote_identifier;
 use tokio_postgres::Transaction;
 
 use super::staging::Staging;
 use super::target::ShapeKind;
-use super::{ApplyOrder, failure, quarantine};
+use super::{ApplyOrder, failure, pieces, quarantine};
 use crate::ReplicaError;
 use crate::catalogue::quote_literal;
 use crate::error::classify;
@@ -85,7 +84,7 @@ pub(super) fn fields(staging: &Staging) -> Vec<String> {
 async fn copy(transaction: &Transaction<'_>, statement: &str, text: Bytes) -> Result<(), tokio_postgres::Error> {
     let mut sink = Box::pin(transaction.copy_in::<_, Bytes>(statement).await?);
     // the server's answer to what it refuses comes at the end
-    let sent = sink.as_mut().feed(text).await;
+    let sent = pieces::feed(sink.as_mut(), text).await;
     sink.as_mut().finish().await?;
     sent
 }

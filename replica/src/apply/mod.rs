@@ -15,6 +15,7 @@ mod feed;
 mod gather;
 mod misfits;
 mod orphans;
+mod pieces;
 mod quarantine;
 mod references;
 mod release;
@@ -29,7 +30,6 @@ use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::SinkExt;
 use protocol::names::TableName;
 use protocol::policy::ResolvedPolicy;
 use tokio_postgres::{CopyInSink, Transaction};
@@ -96,6 +96,8 @@ pub struct ApplyOrder {
     pub keep_sequences: bool,
     /// Most bytes that the script may have when inflated.
     pub inflated_bytes_max: u64,
+    /// Most bytes that a row of the script may have.
+    pub row_bytes_max: usize,
     /// Rows that fail wait, and the others are applied; without it a failing row fails everything.
     pub quarantine: Option<Arc<QuarantineRules>>,
 }
@@ -266,7 +268,7 @@ impl<'a> Apply<'a> {
         if open.direct {
             *self.rows.entry(block.shape.table.name.clone()).or_default() += i64::try_from(block.rows).unwrap_or(0);
         }
-        if let Err(error) = open.sink.as_mut().feed(Bytes::from(text)).await {
+        if let Err(error) = pieces::feed(open.sink.as_mut(), Bytes::from(text)).await {
             let failure = failure::of_copy(error, &block.shape, &open.lines);
             self.open = None;
             return Err(failure);

@@ -18,6 +18,9 @@ use crate::watermark::Snapshot;
 /// Most bytes that a diff may have when inflated.
 const INFLATED_BYTES_MAX: u64 = 1 << 40;
 
+/// Most bytes that one row of a shop may have.
+const ROW_BYTES_MAX: usize = 256 << 20;
+
 impl Office {
     /// Applies a pulled diff (compressed, as received) and stores its watermark in the same transaction: exactly once.
     ///
@@ -120,6 +123,7 @@ impl Office {
             bulk: false,
             keep_sequences: true,
             inflated_bytes_max: INFLATED_BYTES_MAX,
+            row_bytes_max: ROW_BYTES_MAX,
             quarantine: Some(Arc::new(QuarantineRules { rows, stop })),
         })
     }

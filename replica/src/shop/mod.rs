@@ -54,6 +54,8 @@ pub struct ShopOptions {
     pub retention_min: Duration,
     /// Sessions that one office may have open at a time.
     pub open_sessions_max: i64,
+    /// Bytes that one row of an office may have, as text.
+    pub row_bytes_max: usize,
 }
 
 /// What a shop says about itself.
@@ -172,6 +174,7 @@ struct Inner {
     skew: Duration,
     retention_min: Duration,
     open_sessions_max: i64,
+    row_bytes_max: usize,
     spool: Spool,
     witness: Witness,
     state: StateCell,
@@ -194,6 +197,7 @@ impl Shop {
             skew: options.skew,
             retention_min: options.retention_min,
             open_sessions_max: options.open_sessions_max,
+            row_bytes_max: options.row_bytes_max,
             spool,
             witness: Witness::new(&options.state_dir),
             state: StateCell::default(),

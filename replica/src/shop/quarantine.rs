@@ -72,6 +72,7 @@ impl Shop {
                 bulk: false,
                 keep_sequences: true,
                 inflated_bytes_max: INFLATED_BYTES_MAX,
+                row_bytes_max: self.inner.row_bytes_max,
                 quarantine: Some(Arc::default()),
             };
             released += apply::retry(&transaction, &order).await?.released;

@@ -172,6 +172,7 @@ impl Shop {
             bulk: clone,
             keep_sequences: facts.get(1),
             inflated_bytes_max: INFLATED_BYTES_MAX,
+            row_bytes_max: self.inner.row_bytes_max,
             // the office sends only what its row filter gives to this branch
             quarantine: (row.quarantine && !clone).then(Arc::default),
         };

@@ -51,6 +51,34 @@ fn sql_in_values_is_stored_as_what_it_is() {
 }
 
 #[test]
+fn boundary_of_row_bytes_max() {
+    const ROW_BYTES_MAX: usize = 12 << 20;
+    let besieged = Besieged::new();
+    let key = "100\t";
+    for (bytes, fits) in [(ROW_BYTES_MAX - 1, true), (ROW_BYTES_MAX, true), (ROW_BYTES_MAX + 1, false)] {
+        let name = "x".repeat(bytes - key.len());
+        for script in [
+            format!("BEGIN;\nCOPY product (id, name) FROM stdin;\n{key}{name}\n\\.\nCOMMIT;\n"),
+            format!(
+                "BEGIN; INSERT INTO product (id, name) VALUES (100, '{name}') ON CONFLICT (id) DO UPDATE SET name = excluded.name; COMMIT;"
+            ),
+        ] {
+            let sid = besieged.call(As::Office, "sql_prepare", &[]).expect("a session");
+            for (seq, part) in script.as_bytes().chunks(4 << 20).enumerate() {
+                let seq = Value::integer(i64::try_from(seq).expect("few"));
+                besieged.call(As::Office, "sql_create", &[sid.clone(), Value::from(part), seq]).expect("a chunk");
+            }
+            let finished = besieged.call(As::Office, "sql_finish", &[sid]);
+            assert_eq!(finished.as_ref().err().map(|fault| fault.code), (!fits).then_some(7), "{bytes}: {finished:?}");
+            let stored = besieged.shop().int("select coalesce(max(length(name)), 0) from product where id = 100");
+            assert_eq!(usize::try_from(stored).ok(), Some(if fits { name.len() } else { 0 }), "{bytes}");
+            besieged.shop().execute("delete from product where id = 100");
+        }
+    }
+    besieged.stood();
+}
+
+#[test]
 fn an_identifier_is_one_of_the_policys_or_refused() {
     let besieged = Besieged::new();
     for table in [

@@ -17,13 +17,21 @@ impl<R: BufRead> Reader<R> {
         let slot = self.queue.reserve();
         let draft = if self.repeats_head()? { None } else { Some(self.insert_head()?) };
         self.first_row = true;
-        while self.queue.held() <= self.limits.lookahead_bytes {
+        let has_ended = loop {
             if !self.insert_row()? {
-                if self.insert_end(draft)? {
-                    self.queue.announce(slot);
-                }
-                return Ok(());
+                break true;
             }
+            if self.queue.held() > self.limits.lookahead_bytes {
+                // a single long row must not hide how the statement ends
+                self.window.skip_blank()?;
+                break self.window.peek()? != Some(b',');
+            }
+        };
+        if has_ended {
+            if self.insert_end(draft)? {
+                self.queue.announce(slot);
+            }
+            return Ok(());
         }
         // Too long to wait for its end: announced as a plain INSERT, which its end must then confirm.
         let mut plain = draft.unwrap_or_else(|| self.statement.clone());

@@ -116,6 +116,15 @@ impl<R: BufRead> Reader<R> {
     /// read. After an error every call returns an error.
     #[allow(clippy::should_implement_trait)] // the events borrow from the reader
     pub fn next(&mut self) -> Result<Option<Event<'_>>, DialectError> {
+        Ok(self.next_numbered()?.map(|(_, event)| event))
+    }
+
+    /// The next event with the number of the statement it belongs to: [`Self::statement_number`] cannot be asked as long
+    /// as the event is held.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_numbered(&mut self) -> Result<Option<(u64, Event<'_>)>, DialectError> {
         let item = match self.advance() {
             Ok(item) => item,
             Err(flaw) => {
@@ -124,7 +133,7 @@ impl<R: BufRead> Reader<R> {
                 return Err(self.error(flaw));
             }
         };
-        Ok(match item {
+        let event = match item {
             None => None,
             Some(Item::Statement) => Some(Event::Statement(&self.statement)),
             Some(Item::Line { start, end }) => Some(Event::Row(self.window.slice(start, end))),
@@ -132,7 +141,8 @@ impl<R: BufRead> Reader<R> {
                 self.setval.take().map(|(sequence, value, called)| Event::SetVal { sequence, value, called })
             }
             Some(queued) => Some(self.queue.event(queued)),
-        })
+        };
+        Ok(event.map(|event| (self.number, event)))
     }
 
     /// The statement that the last event belongs to, counted from 1; 0 before the first. Every SQL statement counts,

@@ -141,3 +141,16 @@ fn an_insert_longer_than_the_lookahead_streams() {
     let error = read_with(text.as_bytes(), 100, limits).1.expect_err("it was announced as a plain INSERT");
     assert_eq!(error.kind, DialectErrorKind::TooLong);
 }
+
+#[test]
+fn a_row_longer_than_the_lookahead_may_end_an_insert_with_on_conflict() {
+    let limits = ReaderLimits { lookahead_bytes: 1000, ..ReaderLimits::default() };
+    let long = "x".repeat(5000);
+    for (rows, last) in [("", 1), ("(1, 'a'), (2, 'b'), ", 3)] {
+        let text = format!("INSERT INTO t (a, b) VALUES {rows}({last}, '{long}')\nON CONFLICT (a) DO NOTHING;");
+        let (events, end) = read_with(text.as_bytes(), 100, limits);
+        assert!(end.is_ok(), "{end:?}");
+        assert!(events[0].starts_with("1 InsertIgnore t"), "{}", events[0]);
+        assert_eq!(events.last(), Some(&format!("row {last}\t{long}")));
+    }
+}
