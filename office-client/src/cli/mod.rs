@@ -88,6 +88,10 @@ pub(crate) enum Command {
     /// Pulls a shop's changes and pushes the office's, for one branch or many
     #[command(visible_alias = "sync")]
     Update(UpdateArgs),
+    /// Says that the office's database was restored from a backup: a new history begins, and every branch is repaired
+    AfterRestore,
+    /// Says that the office's database was moved whole, as by pg_upgrade: its history goes on
+    AfterUpgrade,
     /// Takes in a file that a shop has written with `shop-agent export`
     Import(ImportArgs),
     /// A line per branch: freshness, backlog, last result
@@ -190,6 +194,13 @@ pub(crate) struct VerifyArgs {
     /// Every branch that has been cloned
     #[arg(long)]
     pub(crate) all: bool,
+    /// Bring both sides together: rows are sent and pulled again by their direction, and no row that only one side has is
+    /// lost; also after one of the databases was restored from a backup
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Also outside the branch's time window, and when it is paused
+    #[arg(long, requires = "repair")]
+    pub(crate) force: bool,
 }
 
 /// `policy ...`

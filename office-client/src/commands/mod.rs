@@ -14,6 +14,7 @@ mod man;
 mod password;
 mod policy;
 mod quarantine;
+mod renewal;
 mod status;
 mod update;
 mod verify;
@@ -60,6 +61,8 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         Command::Branch(command) => branch::run(*command, &settings, printer).await,
         Command::Clone(args) => clone::run(args, &settings, printer, stop).await,
         Command::Update(args) => update::run(args, &settings, printer, stop).await,
+        Command::AfterRestore => renewal::after_restore(&settings, printer).await,
+        Command::AfterUpgrade => renewal::after_upgrade(&settings, printer).await,
         Command::Import(args) => import::run(args, &settings, printer).await,
         Command::Status(args) => status::run(args, &settings, printer).await,
         Command::History(args) => history::run(args, &settings, printer).await,

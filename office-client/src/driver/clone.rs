@@ -79,7 +79,8 @@ impl Drive<'_> {
         let outgoing = self.outgoing()?.clone();
         if self.facts.is_some() {
             // a clean may begin a new history of the shop's database: the one that counts is that of the first watermark
-            self.facts = greet::greet(&mut self.peer, self.job.office, &self.job.branch, true).await?;
+            self.facts =
+                greet::greet(&mut self.peer, self.job.office, &self.job.branch, greet::Contact::Renew, true).await?;
         }
         let incarnation = self.facts.as_ref().map(|facts| facts.incarnation.as_str()).filter(|id| !id.is_empty());
         reach("office.clone.record.before");

@@ -12,7 +12,9 @@ mod link_hooks;
 mod pull;
 mod push;
 mod receive;
+mod repair;
 mod report;
+mod rows;
 mod send;
 mod sizer;
 mod verify;
@@ -33,6 +35,7 @@ pub(crate) use dry_run::{Plan, plan};
 pub(crate) use error::DriveError;
 pub(crate) use estimate::{Estimate, Rates};
 pub(crate) use link_hooks::line_settings;
+pub(crate) use repair::{Repaired, carry, repair};
 pub(crate) use report::{Report, RunResult};
 #[cfg(test)]
 pub(crate) use verify::Difference;
@@ -147,7 +150,7 @@ async fn run_leased(job: Job<'_>, task: Task, line: &Arc<Line>, report: &mut Rep
     let moved = if report.sent_bytes > report.received_bytes { &drive.sending } else { &drive.receiving };
     report.chunk_bytes = moved.measured().map(|_| moved.bytes());
     drive.job.progress.finish();
-    drop(lease);
+    lease.release().await;
     result
 }
 

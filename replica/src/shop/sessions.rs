@@ -26,6 +26,9 @@ impl Shop {
     /// Opens a session, or finds the one with the same key.
     pub async fn open_session(&self, new: NewSession) -> Result<SessionRow, ReplicaError> {
         let failed = |error| classify("open a session", error);
+        if new.kind != Some(SessionKind::Clone) {
+            self.refuse_other_history(&new.office).await?;
+        }
         let client = self.inner.pool.get().await?;
         if let Some(key) = &new.key {
             let sql = format!("select {COLUMNS} from sync.session where office = $1 and key = $2");

@@ -266,7 +266,7 @@ impl Drive {
                     return Err(Outcome::End(Ended::OtherIncarnation));
                 }
                 self.begins = Some(begins).filter(|_| !self.is_plain);
-                let all = Abilities { keyed_sessions: true, frozen_diffs: true, digests: true };
+                let all = Abilities { keyed_sessions: true, frozen_diffs: true, digests: true, repairs: false };
                 let abilities = if self.is_plain { Abilities::default() } else { all };
                 Ok(Outcome::Event(Event::Greeted(abilities)))
             }

@@ -246,7 +246,7 @@ impl Shop {
             && !ctx.is_sabotaged(Sabotage::NoWitness)
         {
             let issued = self.db.now.records.marks.keys().map(|(_, issued)| *issued).max().unwrap_or(0);
-            let knows = Knowledge { xmax: self.db.now.next_xid, issued_micros: issued };
+            let knows = Knowledge { xmax: self.db.now.next_xid, issued_micros: issued, ..Knowledge::default() };
             if knows.was_restored(told) {
                 let next = super::world::next_incarnation(ctx, &incarnation);
                 ctx.say(|| format!("  shop {} was restored: incarnation {}", self.index, next.id));
