@@ -32,7 +32,7 @@ struct Testimony {
     xmax: u64,
     /// The last watermark that was issued.
     issued_micros: i64,
-    /// Contacts with peers: `sync.node.mark`.
+    /// Contacts with peers and streams taken from them: `sync.node.mark`.
     mark: i64,
     /// Ids up to it had been given to branches.
     ids_end: i64,
@@ -71,7 +71,7 @@ impl Witness {
         })
     }
 
-    /// Remembers a contact with a peer.
+    /// Remembers a contact with a peer, or a stream that was taken from it.
     ///
     /// # Errors
     /// When the file cannot be written.

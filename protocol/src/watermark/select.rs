@@ -83,7 +83,7 @@ pub struct Knowledge {
     pub xmax: u64,
     /// Its newest watermark, microseconds since 1970; 0 if there is none.
     pub issued_micros: i64,
-    /// How many contacts with peers it remembers.
+    /// How many contacts with peers, and streams taken from them, it remembers.
     pub contacts: i64,
     /// Ids up to this have been given to branches.
     pub ids_end: i64,

@@ -3,7 +3,7 @@
 -- Which copy of which database an incarnation began on.
 alter table sync.incarnation add column timeline int, add column database_oid oid;
 
--- Grows with every contact; the witness in the state directory remembers how far it had come.
+-- Grows with every contact and every apply; the witness in the state directory remembers how far it had come.
 alter table sync.node
     add column mark         bigint not null default 0,
     add column sequences_of int;              -- incarnation whose ids begin beyond what a lost history may have used

@@ -2,7 +2,7 @@
 
 use tests::cluster::{self, Cluster};
 use tests::kit::World;
-use tests::psql;
+use tests::{process, psql};
 
 use crate::fixture::{chain, grown, plan, restored, sell};
 
@@ -72,6 +72,32 @@ fn files_of_the_shops_server_put_back_are_noticed_though_nothing_in_them_tells()
         // and the shop does not go on with this office either
         refused(&world, &[]);
     }
+}
+
+/// I8: a backup made in the middle of a session, after its hello and before its push was applied. The simulation found it.
+#[test]
+fn files_put_back_to_the_middle_of_a_session_are_noticed_by_the_witness() {
+    let shops = Cluster::start(false);
+    let mut world = grown(World::in_clusters(cluster::shared(), &shops, &plan()));
+    world.office.execute("update product set price = 3 where id = 1");
+    let mut update = world.office_command(&["update", "north"]);
+    process::run(update.env("SYNC_KILL_AT", "office.push.finish.before")).ended_with(137);
+    let north = world.shop_mut("north");
+    north.stop_agent();
+    shops.save("the middle");
+    north.start();
+    let sid = north.database.int("select sid from sync.session where state = 'open'");
+    let url = north.url().to_owned();
+    world.office(&["call", &url, "sql_finish", &format!("i:{sid}")]).succeeded();
+    assert_eq!(
+        world.shop("north").database.value("select price::text from product where id = 1").as_deref(),
+        Some("3.00")
+    );
+    world.shop_mut("north").stop_agent();
+    shops.bring_back("the middle");
+    world.shop_mut("north").start();
+    refused(&world, &["another history"]);
+    world.shop_mut("north").stop_agent();
 }
 
 #[test]
