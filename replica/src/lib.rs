@@ -29,6 +29,7 @@ pub mod safety;
 pub mod shop;
 pub mod spool;
 pub mod subset;
+mod transplant;
 pub mod watermark;
 pub mod witness;
 

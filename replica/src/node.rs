@@ -5,6 +5,7 @@ use tokio_postgres::{Client, GenericClient};
 use crate::ReplicaError;
 use crate::catalogue::Catalogue;
 use crate::error::classify;
+use crate::transplant;
 use crate::witness::{Doubt, Witness};
 use protocol::names::{TableName, quote_identifier};
 
@@ -84,6 +85,7 @@ pub async fn establish(
         }
         Known::Other(reason) => {
             begin_incarnation(&transaction, reason).await?;
+            transplant::bring_to_present(&transaction).await?;
             Some(reason)
         }
         Known::Moved => {

@@ -245,6 +245,8 @@ struct Drive<'a> {
     allowance: allowance::Allowance,
     /// Whether it was said what waits.
     told_estimate: bool,
+    /// Whether an earlier clone had been begun and not finished when this one began.
+    was_unfinished: bool,
     busy_since: Option<tokio::time::Instant>,
 }
 
@@ -268,6 +270,7 @@ impl<'a> Drive<'a> {
             rates,
             allowance,
             told_estimate: false,
+            was_unfinished: false,
             busy_since: None,
         })
     }

@@ -56,6 +56,16 @@ impl Office {
             )
             .await
             .map_err(failed)?;
+        // until a clone is recorded, the shop's rows are those of the range before
+        transaction
+            .execute(
+                "update sync.branch_synchronization set compared_from = coalesce(compared_from,
+                     (select max(slot) from sync.id_slot s where s.branch_id = $1 and s.slot < $2))
+                 where branch_id = $1",
+                &[&branch.id, &slot],
+            )
+            .await
+            .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         self.inner.witness.remember_ids(&state.incarnation, high)?;
         Ok((low, high))

@@ -5,7 +5,7 @@ use tests::database::Database;
 use tests::kit::World;
 use tests::psql;
 
-use crate::fixture::{assert_together, chain, grown, plan, restored, sell};
+use crate::fixture::{assert_together, chain, grown, plan, restored, restored_in, sell};
 
 /// Notes of all sales of a database, sorted.
 fn notes(database: &Database) -> Vec<String> {
@@ -108,6 +108,62 @@ fn i1_i3_an_office_restored_from_a_dump_gets_back_what_only_its_shops_have() {
     assert_eq!(world.office.value("select price::text from product where id = 2").as_deref(), Some("2.99"));
     let kept = "select theirs ->> 'price' from sync.conflict where rule = 'repair' and table_name = 'product' limit 1";
     assert_eq!(world.office.value(kept).as_deref(), Some("99.00"));
+}
+
+/// Gives a server so many transactions that those of a fresh one have smaller ids.
+const GROWN_OLD: &str = "do $$ begin for i in 1..20000 loop perform pg_current_xact_id(); commit; end loop; end $$";
+
+/// A machine is lost, and its backup goes to a new server: transaction ids begin anew there, and those that came with the
+/// backup lie in its future.
+#[test]
+fn i1_i8_a_shop_restored_on_a_new_server_keeps_what_no_office_has_and_comes_to_rest() {
+    let (old, new) = (Cluster::start(false), Cluster::start(false));
+    let mut world = grown(World::in_clusters(cluster::shared(), &old, &plan()));
+    let north = world.shop("north").database.clone();
+    north.execute(GROWN_OLD);
+    sell(&north, "taken in before the backup", 2);
+    world.office(&["update", "north"]).succeeded();
+    sell(&north, "only in the backup", 2);
+    let dump = psql::dump(&north);
+    let north = world.shop_mut("north");
+    north.stop_agent();
+    north.database = restored_in(&new, "north", &dump);
+    north.start();
+    sell(&world.shop("north").database, "after the restore", 1);
+    world.office(&["update", "north"]).ended_with(4);
+    let refused = world.office(&["clone", "north"]).ended_with(4);
+    assert!(refused.stderr.contains("no office has acknowledged"), "{}", refused.stderr);
+    repair(&world, "north");
+    let office = notes(&world.office);
+    for (note, sales) in
+        [("first", 3), ("taken in before the backup", 2), ("only in the backup", 2), ("after the restore", 1)]
+    {
+        assert_eq!(office.iter().filter(|found| found.starts_with(note)).count(), sales, "{note}: {office:?}");
+    }
+    world.shop_mut("north").stop_agent();
+}
+
+/// The same with the office's machine: what it had taken in and lost comes back, what it sends comes once.
+#[test]
+fn i1_i3_an_office_restored_on_a_new_server_comes_to_rest_with_its_shops() {
+    let (old, new) = (Cluster::start(false), Cluster::start(false));
+    let mut world = grown(World::in_clusters(&old, cluster::shared(), &plan()));
+    world.office.execute(GROWN_OLD);
+    world.office.execute("update product set price = 4 where id = 4; update person set phone = 'new' where id = 4");
+    world.office(&["update", "north"]).succeeded();
+    let dump = psql::dump(&world.office);
+    sell(&world.shop("north").database, "only the lost office had it", 2);
+    world.office(&["update", "north"]).succeeded();
+    world.office = restored_in(&new, "office", &dump);
+    world.office.execute("update product set price = 5 where id = 5");
+    world.office(&["update", "north"]).ended_with(4);
+    repair(&world, "north");
+    let office = notes(&world.office);
+    assert_eq!(office.iter().filter(|note| note.starts_with("only the lost office had it")).count(), 2, "{office:?}");
+    world.office.execute("update product set price = 6 where id = 6");
+    let told = world.office(&["--json", "update", "north"]).succeeded();
+    assert!(told.contains("\"pushed_rows\":1"), "what is new is sent, and nothing else: {told}");
+    world.shop_mut("north").stop_agent();
 }
 
 #[test]
