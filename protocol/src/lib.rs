@@ -7,7 +7,6 @@ pub mod carried;
 pub mod chunk;
 pub mod dialect;
 pub mod fault;
-pub mod history;
 pub mod layout;
 pub mod merge;
 pub mod methods;

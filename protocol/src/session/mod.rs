@@ -5,4 +5,3 @@
 pub mod agent;
 pub mod ledger;
 pub mod office;
-pub mod repair;

@@ -14,7 +14,6 @@ mod layout;
 mod legacy;
 mod multicall;
 mod parameters;
-mod repair;
 mod setidstart;
 mod sql_abort;
 mod sql_create;
