@@ -56,11 +56,16 @@ pub(crate) fn of_drive(error: &DriveError) -> u8 {
         | DriveError::PolicyDiffers { .. }
         | DriveError::SchemasDiffer(_)
         | DriveError::OtherIncarnation
+        | DriveError::Histories(_)
         | DriveError::NeverCloned
         | DriveError::CloneUnfinished
         | DriveError::Paused => PROTECTED,
         DriveError::Busy(_) | DriveError::OutsideWindow { .. } | DriveError::BudgetUsed { .. } => UNREACHABLE,
-        DriveError::Damaged | DriveError::Confused(_) | DriveError::File { .. } | DriveError::Differs(_) => FAILED,
+        DriveError::CannotRepair
+        | DriveError::Damaged
+        | DriveError::Confused(_)
+        | DriveError::File { .. }
+        | DriveError::Differs(_) => FAILED,
     }
 }
 
@@ -85,6 +90,9 @@ fn of_replica(error: &ReplicaError) -> u8 {
         ReplicaError::CleanRefused(_)
         | ReplicaError::Schema(_)
         | ReplicaError::Restored(_)
+        | ReplicaError::SinceTooOld(_)
+        | ReplicaError::UnknownWatermark(_)
+        | ReplicaError::IdRange(_)
         | ReplicaError::FileRefused(_)
         | ReplicaError::Protected(_) => PROTECTED,
         ReplicaError::Invalid(_) => USAGE,

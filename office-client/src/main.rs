@@ -5,7 +5,6 @@ mod cli;
 mod commands;
 mod config;
 mod conformance;
-mod console;
 mod driver;
 mod error;
 mod exit;
@@ -13,7 +12,6 @@ mod limits;
 mod link;
 mod output;
 mod settings;
-mod standing;
 mod stop;
 mod units;
 

@@ -7,6 +7,7 @@ pub mod carried;
 pub mod chunk;
 pub mod dialect;
 pub mod fault;
+pub mod history;
 pub mod layout;
 pub mod merge;
 pub mod methods;

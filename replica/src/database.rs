@@ -101,6 +101,7 @@ impl Database {
 /// Text forms that do not depend on the server's configuration, a fixed search_path, durable commits, and an end to
 /// everything: a lock that is not given up, a statement that has lost its way, a transaction whose program hangs. The
 /// bounds are wide, since a clone of a large shop is one statement; where a till waits, narrower ones are set.
+/// The server notices within two minutes that the machine behind a connection is gone, and lets go of its locks.
 /// Whatever a peer will rely on must not be taken back by a crash, so `synchronous_commit` is on everywhere.
 const SESSION_SETTINGS: &str = "
     set search_path = pg_catalog;
@@ -120,6 +121,9 @@ const SESSION_SETTINGS: &str = "
     set statement_timeout = '6h';
     set lock_timeout = '60s';
     set row_security = off;
+    set tcp_keepalives_idle = 60;
+    set tcp_keepalives_interval = 10;
+    set tcp_keepalives_count = 6;
 ";
 
 /// Idle connections of a database, reused.

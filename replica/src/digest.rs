@@ -1,35 +1,256 @@
 //! Fingerprints of tables: the number of rows, and the sum of a 64-bit hash of each row's text.
 //!
-//! The sum does not depend on the order of rows, so collations that sort keys differently do not matter.
+//! The sum does not depend on the order of rows, so collations that sort keys differently do not matter; nor do columns
+//! that lie in another order. Where two tables differ, their rows are divided into buckets by a hash of the key, and
+//! only buckets that differ are looked into. The hash of a text is the same on all versions of the server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::methods::TableDigest;
+use protocol::methods::{ColumnSum, TableDigest};
 use protocol::names::{TableName, quote_identifier};
 use protocol::policy::{Direction, ResolvedPolicy};
 use tokio_postgres::GenericClient;
 
 use crate::ReplicaError;
-use crate::catalogue::{Catalogue, Table};
+use crate::capture::{CapturedTable, Depth};
+use crate::catalogue::{Catalogue, Table, quote_literal};
 use crate::error::classify;
 
-/// Fingerprints a table, or those of its rows that fulfil a condition on alias `x`.
+/// Most buckets that a table is divided into.
+pub const BUCKETS_MAX: i64 = 1 << 14;
+
+/// A row as a comparison sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowDigest {
+    /// Its key: a JSON object of texts.
+    pub key: String,
+    /// Fingerprint of its contents; none when the change log remembers that it was deleted.
+    pub digest: Option<String>,
+}
+
+/// A row's hash. Values print alike on both ends, for the settings of our sessions are the same.
+fn row_hash(table: &Table) -> String {
+    let mut columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+    columns.sort_unstable();
+    let values: Vec<String> = columns.iter().map(|name| format!("x.{}", quote_identifier(name))).collect();
+    format!("hashtextextended(row({})::text, 0)", values.join(", "))
+}
+
+/// The bucket of a key, given as a list of expressions.
+fn bucket(keys: &str, buckets: i64) -> String {
+    format!("(hashtextextended(row({keys})::text, 1) & {})", buckets - 1)
+}
+
+/// A key as a JSON object of texts.
+fn key_json(table: &Table, value: impl Fn(usize, &str) -> String) -> String {
+    let pairs: Vec<String> = table
+        .key_columns()
+        .enumerate()
+        .map(|(index, column)| format!("{}, {}::text", quote_literal(&column.name), value(index, &column.name)))
+        .collect();
+    format!("jsonb_build_object({})", pairs.join(", "))
+}
+
+/// Refuses what is no number of buckets.
+pub fn check_buckets(buckets: i64) -> Result<(), ReplicaError> {
+    if (1..=BUCKETS_MAX).contains(&buckets) && buckets.count_ones() == 1 {
+        return Ok(());
+    }
+    Err(ReplicaError::Invalid(format!("the number of buckets is a power of two up to {BUCKETS_MAX}")))
+}
+
+/// Fingerprints a table, or those of its rows that fulfil a condition on alias `x`, with the sums of some columns.
 pub async fn digest(
     client: &impl GenericClient,
     table: &Table,
     condition: Option<&str>,
+    sums: &[String],
 ) -> Result<TableDigest, ReplicaError> {
-    let mut columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-    columns.sort_unstable();
-    let values: Vec<String> = columns.iter().map(|name| format!("x.{}::text", quote_identifier(name))).collect();
+    let columns: Vec<&String> = sums.iter().filter(|name| table.column(name).is_some()).collect();
+    let totals: String =
+        columns.iter().map(|name| format!(", coalesce(sum(x.{}::numeric), 0)::text", quote_identifier(name))).collect();
+    // a sum of bigint is exact, and cheaper than one of numeric
     let sql = format!(
-        "select count(*), coalesce(sum(hashtextextended(row({})::text, 0)::numeric), 0)::text from {} x where {}",
-        values.join(", "),
+        "select count(*), coalesce(sum({}), 0)::text{totals} from {} x where {}",
+        row_hash(table),
         table.target(),
         condition.unwrap_or("true")
     );
     let row = client.query_one(&sql, &[]).await.map_err(|error| classify("fingerprint a table", error))?;
-    Ok(TableDigest { table: table.name.to_string(), rows: row.get(0), digest: row.get(1) })
+    let sums = columns
+        .iter()
+        .enumerate()
+        .map(|(index, name)| ColumnSum { column: (*name).clone(), sum: row.get(index + 2) })
+        .collect();
+    Ok(TableDigest {
+        table: table.name.to_string(),
+        rows: row.get(0),
+        digest: row.get(1),
+        sums,
+        buckets: String::new(),
+    })
+}
+
+/// A fingerprint per bucket: 16 hexadecimal digits each.
+pub async fn buckets(
+    client: &impl GenericClient,
+    table: &Table,
+    condition: Option<&str>,
+    buckets: i64,
+) -> Result<TableDigest, ReplicaError> {
+    check_buckets(buckets)?;
+    let sql = format!(
+        "select b::int8, count(*), sum(h)::text from (select {} as b, {} as h from {} x where {}) s group by b",
+        bucket(&table.key_list("x."), buckets),
+        row_hash(table),
+        table.target(),
+        condition.unwrap_or("true")
+    );
+    let rows = client.query(&sql, &[]).await.map_err(|error| classify("fingerprint a table", error))?;
+    let mut sums = vec![0_u64; usize::try_from(buckets).unwrap_or(0)];
+    let mut count = 0_i64;
+    for row in &rows {
+        let place = usize::try_from(row.get::<_, i64>(0)).unwrap_or(0);
+        let rows: i64 = row.get(1);
+        count += rows;
+        // the lower 64 bits of the sum; the number of rows goes in too, or two rows of hash 0 would weigh nothing
+        let sum: i128 = row.get::<_, String>(2).parse().unwrap_or(0);
+        let low = (sum as u64).wrapping_add((rows as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        if let Some(slot) = sums.get_mut(place) {
+            *slot = low;
+        }
+    }
+    Ok(TableDigest {
+        table: table.name.to_string(),
+        rows: count,
+        buckets: sums.iter().map(|sum| format!("{sum:016x}")).collect(),
+        ..TableDigest::default()
+    })
+}
+
+/// The rows of some buckets, and those that the change log remembers as deleted there.
+pub async fn rows(
+    client: &impl GenericClient,
+    table: &Table,
+    condition: Option<&str>,
+    captured: Option<&CapturedTable>,
+    buckets: i64,
+    wanted: &[i64],
+) -> Result<Vec<RowDigest>, ReplicaError> {
+    check_buckets(buckets)?;
+    let mut sql = format!(
+        "select {}::text, lpad(to_hex({}), 16, '0') from {} x where {} and {} = any($1)",
+        key_json(table, |_, name| format!("x.{}", quote_identifier(name))),
+        row_hash(table),
+        table.target(),
+        condition.unwrap_or("true"),
+        bucket(&table.key_list("x."), buckets)
+    );
+    if let Some(captured) = captured {
+        let numbers: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
+        let list = numbers.join(", ");
+        let keys = match captured.depth {
+            Depth::OldValues => format!("select {list} from {} where op = 'D'", captured.log()),
+            Depth::Keys | Depth::Tombstones => {
+                let unnested: Vec<String> = numbers.iter().map(|name| format!("unnest({name}) as {name}")).collect();
+                format!("select {} from {}", unnested.join(", "), captured.log())
+            }
+        };
+        sql += &format!(
+            " union all select distinct {}::text, null from ({keys}) k where {} = any($1)
+              and not exists (select from {} t where {})",
+            key_json(table, |index, _| format!("k.k{}", index + 1)),
+            bucket(&numbers.iter().map(|name| format!("k.{name}")).collect::<Vec<_>>().join(", "), buckets),
+            table.target(),
+            table.same_numbered_key("k.", "t.")
+        );
+    }
+    let rows = client.query(&sql, &[&wanted]).await.map_err(|error| classify("fingerprint rows", error))?;
+    Ok(rows.iter().map(|row| RowDigest { key: row.get(0), digest: row.get(1) }).collect())
+}
+
+/// The keys behind a parameter of JSON texts, as a FROM item `k` with columns k1, k2, ...
+fn key_rows(table: &Table) -> String {
+    let columns: Vec<String> = table
+        .key_columns()
+        .enumerate()
+        .map(|(index, column)| {
+            format!("(j::jsonb ->> {})::{} as k{}", quote_literal(&column.name), column.type_name, index + 1)
+        })
+        .collect();
+    format!("(select {} from unnest($1::text[]) j) k", columns.join(", "))
+}
+
+/// Whole rows by their keys: (key, row) as JSON objects of texts.
+pub async fn images(
+    client: &impl GenericClient,
+    table: &Table,
+    keys: &[String],
+) -> Result<Vec<(String, String)>, ReplicaError> {
+    let pairs: Vec<String> = table
+        .written_columns()
+        .map(|column| format!("({}, x.{}::text)", quote_literal(&column.name), quote_identifier(&column.name)))
+        .collect();
+    let sql = format!(
+        "select {}::text, (select jsonb_object_agg(c, v) from (values {}) as i(c, v))::text from {} join {} x on {}",
+        key_json(table, |_, name| format!("x.{}", quote_identifier(name))),
+        pairs.join(", "),
+        key_rows(table),
+        table.target(),
+        table.same_numbered_key("k.", "x.")
+    );
+    let rows = client.query(&sql, &[&keys]).await.map_err(|error| key_error("read rows", error))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Makes rows travel to one peer with the next stream to it: an entry of the change log that is meant for it alone.
+pub async fn mark(
+    client: &impl GenericClient,
+    table: &Table,
+    captured: &CapturedTable,
+    peer: i32,
+    keys: &[String],
+) -> Result<(), ReplicaError> {
+    let numbers: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
+    let list = numbers.join(", ");
+    let sql = match captured.depth {
+        Depth::OldValues => {
+            // of a partitioned table, rows that are gone are deletes only where the log says so
+            let operation = if table.partitioned {
+                let there = format!("select from {} t where {}", table.target(), table.same_numbered_key("k.", "t."));
+                format!("case when exists ({there}) then 'R' else 'D' end::\"char\"")
+            } else {
+                "'R'".to_owned()
+            };
+            format!(
+                "insert into {}(op, target, {list}) select {operation}, {peer}, {list} from {}",
+                captured.log(),
+                key_rows(table)
+            )
+        }
+        Depth::Keys | Depth::Tombstones => {
+            let arrays: Vec<String> = numbers.iter().map(|name| format!("array_agg({name})")).collect();
+            let (gone, is_gone) = if table.partitioned { ("gone, ", "true, ") } else { ("", "") };
+            format!(
+                "insert into {}(target, {gone}{list}) select {peer}, {is_gone}{} from {} having count(*) > 0",
+                captured.log(),
+                arrays.join(", "),
+                key_rows(table)
+            )
+        }
+    };
+    client.execute(&sql, &[&keys]).await.map_err(|error| key_error("mark rows", error))?;
+    Ok(())
+}
+
+/// A key that the peer gave and that is none.
+fn key_error(what: &'static str, error: tokio_postgres::Error) -> ReplicaError {
+    match error.code() {
+        Some(code) if code.code().starts_with("22") || code.code() == "23502" => {
+            ReplicaError::Invalid("what was given as a key is none of this table".into())
+        }
+        _ => classify(what, error),
+    }
 }
 
 /// Reads a table name of the wire.
@@ -37,17 +258,24 @@ pub fn table_name(text: &str) -> TableName {
     text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
 }
 
-/// Conditions on alias `x` that select a branch's own rows: by an id of its range, or through a foreign key to a table
+/// The columns whose sums are told with a table: those that add up.
+pub(crate) fn summed(rules: &protocol::policy::TablePolicy) -> &[String] {
+    &rules.delta
+}
+
+/// Conditions on alias `x` that select a branch's own rows: by an id of its ranges, or through a foreign key to a table
 /// whose rows are told apart by such an id.
 pub(crate) fn own_rows(
     catalogue: &Catalogue,
     rules: &ResolvedPolicy,
-    (low, high): (i64, i64),
+    ranges: &[(i64, i64)],
 ) -> BTreeMap<TableName, String> {
     let tables: BTreeSet<TableName> = rules.in_direction(Direction::FromTarget).map(|(name, _)| name.clone()).collect();
     let within = |column: &str| {
         let column = quote_identifier(column);
-        format!("x.{column} > {low} and x.{column} <= {high}")
+        let parts: Vec<String> =
+            ranges.iter().map(|(low, high)| format!("x.{column} > {low} and x.{column} <= {high}")).collect();
+        if parts.is_empty() { "false".to_owned() } else { format!("({})", parts.join(" or ")) }
     };
     let mut ranged: BTreeMap<TableName, String> = BTreeMap::new();
     for name in &tables {

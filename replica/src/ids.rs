@@ -1,11 +1,12 @@
 //! Id ranges: every branch draws the ids of its new rows from a range of its own.
 
 use protocol::policy::ResolvedPolicy;
-use tokio_postgres::Transaction;
+use tokio_postgres::{GenericClient, Transaction};
 
 use crate::ReplicaError;
 use crate::catalogue::{Catalogue, Column, Table, quote_literal};
 use crate::error::classify;
+use crate::node::Incarnation;
 use protocol::names::quote_identifier;
 
 /// A column whose ids come from a sequence, in a table that gets rows at shops.
@@ -116,6 +117,82 @@ pub async fn set_range(
             .await
             .map_err(failed)?;
     }
-    transaction.execute("update sync.node set id_low = $1, id_high = $2", &[&low, &high]).await.map_err(failed)?;
+    transaction
+        .execute(
+            "update sync.node set id_low = $1, id_high = $2, sequences_of = (select max(number) from sync.incarnation)",
+            &[&low, &high],
+        )
+        .await
+        .map_err(failed)?;
     Ok(())
+}
+
+/// Share of a range that is left out after a restore.
+const GAP_SHARE: i64 = 1000;
+
+/// After a restore nobody knows which ids the lost rows had: the sequences go on beyond a gap, once per incarnation, so
+/// that a row made before the office gives a fresh range has no id of another one.
+pub async fn leave_gap(
+    transaction: &Transaction<'_>,
+    catalogue: &Catalogue,
+    policy: &ResolvedPolicy,
+    incarnation: &Incarnation,
+) -> Result<bool, ReplicaError> {
+    let failed = |error| classify("leave a gap in the ids", error);
+    let row =
+        transaction.query_one("select id_low, id_high, sequences_of from sync.node", &[]).await.map_err(failed)?;
+    if row.get::<_, Option<i32>>(2) == Some(incarnation.number) {
+        return Ok(false);
+    }
+    let range = row.get::<_, Option<i64>>(0).zip(row.get::<_, Option<i64>>(1));
+    // the incarnation that was in force when the ranges had no such note yet lost nothing
+    if let (Some((low, high)), Some(_)) = (range, row.get::<_, Option<i32>>(2)) {
+        for sequence in id_columns(catalogue, policy).iter().filter_map(|id| id.column.sequence.as_ref()) {
+            let quoted = sequence.quoted();
+            let last: i64 =
+                transaction.query_one(&format!("select last_value from {quoted}"), &[]).await.map_err(failed)?.get(0);
+            if last < low || last > high {
+                continue;
+            }
+            let gap = ((high - low) / GAP_SHARE).min((high - last) / 2);
+            transaction
+                .execute("select setval($1::text::regclass, $2)", &[&quoted, &last.saturating_add(gap).max(1)])
+                .await
+                .map_err(failed)?;
+        }
+    }
+    transaction.execute("update sync.node set sequences_of = $1", &[&incarnation.number]).await.map_err(failed)?;
+    Ok(row.get::<_, Option<i32>>(2).is_some())
+}
+
+/// How far a branch has come in its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RangeUse {
+    /// Ids handed out of the sequence that is furthest.
+    pub used: i64,
+    /// Ids of the range.
+    pub of: i64,
+}
+
+/// How far the furthest sequence has come in its range; none without a range.
+pub async fn range_use(
+    client: &impl GenericClient,
+    catalogue: &Catalogue,
+    policy: &ResolvedPolicy,
+) -> Result<Option<RangeUse>, ReplicaError> {
+    let failed = |error| classify("look at the ids", error);
+    let row = client.query_one("select id_low, id_high from sync.node", &[]).await.map_err(failed)?;
+    let Some((low, high)) = row.get::<_, Option<i64>>(0).zip(row.get::<_, Option<i64>>(1)) else { return Ok(None) };
+    let sequences: Vec<String> = id_columns(catalogue, policy)
+        .iter()
+        .filter_map(|id| id.column.sequence.as_ref())
+        .map(|sequence| format!("select last_value from {}", sequence.quoted()))
+        .collect();
+    if sequences.is_empty() {
+        return Ok(None);
+    }
+    let sql =
+        format!("select max(last_value) from ({}) s where last_value between $1 and $2", sequences.join(" union all "));
+    let last: Option<i64> = client.query_one(&sql, &[&low, &high]).await.map_err(failed)?.get(0);
+    Ok(Some(RangeUse { used: last.map_or(0, |last| last - low), of: high - low }))
 }

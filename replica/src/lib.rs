@@ -23,11 +23,14 @@ pub mod migrate;
 pub mod node;
 pub mod office;
 pub mod quarantine;
+pub mod renewal;
 pub mod rights;
 pub mod safety;
 pub mod shop;
 pub mod spool;
 pub mod subset;
+mod transplant;
 pub mod watermark;
+pub mod witness;
 
 pub use error::ReplicaError;

@@ -5,6 +5,8 @@ use tokio_postgres::{Client, GenericClient};
 use crate::ReplicaError;
 use crate::catalogue::Catalogue;
 use crate::error::classify;
+use crate::transplant;
+use crate::witness::{Doubt, Witness};
 use protocol::names::{TableName, quote_identifier};
 
 /// Role of a node; "office" is given by configuration, any node can take it.
@@ -36,8 +38,28 @@ pub struct Incarnation {
     pub tag: u16,
 }
 
-/// Writes down the role (and branch), gives the database an incarnation, and refuses a standby.
-pub async fn establish(client: &mut Client, role: Role, branch: Option<&str>) -> Result<Incarnation, ReplicaError> {
+/// What a database turned out to be when it was opened.
+#[derive(Debug, Clone)]
+pub struct Established {
+    /// The incarnation in force.
+    pub incarnation: Incarnation,
+    /// Why it began just now, when the database is not the one it was.
+    pub restored: Option<&'static str>,
+}
+
+/// Where a database lies: a copy of it lies elsewhere. The timeline branches when a server is restored to a point in
+/// time, and also when a standby takes over.
+const PLACE: &str = "(select c.system_identifier, ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int as timeline,
+    d.oid as database_oid from pg_control_system() c, pg_database d where d.datname = current_database())";
+
+/// Writes down the role (and branch), gives the database an incarnation, refuses a standby, and notices a database that
+/// was restored or copied: on another server, as another database of it, or one that knows less than its witness.
+pub async fn establish(
+    client: &mut Client,
+    role: Role,
+    branch: Option<&str>,
+    witness: &Witness,
+) -> Result<Established, ReplicaError> {
     let failed = |error| classify("establish the node", error);
     let standby: bool = client.query_one("select pg_is_in_recovery()", &[]).await.map_err(failed)?.get(0);
     if standby {
@@ -56,22 +78,72 @@ pub async fn establish(client: &mut Client, role: Role, branch: Option<&str>) ->
         )
         .await
         .map_err(failed)?;
-    let current = transaction
+    let restored = match doubts(&transaction, witness).await? {
+        Known::New => {
+            begin_incarnation(&transaction, "installed").await?;
+            None
+        }
+        Known::Other(reason) => {
+            begin_incarnation(&transaction, reason).await?;
+            transplant::bring_to_present(&transaction).await?;
+            Some(reason)
+        }
+        Known::Moved => {
+            confirm(&transaction).await?;
+            None
+        }
+        Known::Same => None,
+    };
+    let incarnation = incarnation(&transaction).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(Established { incarnation, restored })
+}
+
+/// Whether the database is still what it was when it was established.
+pub async fn is_as_established(
+    client: &impl GenericClient,
+    witness: &Witness,
+    known: &Incarnation,
+) -> Result<bool, ReplicaError> {
+    Ok(doubts(client, witness).await? == Known::Same && incarnation(client).await? == *known)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    New,
+    Same,
+    /// The same, and what is stored of its place has to be brought up to date.
+    Moved,
+    Other(&'static str),
+}
+
+async fn doubts(client: &impl GenericClient, witness: &Witness) -> Result<Known, ReplicaError> {
+    let row = client
         .query_opt(
-            "select i.system_identifier = c.system_identifier from pg_control_system() c,
-             (select system_identifier from sync.incarnation order by number desc limit 1) i",
+            &format!(
+                "select i.system_identifier = p.system_identifier, i.database_oid = p.database_oid, i.timeline = p.timeline
+                 from {PLACE} p, (select * from sync.incarnation order by number desc limit 1) i"
+            ),
             &[],
         )
         .await
-        .map_err(failed)?;
-    match current.map(|row| row.get::<_, bool>(0)) {
-        None => begin_incarnation(&transaction, "installed").await?,
-        Some(false) => begin_incarnation(&transaction, "the database is on another cluster than before").await?,
-        Some(true) => {}
-    }
-    let incarnation = incarnation(&transaction).await?;
-    transaction.commit().await.map_err(failed)?;
-    Ok(incarnation)
+        .map_err(|error| classify("establish the node", error))?;
+    let Some(row) = row else { return Ok(Known::New) };
+    let (system, database, timeline): (bool, Option<bool>, Option<bool>) = (row.get(0), row.get(1), row.get(2));
+    let doubt = witness.question(client, &incarnation(client).await?).await?;
+    Ok(match () {
+        () if !system => Known::Other("the database is on another server than before"),
+        () if database == Some(false) => Known::Other("the database is a copy of the one it was"),
+        () if doubt == Doubt::KnowsLess => {
+            Known::Other("the database knows less than it had told: it was restored from a backup")
+        }
+        // a standby that took over and lost nothing goes on; where nobody can say so, it may have lost something
+        () if timeline == Some(false) && doubt == Doubt::NoWitness => {
+            Known::Other("the server has left its timeline, and no witness says that nothing was lost")
+        }
+        () if timeline != Some(true) || database.is_none() => Known::Moved,
+        () => Known::Same,
+    })
 }
 
 /// Begins a new incarnation: watermarks issued before are of another history from now on.
@@ -79,16 +151,88 @@ pub async fn begin_incarnation(client: &impl GenericClient, reason: &str) -> Res
     client
         .execute(
             // a tag no earlier incarnation of this database has, as long as there are free ones
-            "insert into sync.incarnation(tag, system_identifier, reason)
-             select t.tag, c.system_identifier, $1 from pg_control_system() c,
-             (select tag from generate_series(1, 999) tag
-              where tag not in (select tag from sync.incarnation order by number desc limit 900)
-              order by random() limit 1) t",
+            &format!(
+                "insert into sync.incarnation(tag, system_identifier, timeline, database_oid, reason)
+                 select t.tag, p.system_identifier, p.timeline, p.database_oid, $1 from {PLACE} p,
+                 (select tag from generate_series(1, 999) tag
+                  where tag not in (select tag from sync.incarnation order by number desc limit 900)
+                  order by random() limit 1) t"
+            ),
             &[&reason],
         )
         .await
         .map_err(|error| classify("begin an incarnation", error))?;
     Ok(())
+}
+
+/// Takes the place where the database lies now for that of the incarnation in force.
+pub async fn confirm(client: &impl GenericClient) -> Result<(), ReplicaError> {
+    client
+        .execute(
+            &format!(
+                "update sync.incarnation set system_identifier = p.system_identifier, timeline = p.timeline,
+                     database_oid = p.database_oid
+                 from {PLACE} p where number = (select max(number) from sync.incarnation)"
+            ),
+            &[],
+        )
+        .await
+        .map_err(|error| classify("confirm the incarnation", error))?;
+    Ok(())
+}
+
+/// Undoes what was begun because the database lies elsewhere than before: it was moved there whole (`pg_upgrade`, a move
+/// of the data directory), so its history goes on.
+///
+/// # Errors
+/// When the witness does not vouch for the history, or the database does not answer.
+pub async fn resume_incarnation(client: &mut Client, witness: &Witness) -> Result<Incarnation, ReplicaError> {
+    let failed = |error| classify("resume the incarnation", error);
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.execute("select pg_advisory_xact_lock($1)", &[&crate::migrate::LOCK]).await.map_err(failed)?;
+    let rows = transaction
+        .query("select number, id::text, tag from sync.incarnation order by number desc", &[])
+        .await
+        .map_err(failed)?;
+    let mut vouched = None;
+    for row in &rows {
+        let one = Incarnation { number: row.get(0), id: row.get(1), tag: row.get::<_, i16>(2).unsigned_abs() };
+        match witness.question(&transaction, &one).await? {
+            Doubt::NoWitness => {}
+            Doubt::None => {
+                vouched = Some(one);
+                break;
+            }
+            Doubt::KnowsLess => {
+                return Err(ReplicaError::Restored(
+                    "the database knows less than it had told its peers: this is no upgrade, it was restored; run 'after-restore' and let the office verify with --repair".into(),
+                ));
+            }
+        }
+    }
+    let Some(incarnation) = vouched else {
+        return Err(ReplicaError::Restored(
+            "the state directory holds no witness of this database, so nobody can say that nothing was lost: run 'after-restore' and let the office verify with --repair".into(),
+        ));
+    };
+    transaction
+        .execute("update sync.watermark set incarnation = $1 where incarnation > $1", &[&incarnation.number])
+        .await
+        .map_err(failed)?;
+    transaction
+        .execute(
+            "update sync.branch_synchronization set pushed_incarnation = $1 where pushed_incarnation > $1",
+            &[&incarnation.number],
+        )
+        .await
+        .map_err(failed)?;
+    transaction
+        .execute("delete from sync.incarnation where number > $1", &[&incarnation.number])
+        .await
+        .map_err(failed)?;
+    confirm(&transaction).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(incarnation)
 }
 
 /// The incarnation in force.

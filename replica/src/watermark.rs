@@ -3,19 +3,16 @@
 //! A timestamp is only a key. When one is issued, the snapshot it stands for is stored with it, durably, before anybody
 //! is told; a later look-up by exactly this timestamp selects exactly this snapshot. Clocks decide nothing else.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use protocol::snapshot::NoSnapshot;
-use protocol::watermark::select::{self, InForce, Knowledge, Meaning};
+use protocol::watermark::select::{self, InForce, Meaning};
 use protocol::watermark::{Since, Watermark};
-use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, GenericClient};
 
 use crate::ReplicaError;
 use crate::error::classify;
-use crate::node::{self, Incarnation};
-use crate::spool::spool_error;
+use crate::node::Incarnation;
 
 /// Peer number of watermarks issued for nobody in particular.
 pub const TICK: i32 = 0;
@@ -205,72 +202,6 @@ pub async fn acknowledge(client: &impl GenericClient, peer: i32, watermark: &Wat
         .await
         .map_err(|error| classify("acknowledge a watermark", error))?;
     Ok(())
-}
-
-/// A file beside the database that remembers how far it had come: a database that knows less was restored.
-#[derive(Debug, Clone)]
-pub struct Witness {
-    path: PathBuf,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Testimony {
-    incarnation: String,
-    xmax: u64,
-    issued_micros: i64,
-}
-
-impl Witness {
-    /// The witness in that state directory.
-    pub fn new(state_dir: &Path) -> Self {
-        Self { path: state_dir.join("witness.json") }
-    }
-
-    /// Remembers an issued watermark.
-    pub fn remember(
-        &self,
-        incarnation: &Incarnation,
-        snapshot: &Snapshot,
-        watermark: &Watermark,
-    ) -> Result<(), ReplicaError> {
-        let testimony =
-            Testimony { incarnation: incarnation.id.clone(), xmax: snapshot.xmax(), issued_micros: watermark.micros };
-        let temporary = self.path.with_extension("new");
-        let write = || -> std::io::Result<()> {
-            std::fs::write(&temporary, serde_json::to_vec(&testimony)?)?;
-            std::fs::rename(&temporary, &self.path)
-        };
-        write().map_err(|source| spool_error("write", &self.path, source))
-    }
-
-    /// Begins a new incarnation when the database knows less than it had told its peers; says whether it did.
-    pub async fn question(
-        &self,
-        client: &impl GenericClient,
-        incarnation: &mut Incarnation,
-    ) -> Result<bool, ReplicaError> {
-        let Ok(text) = std::fs::read_to_string(&self.path) else { return Ok(false) };
-        let Ok(testimony) = serde_json::from_str::<Testimony>(&text) else { return Ok(false) };
-        if testimony.incarnation != incarnation.id {
-            return Ok(false);
-        }
-        let row = client
-            .query_one(
-                "select coalesce((extract(epoch from max(issued)) * 1000000)::bigint, 0), pg_snapshot_xmax(pg_current_snapshot())::text from sync.watermark",
-                &[],
-            )
-            .await
-            .map_err(|error| classify("question the witness", error))?;
-        let known: i64 = row.get(0);
-        let xmax: u64 = row.get::<_, String>(1).parse().unwrap_or(0);
-        let witnessed = Knowledge { xmax: testimony.xmax, issued_micros: testimony.issued_micros };
-        if !(Knowledge { xmax, issued_micros: known }).was_restored(&witnessed) {
-            return Ok(false);
-        }
-        node::begin_incarnation(client, "the database knows less than it had told: it was restored").await?;
-        *incarnation = node::incarnation(client).await?;
-        Ok(true)
-    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@ use std::future::Future;
 use std::io::Read;
 use std::path::PathBuf;
 
+use protocol::history::{History, Offer};
 use protocol::layout::TableLayout;
-use protocol::methods::TableDigest;
+use protocol::methods::{BaselineReply, DigestRequest, DigestRowsRequest, TableDigest};
 use protocol::watermark::Since;
 use replica::ReplicaError;
 use replica::apply::Applied;
-use replica::shop::{AuditRecord, CleanReport, NewSession, SessionRow, SessionState, Shop, ShopFacts, Vitals};
+use replica::digest::RowDigest;
+use replica::shop::{AuditRecord, CleanReport, Contact, NewSession, SessionRow, SessionState, Shop, ShopFacts, Vitals};
 use replica::spool::FrozenStream;
 
 type Result<T> = std::result::Result<T, ReplicaError>;
@@ -18,6 +20,13 @@ type Result<T> = std::result::Result<T, ReplicaError>;
 pub(crate) trait Backend: Send + Sync + 'static {
     /// See [`Shop::facts`].
     fn facts(&self, office: &str) -> impl Future<Output = Result<ShopFacts>> + Send;
+    /// See [`Shop::contact`].
+    fn contact(
+        &self,
+        office: &str,
+        offer: &Offer,
+        contact: Contact,
+    ) -> impl Future<Output = Result<(History, i64)>> + Send;
     /// Where the bytes of a frozen diff are.
     fn diff_path(&self, id: &str) -> PathBuf;
     /// See [`Shop::clean`].
@@ -71,7 +80,15 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// See [`Shop::audit`].
     fn audit(&self, records: i64) -> impl Future<Output = Result<Vec<AuditRecord>>> + Send;
     /// See [`Shop::digests`].
-    fn digests(&self, tables: &[String]) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
+    fn digests(&self, request: &DigestRequest) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
+    /// See [`Shop::digest_rows`].
+    fn digest_rows(&self, request: &DigestRowsRequest) -> impl Future<Output = Result<Vec<RowDigest>>> + Send;
+    /// See [`Shop::rows`].
+    fn rows(&self, table: &str, keys: &[String]) -> impl Future<Output = Result<Vec<String>>> + Send;
+    /// See [`Shop::mark`].
+    fn mark(&self, office: &str, table: &str, keys: &[String]) -> impl Future<Output = Result<()>> + Send;
+    /// See [`Shop::baseline`].
+    fn baseline(&self, office: &str, restored: bool) -> impl Future<Output = Result<BaselineReply>> + Send;
     /// See [`Shop::vitals`].
     fn vitals(&self) -> impl Future<Output = Result<Vitals>> + Send;
     /// See [`Shop::tick`].
@@ -81,6 +98,10 @@ pub(crate) trait Backend: Send + Sync + 'static {
 impl Backend for Shop {
     async fn facts(&self, office: &str) -> Result<ShopFacts> {
         Self::facts(self, office).await
+    }
+
+    async fn contact(&self, office: &str, offer: &Offer, contact: Contact) -> Result<(History, i64)> {
+        Self::contact(self, office, offer, contact).await
     }
 
     fn diff_path(&self, id: &str) -> PathBuf {
@@ -139,8 +160,24 @@ impl Backend for Shop {
         Self::audit(self, records).await
     }
 
-    async fn digests(&self, tables: &[String]) -> Result<Vec<TableDigest>> {
-        Self::digests(self, tables).await
+    async fn digests(&self, request: &DigestRequest) -> Result<Vec<TableDigest>> {
+        Self::digests(self, request).await
+    }
+
+    async fn digest_rows(&self, request: &DigestRowsRequest) -> Result<Vec<RowDigest>> {
+        Self::digest_rows(self, request).await
+    }
+
+    async fn rows(&self, table: &str, keys: &[String]) -> Result<Vec<String>> {
+        Self::rows(self, table, keys).await
+    }
+
+    async fn mark(&self, office: &str, table: &str, keys: &[String]) -> Result<()> {
+        Self::mark(self, office, table, keys).await
+    }
+
+    async fn baseline(&self, office: &str, restored: bool) -> Result<BaselineReply> {
+        Self::baseline(self, office, restored).await
     }
 
     async fn vitals(&self) -> Result<Vitals> {

@@ -69,6 +69,10 @@ pub(crate) enum Command {
     User(UserCommand),
     /// Bring back what the last clean put aside
     RestoreBeforeClean(NodeArgs),
+    /// Say that the database was restored from a backup: a new history begins, and the office repairs
+    AfterRestore(NodeArgs),
+    /// Say that the database was moved whole, as by pg_upgrade: its history goes on
+    AfterUpgrade(NodeArgs),
     /// Take in a file of `office-client clone|update --export`
     Import(ImportArgs),
     /// Write a file with all that the office is not known to have, for `office-client import`

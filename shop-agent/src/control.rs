@@ -146,6 +146,7 @@ async fn status<B: Backend>(agent: &Agent<B>, offices: Vec<String>, tls: Option<
         "database_version": facts.as_ref().map(|facts| facts.database_version.clone()),
         "id_low": facts.as_ref().and_then(|facts| facts.id_range).map(|range| range.0),
         "id_high": facts.as_ref().and_then(|facts| facts.id_range).map(|range| range.1),
+        "ids_used": facts.as_ref().and_then(|facts| facts.ids_used),
         "watermarks": watermarks,
         "tls": tls.map(crate::server::tls::status),
         "quarantine": facts.as_ref().map(|facts| facts.quarantined.clone()).unwrap_or_default(),

@@ -110,6 +110,25 @@ impl Cluster {
         runtime::run(async move { cluster.restart().await }).unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// Stops the server and copies its files, as a backup by file does; it runs again afterwards. `name` is the copy's.
+    pub fn save(&self, name: &str) {
+        self.kill();
+        copy(&self.place.cluster_dir().join("data"), &self.place.dir.join(name));
+        self.restart();
+    }
+
+    /// Puts the files of a copy in the place of the server's own.
+    ///
+    /// # Panics
+    /// If there is no such copy.
+    pub fn bring_back(&self, name: &str) {
+        self.kill();
+        let data = self.place.cluster_dir().join("data");
+        fs::remove_dir_all(&data).unwrap_or_else(|error| panic!("{}: {error}", data.display()));
+        copy(&self.place.dir.join(name), &data);
+        self.restart();
+    }
+
     /// The cluster itself.
     pub fn embedded(&self) -> &embedded::Cluster {
         &self.cluster

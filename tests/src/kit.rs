@@ -106,11 +106,19 @@ impl Resting {
         copy_files(from.files.dir.path(), dir.path());
         let files = Files { dir: std::sync::Arc::new(dir) };
         let copies = from.shops.iter().map(|shop| {
-            let database = shops.copy_of(&shop.name, &shop.database);
+            let database = as_the_original(shops.copy_of(&shop.name, &shop.database));
             Shop::new(&shop.name, shop.id, database, &files)
         });
-        World { shops: copies.collect(), office: office.copy_of("office", &from.office), files }
+        World { shops: copies.collect(), office: as_the_original(office.copy_of("office", &from.office)), files }
     }
+}
+
+/// A copied database is noticed by its object id; these copies stand for the original.
+fn as_the_original(copy: Database) -> Database {
+    copy.execute(
+        "update sync.incarnation set database_oid = (select oid from pg_database where datname = current_database())",
+    );
+    copy
 }
 
 /// Directories and files; sockets of programs that have ended are left out.
@@ -418,6 +426,17 @@ impl Shop {
             let status = agent.terminate();
             assert!(status.success(), "the agent of {} ended with {status}\n{}", self.name, agent.stderr());
         }
+    }
+
+    /// The same shop on another machine: a copy of its state directory, and this copy of its database. No agent runs yet.
+    ///
+    /// # Panics
+    /// If the directory cannot be copied.
+    pub fn copied(&self, database: Database) -> Self {
+        let mut copy = Self::new(&self.name, self.id, database, &self.files);
+        copy.state_dir = self.files.at(&format!("{}-state", copy.database.name()));
+        copy_files(&self.state_dir, &copy.state_dir);
+        copy
     }
 
     /// `shop-agent` with this subcommand on the shop's database and state, not yet started.

@@ -54,6 +54,18 @@ pub fn dump_inserts(database: &Database, table: &str) -> String {
     process::run(&mut command).succeeded()
 }
 
+/// A backup of a database as `pg_dump` writes it, to be run by [`run`] in an empty one.
+///
+/// # Panics
+/// If there is no `pg_dump` beside the server's programs, or it fails.
+pub fn dump(database: &Database) -> Vec<u8> {
+    let program = replica::embedded::find_binaries(None).unwrap_or_else(|error| panic!("{error}")).program("pg_dump");
+    let output = Command::new(program).arg("--dbname").arg(database.url()).env("LC_ALL", "C").output();
+    let output = output.unwrap_or_else(|error| panic!("pg_dump: {error}"));
+    assert!(output.status.success(), "pg_dump: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

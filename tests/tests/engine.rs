@@ -1,5 +1,6 @@
 //! The engine of both ends in one process, on real databases, without the wire between them.
 
+use protocol::methods::DigestRequest;
 use tests::engine::Engine;
 
 const SCHEMA: &str = "
@@ -109,11 +110,11 @@ async fn what_the_policy_forbids_is_refused_and_changes_nothing() {
         ("insert into product(id, name, price, category) values (31, 'x', 1, 99);", 9),
         ("delete from category where id = 2;", 9),
     ] {
-        let before = shop.shop.digests(&[]).await.unwrap();
+        let before = shop.shop.digests(&DigestRequest::default()).await.unwrap();
         let row = world.session("north", None, None).await;
         let error = shop.shop.apply_session(row.sid, Box::new(std::io::Cursor::new(script))).await.unwrap_err();
         assert_eq!(error.fault_code().code(), code, "{script}: {error}");
-        assert_eq!(before, shop.shop.digests(&[]).await.unwrap(), "{script}");
+        assert_eq!(before, shop.shop.digests(&DigestRequest::default()).await.unwrap(), "{script}");
     }
 }
 
@@ -325,4 +326,24 @@ async fn an_older_program_refuses_a_newer_schema_politely() {
     };
     let error = replica::office::Office::init(options).await.err().expect("a refusal").to_string();
     assert!(error.contains("999") && error.contains("install the newer program"), "{error}");
+}
+
+/// I15: one run per branch at a time; who ends lets go, whether it says so or not, and its successor is not turned away.
+#[tokio::test(flavor = "multi_thread")]
+async fn i15_a_branch_has_one_holder_and_its_successor_is_never_turned_away() {
+    let world = Engine::new(SCHEMA, POLICY, &["north"]).await;
+    let branch = world.office.branch("north").await.unwrap();
+    for round in 0..60 {
+        let held = world.office.lease(&branch).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        // as a process that dies: the connection is cut, and nobody says goodbye
+        if round % 2 == 0 {
+            drop(held);
+        } else {
+            held.release().await;
+        }
+    }
+    let held = world.office.lease(&branch).await.unwrap();
+    let refused = world.office.lease(&branch).await.err().expect("the branch is taken");
+    assert!(refused.to_string().contains("synchronised by another run since"), "{refused}");
+    held.release().await;
 }

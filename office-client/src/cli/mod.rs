@@ -88,6 +88,10 @@ pub(crate) enum Command {
     /// Pulls a shop's changes and pushes the office's, for one branch or many
     #[command(visible_alias = "sync")]
     Update(UpdateArgs),
+    /// Says that the office's database was restored from a backup: a new history begins, and every branch is repaired
+    AfterRestore,
+    /// Says that the office's database was moved whole, as by pg_upgrade: its history goes on
+    AfterUpgrade,
     /// Takes in a file that a shop has written with `shop-agent export`
     Import(ImportArgs),
     /// A line per branch: freshness, backlog, last result
@@ -105,9 +109,6 @@ pub(crate) enum Command {
     /// Imports, lists, checks and shows policies
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// The web console: how every branch stands, updates and clones to watch, conflicts to decide
-    #[command(before_help = CONSOLE_EXAMPLES, after_help = CONSOLE_HELP)]
-    Console(ConsoleArgs),
     /// One XML-RPC call by hand
     #[command(after_help = CALL_HELP)]
     Call(CallArgs),
@@ -193,6 +194,13 @@ pub(crate) struct VerifyArgs {
     /// Every branch that has been cloned
     #[arg(long)]
     pub(crate) all: bool,
+    /// Bring both sides together: rows are sent and pulled again by their direction, and no row that only one side has is
+    /// lost; also after one of the databases was restored from a backup
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Also outside the branch's time window, and when it is paused
+    #[arg(long, requires = "repair")]
+    pub(crate) force: bool,
 }
 
 /// `policy ...`
@@ -217,72 +225,6 @@ pub(crate) enum PolicyCommand {
         /// The source instead
         #[arg(long)]
         toml: bool,
-    },
-}
-
-const CONSOLE_EXAMPLES: &str = "\
-Examples:
-  office-client console                                    on this machine: http://127.0.0.1:8900
-  office-client console --listen 127.0.0.1:0               on a port that is free
-  office-client console user add ana --role decide         asks for the password
-  office-client console --listen 10.0.0.5:8900 --tls-self-signed";
-
-const CONSOLE_HELP: &str = "\
-On this machine nobody has to log in, as long as there are no users. Beyond it everybody has to. Roles: look (see
-everything), sync (also update and stop), decide (also clone, conflicts, quarantine, branches). docs/CONSOLE.md";
-
-/// `console`
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct ConsoleArgs {
-    /// Where it listens
-    #[arg(long, value_name = "ADDR:PORT", env = "OFFICE_CLIENT_LISTEN", default_value = "127.0.0.1:8900")]
-    pub(crate) listen: std::net::SocketAddr,
-    /// Certificate to speak TLS with, and the chain above it (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// Its key (PEM), readable by its owner only
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
-    /// TLS with a certificate of its own, made once and kept in the state directory; browsers ask about it once
-    #[arg(long, conflicts_with = "tls_cert")]
-    pub(crate) tls_self_signed: bool,
-    /// Plain HTTP beyond this machine: passwords can be read on the way
-    #[arg(long)]
-    pub(crate) insecure_http: bool,
-    /// Who may log in
-    #[command(subcommand)]
-    pub(crate) command: Option<ConsoleCommand>,
-}
-
-/// `console ...`
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConsoleCommand {
-    /// Adds, lists and removes those who may log in; a running console takes it up by itself
-    #[command(subcommand)]
-    User(ConsoleUser),
-}
-
-/// `console user ...`
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConsoleUser {
-    /// Adds somebody, or gives them another role and password
-    Add {
-        /// Name at the login
-        name: String,
-        /// What they may do
-        #[arg(long, value_enum)]
-        role: crate::console::Role,
-        /// File with the password, readable by its owner only [default: asks]
-        #[arg(long, value_name = "FILE")]
-        password_file: Option<PathBuf>,
-    },
-    /// Everybody who may log in
-    List,
-    /// Takes somebody's login away, also where they are logged in
-    Remove {
-        /// Name at the login
-        name: String,
     },
 }
 

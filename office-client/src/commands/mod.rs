@@ -6,7 +6,6 @@ mod clone;
 mod completions;
 mod conflicts;
 mod conformance;
-mod console;
 mod history;
 mod import;
 mod init;
@@ -15,15 +14,16 @@ mod man;
 mod password;
 mod policy;
 mod quarantine;
+mod renewal;
 mod status;
 mod update;
 mod verify;
 
-pub(crate) use policy::{adopt as adopt_policy, directions as policy_directions};
-
 use replica::ReplicaError;
 use replica::database::Database;
 use replica::office::{Office, OfficeOptions};
+
+pub(crate) use status::{Attention, BranchState};
 
 use crate::cli::{Cli, Command};
 use crate::error::CommandError;
@@ -61,6 +61,8 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         Command::Branch(command) => branch::run(*command, &settings, printer).await,
         Command::Clone(args) => clone::run(args, &settings, printer, stop).await,
         Command::Update(args) => update::run(args, &settings, printer, stop).await,
+        Command::AfterRestore => renewal::after_restore(&settings, printer).await,
+        Command::AfterUpgrade => renewal::after_upgrade(&settings, printer).await,
         Command::Import(args) => import::run(args, &settings, printer).await,
         Command::Status(args) => status::run(args, &settings, printer).await,
         Command::History(args) => history::run(args, &settings, printer).await,
@@ -68,7 +70,6 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         Command::Conflicts(args) => conflicts::run(args, &settings, printer).await,
         Command::Quarantine(args) => quarantine::run(args, &settings, printer).await,
         Command::Policy(command) => policy::run(command, &settings, printer).await,
-        Command::Console(args) => console::run(args, &settings, printer, stop).await,
         Command::Call(args) => call::run(args, &settings, printer).await,
         Command::Conformance(args) => conformance::run(args, printer).await,
         Command::Completions(_) | Command::Man => Ok(Outcome::Done),

@@ -47,9 +47,17 @@ async fn verify(
             progress: board.branch(&name),
             branch,
             stop: stop.clone(),
-            force: false,
+            force: args.force,
             typed_password,
         };
+        if args.repair
+            && let Some(code) = repair(&job, stop, printer, &board).await
+        {
+            codes.push(code);
+            continue;
+        }
+        let branch = opened.office.branch(&name).await?;
+        let job = Job { branch, ..job };
         job.progress.phase("comparing");
         let compared = match job.branch.timestamp {
             Some(_) => driver::verify(&job).await,
@@ -75,5 +83,41 @@ async fn verify(
     match update::outcome(all, &codes) {
         Outcome::Done if differ => Ok(Outcome::Differences),
         outcome => Ok(outcome),
+    }
+}
+
+/// Repairs a branch and carries out what the repair found; the exit code when it failed.
+async fn repair(job: &Job<'_>, stop: &Stop, printer: &Printer, board: &Board) -> Option<u8> {
+    let name = job.branch.name.clone();
+    let repaired = match job.branch.timestamp {
+        Some(_) => driver::repair(job).await,
+        None => Err(DriveError::NeverCloned),
+    };
+    let report = match repaired {
+        Ok(repaired) => {
+            printer.object(&output::repaired_object(&name, &repaired));
+            printer.line(&output::repaired_line(&name, &repaired));
+            let job = Job {
+                office: job.office,
+                settings: job.settings,
+                branch: job.branch.clone(),
+                stop: stop.clone(),
+                progress: board.branch(&name),
+                force: job.force,
+                typed_password: job.typed_password.clone(),
+            };
+            driver::carry(job).await
+        }
+        Err(error) => Err(error),
+    };
+    match report {
+        Ok(report) => {
+            update::tell(&report, printer, board);
+            report.error.as_ref().map(exit::of_drive)
+        }
+        Err(error) => {
+            update::tell_error(&name, &error, printer);
+            Some(exit::of_drive(&error))
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! What only a clone does: freeze a full copy, clean the shop, give it its ids, record it, compare.
 
-use protocol::methods::{Clean, CleanWith, DiffOpen, DiffOptions, SetIdStart};
+use protocol::fault::FaultCode;
+use protocol::methods::{Call as _, Clean, CleanWith, Diff, DiffOpen, DiffOptions, SetIdStart};
 use protocol::session::office::Event;
 
-use super::{CLONE_UNFINISHED, Drive, DriveError, Report, clone_mark, greet, verify};
+use super::receive::{file_error, remove};
+use super::{CLONE_UNFINISHED, Drive, DriveError, Report, clone_mark, greet, is_clone_unfinished, verify};
 use crate::link::{LinkError, Patience};
 use replica::killpoint::reach;
 
@@ -19,6 +21,7 @@ impl Drive<'_> {
 
     /// From here on the shop's tables may be empty: no update may run before the clone is finished.
     pub(super) async fn mark_started(&mut self) -> Result<Event, DriveError> {
+        self.was_unfinished |= is_clone_unfinished(&self.job.branch);
         let mark = clone_mark(&self.job.branch);
         self.job.branch.settings.insert(CLONE_UNFINISHED.to_owned(), mark);
         self.job.office.save_branch(&self.job.branch).await?;
@@ -41,7 +44,14 @@ impl Drive<'_> {
         match &self.facts {
             Some(facts) => {
                 let clean = CleanWith { force: self.job.force, begins: facts.begins.clone() };
-                self.peer.ask(&clean, Patience::Work).await?;
+                match self.peer.ask(&clean, Patience::Work).await {
+                    Ok(()) => {}
+                    Err(LinkError::Refused(fault)) if fault.is(FaultCode::CleanRefused) => {
+                        self.unmark_started().await?;
+                        return Err(LinkError::Refused(fault).into());
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             // a peer with the base methods alone takes no option
             None => self.peer.ask(&Clean, Patience::Work).await?,
@@ -50,9 +60,31 @@ impl Drive<'_> {
         Ok(Event::Done)
     }
 
+    /// A shop that has refused its clean is as it was: updates go on. After an earlier clone that was begun it may not be.
+    async fn unmark_started(&mut self) -> Result<(), DriveError> {
+        if self.was_unfinished {
+            return Ok(());
+        }
+        self.job.branch.settings.remove(CLONE_UNFINISHED);
+        Ok(self.job.office.save_branch(&self.job.branch).await?)
+    }
+
     /// Tells the shop what the office has taken in: a shop keeps its changes, and refuses to be cleaned, until it knows.
     async fn acknowledge(&mut self) -> Result<(), DriveError> {
-        let Some(since) = self.job.branch.timestamp.clone().filter(|_| self.facts.is_some()) else { return Ok(()) };
+        let Some(since) = self.job.branch.timestamp.clone() else { return Ok(()) };
+        if self.facts.is_none() {
+            // with base methods alone the shop is told by asking: what comes has been taken in, or the clean is refused
+            let path = self.job.office.receive_path(&self.job.branch, "told");
+            if let Some(parent) = path.parent() {
+                tokio::fs::create_dir_all(parent).await.map_err(|source| file_error("create", parent, source))?;
+            }
+            let told = self.peer.ask_to_file("diff", &Diff { since }.params(), &path).await;
+            remove(&path).await?;
+            return match told {
+                Ok(_) | Err(LinkError::Refused(_)) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
+        }
         let call = DiffOpen { since, options: Some(DiffOptions::default()) };
         match self.peer.ask(&call, Patience::Work).await {
             // a watermark that the shop no longer knows acknowledges nothing, and the clean says what that means
@@ -79,7 +111,8 @@ impl Drive<'_> {
         let outgoing = self.outgoing()?.clone();
         if self.facts.is_some() {
             // a clean may begin a new history of the shop's database: the one that counts is that of the first watermark
-            self.facts = greet::greet(&mut self.peer, self.job.office, &self.job.branch, true).await?;
+            self.facts =
+                greet::greet(&mut self.peer, self.job.office, &self.job.branch, greet::Contact::Renew, true).await?;
         }
         let incarnation = self.facts.as_ref().map(|facts| facts.incarnation.as_str()).filter(|id| !id.is_empty());
         reach("office.clone.record.before");

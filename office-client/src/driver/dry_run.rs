@@ -56,9 +56,10 @@ async fn plan_clone(job: &Job<'_>) -> Result<Plan, DriveError> {
 
 async fn plan_update(job: &Job<'_>) -> Result<Plan, DriveError> {
     let mut peer = super::peer(job)?;
-    let facts = greet::greet(&mut peer, job.office, &job.branch, false).await?;
+    let facts = greet::greet(&mut peer, job.office, &job.branch, greet::Contact::Look, false).await?;
     if let Some(facts) = &facts {
         greet::check_incarnation(&job.branch, facts)?;
+        greet::check_history(facts)?;
     }
     let mut plan = Plan::default();
     if peer.abilities().frozen_diffs {

@@ -1,5 +1,6 @@
 //! Why a run of one branch ended early.
 
+use protocol::history::History;
 use replica::ReplicaError;
 
 use crate::link::LinkError;
@@ -36,6 +37,12 @@ pub(crate) enum DriveError {
     /// The shop's database is not the one that was cloned: restored from a backup, or replaced.
     #[error("the shop's database has another history than the one that was cloned: it was restored or replaced")]
     OtherIncarnation,
+    /// One end knows less than it has told the other.
+    #[error("{}", histories(.0))]
+    Histories(History),
+    /// A repair needs extensions that the peer does not offer.
+    #[error("its agent offers no comparison row by row, so nothing can be repaired")]
+    CannotRepair,
     /// An update of a branch that was never cloned.
     #[error("it has never been cloned")]
     NeverCloned,
@@ -83,6 +90,22 @@ pub(crate) enum DriveError {
     Differs(usize),
 }
 
+/// How the two histories lie to each other, in words.
+fn histories(history: &History) -> &'static str {
+    match history {
+        History::Same => "both ends share one history",
+        History::CallerOlder => {
+            "the office's database knows less than it has told this shop: it was restored from a backup, or it is one of two copies"
+        }
+        History::AgentOlder => {
+            "the shop's database knows less than it has told the office: it was restored from a backup, or it is one of two copies"
+        }
+        History::Forked => {
+            "a copy of this shop's or of this office's database has been in contact as well: it is used from two places"
+        }
+    }
+}
+
 impl DriveError {
     /// What to do about it.
     pub(crate) fn hint(&self, branch: &str) -> Option<String> {
@@ -96,9 +119,11 @@ impl DriveError {
             Self::PolicyDiffers { ours, .. } => {
                 format!("give both the same file: `office-client policy show {ours} --toml` prints the office's")
             }
-            Self::OtherIncarnation => format!(
-                "`office-client verify {branch}` shows what differs; `office-client clone {branch}` makes the shop anew"
+            Self::OtherIncarnation | Self::Histories(_) => format!(
+                "`office-client verify {branch}` shows what differs, with --repair it brings both sides together and loses nothing; \
+                 of a database in use from two places, stop one first"
             ),
+            Self::CannotRepair => format!("`office-client clone {branch}` makes the shop anew"),
             Self::NeverCloned | Self::CloneUnfinished => format!("run `office-client clone {branch}`"),
             Self::Paused => format!("run `office-client branch resume {branch}`, or insist with --force"),
             Self::OutsideWindow { .. } => {

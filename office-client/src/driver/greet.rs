@@ -1,7 +1,9 @@
 //! The first words: is it the right shop, does it mean the same by its policy, is it still the database we know?
 
+use protocol::history::History;
 use protocol::methods::{HelloReply, HelloRequest};
 use protocol::session::office::{Event, Task};
+use replica::ReplicaError;
 use replica::office::{Branch, Office};
 
 use super::{Drive, DriveError, drift};
@@ -13,10 +15,13 @@ const PROTOCOL_VERSION: i32 = 1;
 impl Drive<'_> {
     pub(super) async fn greet(&mut self, task: Task) -> Result<Event, DriveError> {
         self.job.progress.phase("calling");
-        self.facts = greet(&mut self.peer, self.job.office, &self.job.branch, true).await?;
+        // a clone begins a common history when it is recorded; until then nothing is agreed
+        let contact = if task == Task::Update { Contact::Agree } else { Contact::Look };
+        self.facts = greet(&mut self.peer, self.job.office, &self.job.branch, contact, true).await?;
         if let Some(facts) = &self.facts {
             if task == Task::Update {
                 check_incarnation(&self.job.branch, facts)?;
+                check_history(facts)?;
             }
             self.job.office.note_shop_quarantine(&self.job.branch, facts.quarantined).await?;
             if facts.chunk_bytes_max > 0 {
@@ -28,13 +33,50 @@ impl Drive<'_> {
     }
 }
 
-/// Says hello and refuses the wrong shop, or one whose tables do not fit; `remember` as in [`drift::check`]. None from a peer with the base methods alone.
+/// What to do about the two histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Contact {
+    /// Only look.
+    Look,
+    /// Go on with the common one.
+    Agree,
+    /// Begin a common one: both ends have just been brought together.
+    Renew,
+}
+
+impl Contact {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Agree => "agree",
+            Self::Renew => "renew",
+        }
+    }
+}
+
+/// Refuses to go on where one end knows less than it has told the other.
+pub(super) fn check_history(facts: &HelloReply) -> Result<(), DriveError> {
+    match facts.history.as_deref().and_then(History::parse) {
+        None | Some(History::Same) => Ok(()),
+        Some(history) => Err(DriveError::Histories(history)),
+    }
+}
+
+/// Says hello and refuses the wrong shop, or one whose tables do not fit. None from a peer with the base methods alone.
+///
+/// With `remember`, what the shop tells is learnt: its tables, and which ids it draws from. Who looks without it changes
+/// nothing at either end.
 pub(super) async fn greet(
     peer: &mut Peer,
     office: &Office,
     branch: &Branch,
+    contact: Contact,
     remember: bool,
 ) -> Result<Option<HelloReply>, DriveError> {
+    let offer = match contact {
+        Contact::Look => office.last_contact(branch).await?,
+        Contact::Agree | Contact::Renew => office.propose_contact(branch).await?,
+    };
     let policy = office.policy(&branch.policy).await?;
     let digest = policy.digest();
     let request = HelloRequest {
@@ -45,10 +87,31 @@ pub(super) async fn greet(
         policy_digest: digest.clone(),
         clock: jiff::Timestamp::now().to_string(),
         branch: branch.name.clone(),
+        contact: Some(offer.number),
+        token: offer.token.clone(),
+        next_token: Some(offer.next.clone()),
+        intent: Some(contact.as_str().to_owned()),
     };
     let facts = peer.greet(request).await?;
     if let Some(facts) = &facts {
         check_peer(branch, &digest, facts)?;
+        let history = facts.history.as_deref().and_then(History::parse);
+        if let Some(history) = history.filter(|_| contact != Contact::Look) {
+            let agreed = match (contact, history) {
+                (Contact::Renew, _) | (Contact::Agree, History::Same) => facts.contact,
+                _ => None,
+            };
+            let history = if contact == Contact::Renew { History::Same } else { history };
+            office.record_contact(branch, &offer, history, agreed).await?;
+        }
+        let learns = remember && contact != Contact::Renew;
+        if let (Some(low), Some(high), true) = (facts.id_low, facts.id_high, learns) {
+            match office.learn_range(branch, low, high).await {
+                // a verify, a repair or a clone mends it
+                Err(ReplicaError::IdRange(why)) if contact == Contact::Look => tracing::warn!("{why}"),
+                learnt => learnt?,
+            }
+        }
         drift::check(peer, office, branch, facts, remember).await?;
     }
     Ok(facts)

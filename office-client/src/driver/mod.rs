@@ -12,7 +12,9 @@ mod link_hooks;
 mod pull;
 mod push;
 mod receive;
+mod repair;
 mod report;
+mod rows;
 mod send;
 mod sizer;
 mod verify;
@@ -33,6 +35,7 @@ pub(crate) use dry_run::{Plan, plan};
 pub(crate) use error::DriveError;
 pub(crate) use estimate::{Estimate, Rates};
 pub(crate) use link_hooks::line_settings;
+pub(crate) use repair::{Repaired, carry, repair};
 pub(crate) use report::{Report, RunResult};
 #[cfg(test)]
 pub(crate) use verify::Difference;
@@ -114,11 +117,8 @@ pub(crate) async fn run_over(job: Job<'_>, task: Task, line: &Arc<Line>) -> Repo
             send_rate: figure(report.rates.send),
             receive_rate: figure(report.rates.receive),
         };
-        match office.record_run(&branch, &record).await {
-            Ok(number) => report.number = Some(number),
-            Err(error) => {
-                tracing::warn!(branch = %branch.name, error = %crate::error::chain(&error), "the run is missing in the history");
-            }
+        if let Err(error) = office.record_run(&branch, &record).await {
+            tracing::warn!(branch = %branch.name, error = %crate::error::chain(&error), "the run is missing in the history");
         }
     }
     report
@@ -150,7 +150,7 @@ async fn run_leased(job: Job<'_>, task: Task, line: &Arc<Line>, report: &mut Rep
     let moved = if report.sent_bytes > report.received_bytes { &drive.sending } else { &drive.receiving };
     report.chunk_bytes = moved.measured().map(|_| moved.bytes());
     drive.job.progress.finish();
-    drop(lease);
+    lease.release().await;
     result
 }
 
@@ -245,6 +245,8 @@ struct Drive<'a> {
     allowance: allowance::Allowance,
     /// Whether it was said what waits.
     told_estimate: bool,
+    /// Whether an earlier clone had been begun and not finished when this one began.
+    was_unfinished: bool,
     busy_since: Option<tokio::time::Instant>,
 }
 
@@ -268,6 +270,7 @@ impl<'a> Drive<'a> {
             rates,
             allowance,
             told_estimate: false,
+            was_unfinished: false,
             busy_since: None,
         })
     }

@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 
 use protocol::fault::FaultCode;
 use protocol::methods::{DiffOpen, DiffOptions, Digest, DigestRequest, TableDigest};
-use replica::office::{Branch, Office};
+use protocol::policy::Direction;
+use protocol::session::repair::Found;
+use replica::office::{Branch, Compared, Office};
 
+use super::rows::{self, Drill};
 use super::{DriveError, Job, greet};
 use crate::link::{LinkError, Patience, Peer};
 
+/// Rows of one table that are told one by one.
+const ROWS_TOLD_MAX: usize = 200;
+
 /// How one table compares.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Difference {
     /// The table.
     pub(crate) table: String,
@@ -18,23 +24,48 @@ pub(crate) struct Difference {
     pub(crate) office_rows: i64,
     /// Rows the shop has; none when it does not know the table.
     pub(crate) shop_rows: Option<i64>,
-    /// Whether the fingerprints agree.
+    /// Whether both ends agree. Rows that a shop has purged and the office keeps are no difference.
     pub(crate) equal: bool,
     /// Rows of the shop that wait at the office, and may explain it.
     pub(crate) quarantined: i64,
+    /// Rows on which they do not agree, where they were looked at.
+    pub(crate) differing_rows: Option<i64>,
+    /// Rows that flow from the shop and that only the office still has.
+    pub(crate) kept_rows: i64,
+    /// Sums of the columns that add up (`delta` in the policy): column, the office's, the shop's.
+    pub(crate) sums: Vec<(String, String, Option<String>)>,
+}
+
+/// A row on which the two ends do not agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RowDifference {
+    /// The table.
+    pub(crate) table: String,
+    /// The key: a JSON object of texts.
+    pub(crate) key: String,
+    /// Which side has it: `office`, `shop`, `both`.
+    pub(crate) side: &'static str,
+    /// The columns that differ, where both sides have it.
+    pub(crate) columns: Vec<String>,
 }
 
 /// How all tables of a branch compare.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Comparison {
-    /// A line per table, in the office's order. Empty when the peer offers no digests.
+    /// A line per table, parents before children. Empty when the peer offers no digests.
     pub(crate) tables: Vec<Difference>,
+    /// The rows that differ; a bounded number of each table.
+    pub(crate) rows: Vec<RowDifference>,
     /// Whether the peer offers digests at all.
     pub(crate) offered: bool,
     /// Changes that wait on either side and may explain differences.
     pub(crate) waiting_rows: i64,
     /// Rows that wait in quarantine on either side and may explain differences.
     pub(crate) quarantined: i64,
+    /// Bytes sent on the wire for it.
+    pub(crate) sent_bytes: u64,
+    /// Bytes received from the wire for it.
+    pub(crate) received_bytes: u64,
 }
 
 impl Comparison {
@@ -50,8 +81,10 @@ pub(crate) async fn verify(job: &Job<'_>) -> Result<Comparison, DriveError> {
     line.up(&job.stop).await?;
     let compared = async {
         let mut peer = super::peer(job)?;
-        greet::greet(&mut peer, job.office, &job.branch, false).await?;
-        compare(&mut peer, job.office, &job.branch).await
+        greet::greet(&mut peer, job.office, &job.branch, greet::Contact::Look, false).await?;
+        let compared = compare(&mut peer, job.office, &job.branch).await?;
+        let counters = peer.client().counters();
+        Ok(Comparison { sent_bytes: counters.sent(), received_bytes: counters.received(), ..compared })
     };
     let result = compared.await;
     line.down().await;
@@ -63,15 +96,15 @@ pub(crate) async fn compare(peer: &mut Peer, office: &Office, branch: &Branch) -
     if !peer.abilities().digests {
         return Ok(Comparison::default());
     }
-    let ours = office.digests(branch).await?;
-    let tables = ours.iter().map(|digest| digest.table.clone()).collect();
-    let theirs = match peer.ask(&Digest(DigestRequest { tables, low: None, high: None }), Patience::Work).await {
-        Ok(theirs) => theirs,
-        Err(LinkError::Refused(fault)) if fault.is(FaultCode::UnknownMethod) => return Ok(Comparison::default()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut comparison =
-        Comparison { tables: differences(&ours, theirs), offered: true, waiting_rows: 0, quarantined: 0 };
+    let Some(both) = fingerprints(peer, office, branch).await? else { return Ok(Comparison::default()) };
+    let mut comparison = Comparison { offered: true, ..Comparison::default() };
+    for (ours, theirs) in both {
+        let mut table = difference(&ours.digest, theirs.as_ref());
+        if !table.equal && table.shop_rows.is_some() && peer.abilities().repairs {
+            look_into(peer, office, branch, &ours, &mut table, &mut comparison.rows).await?;
+        }
+        comparison.tables.push(table);
+    }
     let quarantine = office.quarantine_of(branch).await?;
     for (name, rows) in quarantine.iter().map(|(name, rows)| (name.to_string(), *rows)) {
         comparison.quarantined += rows;
@@ -86,21 +119,116 @@ pub(crate) async fn compare(peer: &mut Peer, office: &Office, branch: &Branch) -
     Ok(comparison)
 }
 
-fn differences(ours: &[TableDigest], theirs: Vec<TableDigest>) -> Vec<Difference> {
-    let theirs: BTreeMap<String, TableDigest> =
+type Fingerprints = Vec<(Compared, Option<TableDigest>)>;
+
+/// The tables of both ends; none when the peer offers no digests.
+async fn fingerprints(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<Option<Fingerprints>, DriveError> {
+    let ours = office.digests(branch).await?;
+    let scope = office.scope(branch).await?;
+    let request = DigestRequest {
+        tables: ours.iter().map(|table| table.digest.table.clone()).collect(),
+        low: scope.low,
+        high: scope.high,
+        buckets: None,
+    };
+    let theirs = match peer.ask(&Digest(request), Patience::Work).await {
+        Ok(theirs) => theirs,
+        Err(LinkError::Refused(fault)) if fault.is(FaultCode::UnknownMethod) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut theirs: BTreeMap<String, TableDigest> =
         theirs.into_iter().map(|digest| (digest.table.clone(), digest)).collect();
-    ours.iter()
-        .map(|ours| {
-            let theirs = theirs.get(&ours.table);
-            Difference {
-                table: ours.table.clone(),
-                office_rows: ours.rows,
-                shop_rows: theirs.map(|digest| digest.rows),
-                quarantined: 0,
-                equal: theirs.is_some_and(|theirs| theirs.rows == ours.rows && theirs.digest == ours.digest),
-            }
+    Ok(Some(
+        ours.into_iter()
+            .map(|ours| {
+                let theirs = theirs.remove(&ours.digest.table);
+                (ours, theirs)
+            })
+            .collect(),
+    ))
+}
+
+/// The tables whose fingerprints differ, parents before children, each with the rows of the larger side.
+pub(super) async fn differing(
+    peer: &mut Peer,
+    office: &Office,
+    branch: &Branch,
+) -> Result<Vec<(Compared, i64)>, DriveError> {
+    let both = fingerprints(peer, office, branch).await?.ok_or(DriveError::CannotRepair)?;
+    Ok(both
+        .into_iter()
+        .filter_map(|(ours, theirs)| {
+            let theirs = theirs?;
+            let rows = ours.digest.rows.max(theirs.rows);
+            (!difference(&ours.digest, Some(&theirs)).equal).then_some((ours, rows))
         })
-        .collect()
+        .collect())
+}
+
+fn difference(ours: &TableDigest, theirs: Option<&TableDigest>) -> Difference {
+    Difference {
+        table: ours.table.clone(),
+        office_rows: ours.rows,
+        shop_rows: theirs.map(|digest| digest.rows),
+        equal: theirs.is_some_and(|theirs| theirs.rows == ours.rows && theirs.digest == ours.digest),
+        sums: ours
+            .sums
+            .iter()
+            .map(|sum| {
+                let other = theirs.and_then(|theirs| theirs.sums.iter().find(|other| other.column == sum.column));
+                (sum.column.clone(), sum.sum.clone(), other.map(|other| other.sum.clone()))
+            })
+            .collect(),
+        ..Difference::default()
+    }
+}
+
+/// Finds the rows that differ, and which of them are a difference that anybody has to mind.
+async fn look_into(
+    peer: &mut Peer,
+    office: &Office,
+    branch: &Branch,
+    compared: &Compared,
+    table: &mut Difference,
+    told: &mut Vec<RowDifference>,
+) -> Result<(), DriveError> {
+    let rows = table.office_rows.max(table.shop_rows.unwrap_or(0));
+    let mut drill = Drill::begin(peer, office, branch, &table.table, rows).await?;
+    let mut count = 0_i64;
+    let mut left = ROWS_TOLD_MAX;
+    while let Some(found) = drill.next(peer).await? {
+        let mut both = Vec::new();
+        for row in found {
+            if compared.direction == Direction::FromTarget && matches!(row.found, Found::AtOffice { .. }) {
+                table.kept_rows += 1;
+                continue;
+            }
+            count += 1;
+            if left == 0 {
+                continue;
+            }
+            left -= 1;
+            let side = match row.found {
+                Found::Differs => {
+                    both.push(row.key);
+                    continue;
+                }
+                Found::AtOffice { .. } => "office",
+                Found::AtShop { .. } => "shop",
+            };
+            told.push(RowDifference { table: table.table.clone(), key: row.key, side, columns: Vec::new() });
+        }
+        for (key, ours, theirs) in drill.images(peer, &both).await? {
+            let columns = match (ours, theirs) {
+                (Some(ours), Some(theirs)) => rows::columns(&ours, &theirs),
+                _ => Vec::new(),
+            };
+            told.push(RowDifference { table: table.table.clone(), key, side: "both", columns });
+        }
+    }
+    table.differing_rows = Some(count);
+    table.equal = count == 0;
+    Ok(())
 }
 
 /// Changes that wait at either side.
@@ -124,17 +252,17 @@ async fn waiting(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<i6
 mod tests {
     use super::*;
 
-    fn digest(table: &str, rows: i64, digest: &str) -> TableDigest {
-        TableDigest { table: table.into(), rows, digest: digest.into() }
+    fn digest(rows: i64, digest: &str) -> TableDigest {
+        TableDigest { table: "a".into(), rows, digest: digest.into(), ..TableDigest::default() }
     }
 
     #[test]
     fn a_table_is_equal_only_when_count_and_fingerprint_are() {
-        let ours = [digest("a", 1, "x"), digest("b", 1, "x"), digest("c", 1, "x"), digest("d", 1, "x")];
-        let theirs = vec![digest("c", 2, "x"), digest("b", 1, "y"), digest("a", 1, "x")];
-        let all = differences(&ours, theirs);
-        let equal: Vec<bool> = all.iter().map(|table| table.equal).collect();
-        assert_eq!(equal, [true, false, false, false]);
-        assert_eq!(all[3].shop_rows, None);
+        let ours = digest(1, "x");
+        assert!(difference(&ours, Some(&digest(1, "x"))).equal);
+        assert!(!difference(&ours, Some(&digest(2, "x"))).equal);
+        assert!(!difference(&ours, Some(&digest(1, "y"))).equal);
+        let unknown = difference(&ours, None);
+        assert!(!unknown.equal && unknown.shop_rows.is_none());
     }
 }

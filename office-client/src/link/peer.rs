@@ -156,7 +156,12 @@ const GZIP_REQUESTS: &str = "sync.gzip";
 /// A peer that greets us is taken to know every extension, unless it lists some and leaves others out.
 fn abilities_of(capabilities: &[String]) -> Abilities {
     let can = |name| capabilities.is_empty() || announces(capabilities, name);
-    Abilities { keyed_sessions: can("sync.session"), frozen_diffs: can("sync.diff"), digests: can("sync.digest") }
+    Abilities {
+        keyed_sessions: can("sync.session"),
+        frozen_diffs: can("sync.diff"),
+        digests: can("sync.digest"),
+        repairs: announces(capabilities, "sync.repair"),
+    }
 }
 
 fn announces(capabilities: &[String], name: &str) -> bool {

@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use replica::office::Branch;
+use replica::office::{Branch, RunRecord};
 
-use crate::driver::{Comparison, Plan, Report};
-use crate::standing::{BranchState, Standing};
+use crate::commands::{Attention, BranchState};
+use crate::driver::{Comparison, Plan, Repaired, Report};
 use crate::units;
 
 /// One line about a finished run.
@@ -69,6 +69,20 @@ fn differ(tables: usize) -> String {
     format!("{} {}", units::count(tables as i64, "table"), if tables == 1 { "differs" } else { "differ" })
 }
 
+/// What a repair has marked to be carried.
+pub(crate) fn repaired_line(branch: &str, repaired: &Repaired) -> String {
+    let rows = |count| units::count(count, "row");
+    let mut line =
+        format!("{branch}: to be sent again {}, to be pulled again {}", rows(repaired.sent), rows(repaired.pulled));
+    if repaired.taken_back > 0 {
+        line.push_str(&format!(", taken back from the shop {}", rows(repaired.taken_back)));
+    }
+    if repaired.fresh_range {
+        line.push_str("; the shop has got a fresh range of ids");
+    }
+    line
+}
+
 /// The outcome of a verify: the tables that differ, then a summary.
 pub(crate) fn comparison_lines(branch: &str, comparison: &Comparison) -> Vec<String> {
     let mut lines: Vec<String> = comparison
@@ -87,6 +101,21 @@ pub(crate) fn comparison_lines(branch: &str, comparison: &Comparison) -> Vec<Str
             )
         })
         .collect();
+    lines.extend(comparison.rows.iter().map(|row| {
+        let what = match (row.side, row.columns.as_slice()) {
+            ("both", []) => "differs".to_owned(),
+            ("both", columns) => format!("differs in {}", columns.join(", ")),
+            (side, _) => format!("only at the {side}"),
+        };
+        format!("{branch}:   {} {}: {what}", row.table, row.key)
+    }));
+    let kept: i64 = comparison.tables.iter().map(|table| table.kept_rows).sum();
+    if kept > 0 {
+        lines.push(format!(
+            "{branch}: {} of the shop's own only at the office: the shop has purged or lost them, the office keeps them",
+            units::count(kept, "row")
+        ));
+    }
     lines.push(format!("{branch}: {}", comparison_summary(comparison)));
     lines
 }
@@ -117,9 +146,15 @@ pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
 }
 
 /// The cells of one line of `status`.
-pub(crate) fn status_cells(standing: &Standing, now: SystemTime) -> Vec<String> {
-    let (branch, state, attention) = (&standing.branch, standing.state, standing.attention);
-    let result = match (state, standing.last_run()) {
+pub(crate) fn status_cells(
+    branch: &Branch,
+    state: BranchState,
+    backlog: Option<i64>,
+    attention: Attention,
+    last: Option<&RunRecord>,
+    now: SystemTime,
+) -> Vec<String> {
+    let result = match (state, last) {
         (BranchState::New | BranchState::CloneUnfinished | BranchState::Paused, _) | (_, None) => {
             state.as_str().to_owned()
         }
@@ -133,7 +168,7 @@ pub(crate) fn status_cells(standing: &Standing, now: SystemTime) -> Vec<String> 
         branch.policy.clone(),
         since(branch.pulled_at.or(branch.cloned_at), now),
         since(branch.pushed_at.or(branch.cloned_at), now),
-        standing.backlog.map_or_else(|| "?".to_owned(), |rows| rows.to_string()),
+        backlog.map_or_else(|| "?".to_owned(), |rows| rows.to_string()),
         if attention.conflicts == 0 { "-".to_owned() } else { attention.conflicts.to_string() },
         match (attention.quarantined, attention.at_shop) {
             (0, 0) => "-".to_owned(),
@@ -230,12 +265,14 @@ mod tests {
             shop_rows,
             equal,
             quarantined: i64::from(!equal && shop_rows == Some(1)),
+            ..Difference::default()
         };
         let comparison = Comparison {
             tables: vec![table("a", Some(2), true), table("b", Some(1), false), table("c", Some(2), false)],
             offered: true,
             waiting_rows: 0,
             quarantined: 1,
+            ..Comparison::default()
         };
         let lines = comparison_lines("s", &comparison);
         assert_eq!(

@@ -6,8 +6,8 @@ use protocol::xmlrpc::{Blob, DateTime, Value};
 use replica::office::{Branch, RunRecord};
 use serde_json::{Value as Json, json};
 
-use crate::driver::{Comparison, Plan, Report};
-use crate::standing::Standing;
+use crate::commands::{Attention, BranchState};
+use crate::driver::{Comparison, Plan, Repaired, Report};
 
 /// A finished run.
 pub(crate) fn report_object(report: &Report) -> Json {
@@ -40,8 +40,14 @@ pub(crate) fn report_object(report: &Report) -> Json {
 }
 
 /// A branch with its state.
-pub(crate) fn status_object(standing: &Standing, now: SystemTime) -> Json {
-    let (branch, attention, last) = (&standing.branch, standing.attention, standing.last_run());
+pub(crate) fn status_object(
+    branch: &Branch,
+    state: BranchState,
+    backlog: Option<i64>,
+    attention: Attention,
+    last: Option<&RunRecord>,
+    now: SystemTime,
+) -> Json {
     let age =
         |moment: Option<SystemTime>| moment.map(|moment| now.duration_since(moment).unwrap_or_default().as_secs());
     json!({
@@ -51,8 +57,8 @@ pub(crate) fn status_object(standing: &Standing, now: SystemTime) -> Json {
         "timestamp": branch.timestamp,
         "freshness_s": age(branch.pulled_at.or(branch.cloned_at)),
         "pushed_s": age(branch.pushed_at.or(branch.cloned_at)),
-        "backlog_rows": standing.backlog,
-        "state": standing.state.as_str(),
+        "backlog_rows": backlog,
+        "state": state.as_str(),
         "last_run": last.map(|run| run.kind.as_str()),
         "last_result": last.map(|run| run.result.as_str()),
         "last_error": last.and_then(|run| run.error.as_deref()),
@@ -114,6 +120,20 @@ pub(crate) fn comparison_objects(branch: &str, comparison: &Comparison) -> Vec<J
             "shop_rows": table.shop_rows,
             "equal": table.equal,
             "quarantined": table.quarantined,
+            "differing_rows": table.differing_rows,
+            "kept_rows": table.kept_rows,
+            "sums": table.sums.iter().map(|(column, office, shop)| {
+                (column.clone(), json!({ "office": office, "shop": shop }))
+            }).collect::<serde_json::Map<String, Json>>(),
+        })
+    });
+    let rows = comparison.rows.iter().map(|row| {
+        json!({
+            "branch": branch,
+            "table": row.table,
+            "key": serde_json::from_str::<Json>(&row.key).unwrap_or(Json::Null),
+            "side": row.side,
+            "columns": row.columns,
         })
     });
     let differing: Vec<&str> = comparison.differing().map(|table| table.table.as_str()).collect();
@@ -122,11 +142,25 @@ pub(crate) fn comparison_objects(branch: &str, comparison: &Comparison) -> Vec<J
         "tables": comparison.tables.len(),
         "verified": comparison.offered && differing.is_empty(),
         "offered": comparison.offered,
+        "sent_bytes": comparison.sent_bytes,
+        "received_bytes": comparison.received_bytes,
         "differing": differing,
         "waiting_rows": comparison.waiting_rows,
         "quarantined": comparison.quarantined,
     });
-    tables.chain([summary]).collect()
+    tables.chain(rows).chain([summary]).collect()
+}
+
+/// What a repair has marked to be carried.
+pub(crate) fn repaired_object(branch: &str, repaired: &Repaired) -> Json {
+    json!({
+        "branch": branch,
+        "repaired": true,
+        "sent_again": repaired.sent,
+        "pulled_again": repaired.pulled,
+        "taken_back": repaired.taken_back,
+        "fresh_range": repaired.fresh_range,
+    })
 }
 
 /// What a run would do.
@@ -215,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_summary_of_a_comparison_comes_last() {
-        let objects = comparison_objects("s", &Comparison { tables: vec![], offered: true, ..Comparison::default() });
+        let objects = comparison_objects("s", &Comparison { offered: true, ..Comparison::default() });
         assert_eq!(objects.last().unwrap()["verified"], json!(true));
         let objects = comparison_objects("s", &Comparison::default());
         assert_eq!(objects.last().unwrap()["verified"], json!(false));

@@ -11,12 +11,14 @@ pub(crate) use carried::{export_line, export_object, import_line, import_object}
 pub(crate) use conflicts::{
     conflict_cells, conflict_lines, conflict_object, resolved_line, resolved_object, standing_object, value_lines,
 };
-pub(crate) use human::{branch_line, comparison_lines, plan_lines, policy_lines, report_line, status_cells};
-pub(crate) use json::{
-    branch_object, comparison_objects, error_object, history_object, plan_object, report_object, status_object,
-    value as json_value,
+pub(crate) use human::{
+    branch_line, comparison_lines, plan_lines, policy_lines, repaired_line, report_line, status_cells,
 };
-pub(crate) use progress::{Board, Direction, Progress, Watch};
+pub(crate) use json::{
+    branch_object, comparison_objects, error_object, history_object, plan_object, repaired_object, report_object,
+    status_object, value as json_value,
+};
+pub(crate) use progress::{Board, Direction, Progress};
 pub(crate) use quarantine::{quarantine_cells, quarantine_lines, quarantine_object, quarantine_reason, retried_object};
 
 use std::io::Write as _;
@@ -42,11 +44,6 @@ impl Table {
         inner.load_style(comfy_table::presets::NOTHING);
         inner.set_header(headings.iter().map(|heading| heading.to_uppercase()));
         Self { inner }
-    }
-
-    /// Whether it has no line.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.inner.row_count() == 0
     }
 
     /// Adds a line.

@@ -93,6 +93,19 @@ pub struct HelloRequest {
     pub clock: String,
     /// The branch that the caller believes to talk to.
     pub branch: String,
+    /// Number of the caller's last contact; none from one that compares no histories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<i64>,
+    /// Token that was agreed at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Token that the caller proposes now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+    /// What to do with the proposal: `look` stores nothing, `renew` begins a common history anew; else it is agreed on
+    /// where the histories are the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intent: Option<String>,
 }
 
 /// What the agent says of itself.
@@ -133,6 +146,12 @@ pub struct HelloReply {
     pub chunk_bytes_max: i64,
     /// Rows of offices that wait in quarantine at the shop.
     pub quarantined: i64,
+    /// Number of the last contact, when the caller asked for it.
+    pub contact: Option<i64>,
+    /// How the histories lie to each other: `same`, `caller-older`, `agent-older`, `forked`.
+    pub history: Option<String>,
+    /// Ids handed out by the sequence that has come furthest in its range.
+    pub ids_used: Option<i64>,
 }
 
 impl Call for Hello {
@@ -259,55 +278,19 @@ impl Call for DiffRead {
     }
 }
 
-/// `sync.digest(struct)`: fingerprints of the rows of tables.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Digest(pub DigestRequest);
-
-/// Which rows to fingerprint.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DigestRequest {
-    /// The tables, as `product` or `schema.table`.
-    pub tables: Vec<String>,
-    /// Only rows with an id above this.
-    pub low: Option<i64>,
-    /// Only rows with an id up to this.
-    pub high: Option<i64>,
-}
-
-/// The fingerprint of one table.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableDigest {
-    /// The table.
-    pub table: String,
-    /// Rows counted.
-    pub rows: i64,
-    /// Fingerprint of their contents; equal rows give equal ones, in whatever order they lie.
-    pub digest: String,
-}
-
-impl Call for Digest {
-    const METHOD: &'static str = "sync.digest";
-    type Reply = Vec<TableDigest>;
-
-    fn params(&self) -> Vec<Value> {
-        vec![param(&self.0)]
-    }
-
-    fn reply(value: Value) -> Result<Vec<TableDigest>, ReplyError> {
-        typed::<Self>(value)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::compare::{Digest, DigestRequest};
     use super::*;
     use crate::xmlrpc::{Limits, Struct, parse_call, write_call, write_response};
 
     #[test]
     fn typed_calls_survive_the_wire() {
-        let request =
-            DigestRequest { tables: vec!["sale".into(), "till.shift".into()], low: Some(5_000_000_000), high: None };
+        let request = DigestRequest {
+            tables: vec!["sale".into(), "till.shift".into()],
+            low: Some(5_000_000_000),
+            ..DigestRequest::default()
+        };
         let bytes = write_call(Digest::METHOD, &Digest(request.clone()).params()).unwrap();
         let mut call = parse_call(&bytes, &Limits::default()).unwrap();
         assert_eq!(call.method, "sync.digest");

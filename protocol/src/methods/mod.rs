@@ -3,6 +3,7 @@
 mod base;
 mod call;
 mod changes;
+mod compare;
 mod extension;
 mod system;
 mod table;
@@ -10,9 +11,13 @@ mod table;
 pub use base::{Clean, CleanWith, Diff, PrepareOptions, SessionKind, SetIdStart, SqlFinish, SqlPrepare};
 pub use call::{Call, ReplyError};
 pub use changes::{CHANGES_BYTES_MAX, ChangesError, changes};
+pub use compare::{
+    Baseline, BaselineOptions, BaselineReply, ColumnSum, Digest, DigestRequest, DigestRows, DigestRowsRequest, Mark,
+    Rows, TableDigest,
+};
 pub use extension::{
-    DiffOpen, DiffOptions, DiffRead, Digest, DigestRequest, ExchangeLayout, FrozenDiff, Hello, HelloReply,
-    HelloRequest, Layout, SessionStatus, SqlAbort, SqlStatus, TableDigest,
+    DiffOpen, DiffOptions, DiffRead, ExchangeLayout, FrozenDiff, Hello, HelloReply, HelloRequest, Layout,
+    SessionStatus, SqlAbort, SqlStatus,
 };
 pub use system::{
     CAPABILITIES, Capability, GetCapabilities, ListMethods, MULTICALL_MAX, Multicall, introspect, multicall_answer,

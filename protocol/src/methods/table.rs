@@ -138,6 +138,12 @@ const METHODS: &[Method] = &[
         group: Group::Extension,
     },
     Method {
+        name: "sync.baseline",
+        signatures: &[&["struct"], &["struct", "struct"]],
+        help: "sync.baseline([{restored}]): a watermark of this moment, {watermark, incarnation}, from which a repair goes on.",
+        group: Group::Extension,
+    },
+    Method {
         name: "sync.diff_open",
         signatures: &[
             &["struct", "string"],
@@ -160,8 +166,15 @@ const METHODS: &[Method] = &[
     Method {
         name: "sync.digest",
         signatures: &[&["array", "struct"]],
-        help: "sync.digest({tables, low, high}): an array of {table, rows, digest}, the fingerprints of the rows with ids \
-               above low and up to high.",
+        help: "sync.digest({tables, low, high, buckets}): an array of {table, rows, digest, sums}, the fingerprints of the \
+               rows with ids above low and up to high; with buckets one fingerprint per bucket of hashed keys.",
+        group: Group::Extension,
+    },
+    Method {
+        name: "sync.digest_rows",
+        signatures: &[&["string", "struct"]],
+        help: "sync.digest_rows({table, low, high, buckets, wanted}): a line per row of the wanted buckets: fingerprint, tab, \
+               key as JSON; - for a row that is remembered as deleted.",
         group: Group::Extension,
     },
     Method {
@@ -195,6 +208,18 @@ const METHODS: &[Method] = &[
         signatures: &[&["struct", "struct"]],
         help: "sync.layout({tables, remember}): the tables of the agent, each {table, columns, key}, its columns {name, type_name, \
                optional, generated}. With remember, columns that the caller does not have are left out of its diffs.",
+        group: Group::Extension,
+    },
+    Method {
+        name: "sync.mark",
+        signatures: &[&["nil", "string", "array"]],
+        help: "sync.mark(table, keys): these rows travel to the caller with its next diff.",
+        group: Group::Extension,
+    },
+    Method {
+        name: "sync.rows",
+        signatures: &[&["string", "string", "array"]],
+        help: "sync.rows(table, keys): a line per row that is there: a JSON object of texts.",
         group: Group::Extension,
     },
     Method {

@@ -5,3 +5,4 @@
 pub mod agent;
 pub mod ledger;
 pub mod office;
+pub mod repair;

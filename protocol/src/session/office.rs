@@ -37,6 +37,8 @@ pub struct Abilities {
     pub frozen_diffs: bool,
     /// `sync.digest`.
     pub digests: bool,
+    /// `sync.digest_rows`, `sync.rows`, `sync.mark`, `sync.baseline`.
+    pub repairs: bool,
 }
 
 /// Where a session at the shop stands, as `sql_status` tells it.

@@ -77,18 +77,25 @@ pub fn renewal(acknowledged: Option<Watermark>, is_empty: bool) -> Renewal {
 }
 
 /// How much a database knows of its own history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Knowledge {
     /// First transaction id not given out.
     pub xmax: u64,
     /// Its newest watermark, microseconds since 1970; 0 if there is none.
     pub issued_micros: i64,
+    /// How many contacts with peers, and streams taken from them, it remembers.
+    pub contacts: i64,
+    /// Ids up to this have been given to branches.
+    pub ids_end: i64,
 }
 
 impl Knowledge {
     /// Whether a database that knows this much was restored, by what its witness had seen it know.
     pub fn was_restored(&self, witnessed: &Self) -> bool {
-        self.issued_micros < witnessed.issued_micros || self.xmax < witnessed.xmax
+        self.issued_micros < witnessed.issued_micros
+            || self.xmax < witnessed.xmax
+            || self.contacts < witnessed.contacts
+            || self.ids_end < witnessed.ids_end
     }
 }
 
@@ -133,11 +140,13 @@ mod tests {
 
     #[test]
     fn a_database_that_knows_less_than_its_witness_was_restored() {
-        let witnessed = Knowledge { xmax: 10, issued_micros: 10 };
+        let witnessed = Knowledge { xmax: 10, issued_micros: 10, contacts: 10, ids_end: 10 };
         assert!(!witnessed.was_restored(&witnessed));
-        assert!(!Knowledge { xmax: 11, issued_micros: 12 }.was_restored(&witnessed));
-        assert!(Knowledge { xmax: 9, issued_micros: 12 }.was_restored(&witnessed));
-        assert!(Knowledge { xmax: 11, issued_micros: 9 }.was_restored(&witnessed));
+        assert!(!Knowledge { xmax: 11, issued_micros: 12, ..witnessed }.was_restored(&witnessed));
+        assert!(Knowledge { xmax: 9, issued_micros: 12, ..witnessed }.was_restored(&witnessed));
+        assert!(Knowledge { xmax: 11, issued_micros: 9, ..witnessed }.was_restored(&witnessed));
+        assert!(Knowledge { contacts: 9, ..witnessed }.was_restored(&witnessed));
+        assert!(Knowledge { ids_end: 9, ..witnessed }.was_restored(&witnessed));
     }
 
     #[test]

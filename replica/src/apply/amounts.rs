@@ -95,12 +95,22 @@ pub(super) async fn settle(
 
 /// Begins the amounts of a freshly cloned shop: what the rows hold is the office's contribution.
 pub async fn begin(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<(), ReplicaError> {
-    for (name, rules) in &order.policy.tables {
-        let Some(table) = order.catalogue.get(name) else { continue };
+    begin_of(transaction, &order.catalogue, &order.policy, order.origin).await
+}
+
+/// The same towards one peer, whatever is applied.
+pub async fn begin_of(
+    transaction: &Transaction<'_>,
+    catalogue: &Catalogue,
+    policy: &ResolvedPolicy,
+    peer: i32,
+) -> Result<(), ReplicaError> {
+    for (name, rules) in &policy.tables {
+        let Some(table) = catalogue.get(name) else { continue };
         for column in rules.delta.iter().filter(|column| table.column(column).is_some()) {
             let from = format!("{} x", table.target());
             let value = format!("x.{}", quote_identifier(column));
-            begin_column(transaction, table, column, order.origin, &from, &value, "true").await?;
+            begin_column(transaction, table, column, peer, &from, &value, "true").await?;
         }
     }
     Ok(())

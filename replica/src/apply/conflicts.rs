@@ -50,7 +50,7 @@ impl<'a> Contest<'a> {
             Incoming::FromShop => Side::Office,
             Incoming::FromOffice { .. } => Side::Shop,
         };
-        let unseen = format!("{} and origin is distinct from {}", agreed.unseen(), order.origin);
+        let unseen = format!("{} and {}", agreed.unseen(), crate::diff::meant_for(order.origin));
         Some(Self { order, staging, rule: rules.conflict, us, unseen, log: captured.log() })
     }
 

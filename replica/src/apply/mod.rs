@@ -48,7 +48,7 @@ use references::References;
 use staging::{Merged, Staging};
 use target::{Shape, ShapeKind};
 
-pub use amounts::{begin as begin_amounts, begin_new as begin_new_amounts};
+pub use amounts::{begin as begin_amounts, begin_new as begin_new_amounts, begin_of as begin_amounts_of};
 pub(crate) use conflicts::STAMP;
 pub(crate) use failure::of_statement as refused;
 pub use target::Incoming;

@@ -91,7 +91,7 @@ pub(super) fn log_table(table: &Table, depth: Depth, number: i32) -> String {
             // a row that is gone with its partition was not deleted, so here deletes have to be told apart
             let gone = if table.partitioned { ", gone boolean" } else { "" };
             format!(
-                "create table sync.log_{number}(xid xid8 not null default pg_current_xact_id(), origin int{gone}{keys});
+                "create table sync.log_{number}(xid xid8 not null default pg_current_xact_id(), origin int, target int{gone}{keys});
                  create index on sync.log_{number}(xid); {storage}"
             )
         }
@@ -103,7 +103,7 @@ pub(super) fn log_table(table: &Table, depth: Depth, number: i32) -> String {
                 .collect();
             format!(
                 "create table sync.log_{number}(seq bigint generated always as identity,
-                     xid xid8 not null default pg_current_xact_id(), origin int, op \"char\" not null{keys}, old jsonb,
+                     xid xid8 not null default pg_current_xact_id(), origin int, target int, op \"char\" not null{keys}, old jsonb,
                      changed_by text not null default session_user,
                      application text not null default current_setting('application_name'),
                      changed_at timestamptz not null default clock_timestamp());
@@ -152,8 +152,9 @@ fn image(columns: &[Column], prefix: &str) -> String {
     format!("(select jsonb_object_agg(c, v) from (values {}) as x(c, v))", pairs.join(", "))
 }
 
+/// Written as the function behind the operator `*<>`: a backup prints the operator on rows in a form that it cannot read.
 fn key_changed(table: &Table) -> String {
-    format!("row({})::record *<> row({})::record", table.key_list("old."), table.key_list("new."))
+    format!("record_image_ne(row({}), row({}))", table.key_list("old."), table.key_list("new."))
 }
 
 /// Whether an update changed the key, for the condition of a trigger. Written as a condition on columns it would forbid

@@ -104,7 +104,12 @@ async fn count<'a>(
 }
 
 fn condition(since: &Snapshot, peer: i32) -> String {
-    format!("{} and origin is distinct from {peer}", since.unseen())
+    format!("{} and {}", since.unseen(), meant_for(peer))
+}
+
+/// The condition on log entries that concern a peer: not its own changes, and no repair of another one.
+pub(crate) fn meant_for(peer: i32) -> String {
+    format!("origin is distinct from {peer} and (target is null or target = {peer})")
 }
 
 impl TablePlan {

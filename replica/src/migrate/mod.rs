@@ -14,6 +14,7 @@ const STEPS: &[&str] = &[
     include_str!("0005_run_figures.sql"),
     include_str!("0006_quarantine.sql"),
     include_str!("0007_audit.sql"),
+    include_str!("0008_histories.sql"),
 ];
 
 /// Version of the schema that this program works with.

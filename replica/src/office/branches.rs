@@ -1,11 +1,11 @@
 //! Branches and their BranchSynchronization records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use tokio_postgres::Row;
 
-use super::{Branch, Lease, NewBranch, Office};
+use super::{Branch, NewBranch, Office};
 use crate::ReplicaError;
 use crate::error::classify;
 use crate::node;
@@ -15,9 +15,6 @@ const COLUMNS: &str =
     b.incarnation, b.cloned_at, b.pulled_at, b.pushed_at, b.settings::text, b.paused";
 const FROM: &str = "sync.branch_synchronization b
     left join lateral (select low, high from sync.id_slot i where i.branch_id = b.branch_id order by slot desc limit 1) s on true";
-
-/// First key of the advisory locks that branches are held by; the branch id is the second.
-const LEASE_CLASS: i32 = 0x7379_6e63;
 
 impl Office {
     /// Adds a branch.
@@ -139,54 +136,11 @@ impl Office {
             )
             .await
             .map_err(|error| classify("remove the branch", error))?;
-        drop(lease);
+        lease.release().await;
         if let Some(stream) = row.and_then(|row| row.get::<_, Option<String>>(0)) {
             self.inner.spool.remove(&stream)?;
         }
         Ok(())
-    }
-
-    /// Numbers of the branches that somebody holds at the moment: runs of this and of other processes.
-    pub async fn held_branches(&self) -> Result<BTreeSet<i64>, ReplicaError> {
-        let client = self.inner.pool.get().await?;
-        let rows = client
-            .query(
-                "select l.objid::bigint from pg_locks l where l.locktype = 'advisory' and l.classid = $1::int4::oid
-                   and l.granted and l.database = (select oid from pg_database where datname = current_database())",
-                &[&LEASE_CLASS],
-            )
-            .await
-            .map_err(|error| classify("look which branches are held", error))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
-    }
-
-    /// Takes the branch for one run; `Busy` (with who and since when) when somebody else has it.
-    pub async fn lease(&self, branch: &Branch) -> Result<Lease, ReplicaError> {
-        let failed = |error| classify("take the branch", error);
-        // the lock lives with its own connection: a holder that dies lets go
-        let connection = self.inner.pool.database().connect(&format!("lease of branch {}", branch.name)).await?;
-        let slot = i32::try_from(branch.id).unwrap_or(i32::MAX);
-        let taken: bool = connection
-            .query_one("select pg_try_advisory_lock($1, $2)", &[&LEASE_CLASS, &slot])
-            .await
-            .map_err(failed)?
-            .get(0);
-        if taken {
-            return Ok(Lease { _connection: connection });
-        }
-        let holder = connection
-            .query_opt(
-                "select a.pid, to_char(a.backend_start, 'HH24:MI:SS') from pg_locks l join pg_stat_activity a using (pid)
-                 where l.locktype = 'advisory' and l.classid = $1::int4::oid and l.objid = $2::int4::oid and l.granted
-                   and l.database = (select oid from pg_database where datname = current_database())",
-                &[&LEASE_CLASS, &slot],
-            )
-            .await
-            .map_err(failed)?;
-        let who = holder.map_or_else(String::new, |row| {
-            format!(" since {} UTC (database process {})", row.get::<_, String>(1), row.get::<_, i32>(0))
-        });
-        Err(ReplicaError::Busy(format!("branch {:?} is being synchronised by another run{who}", branch.name)))
     }
 }
 

@@ -1,51 +1,173 @@
 //! Fingerprints of the office's tables, as one branch should have them.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use protocol::methods::TableDigest;
-use protocol::policy::Direction;
+use protocol::names::TableName;
+use protocol::policy::{Direction, ResolvedPolicy};
+use tokio_postgres::{Client, IsolationLevel, Transaction};
 
-use super::{Branch, Office};
+use super::{Branch, Office, State};
 use crate::ReplicaError;
-use crate::digest::{digest, own_rows};
-use crate::drift;
+use crate::catalogue::Table;
+use crate::digest::{self, RowDigest};
+use crate::drift::{self, LeftOut};
 use crate::error::classify;
 use crate::subset;
 
+/// Which ids tell a shop's rows apart that flow from it, for the shop's side of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// Ids above this.
+    pub low: Option<i64>,
+    /// Ids up to this.
+    pub high: Option<i64>,
+}
+
+/// A table as the office sees it for one branch.
+#[derive(Debug, Clone)]
+pub struct Compared {
+    /// Its rows and fingerprint.
+    pub digest: TableDigest,
+    /// Which way it flows.
+    pub direction: Direction,
+}
+
+/// A branch's tables and how its rows are told apart.
+struct View {
+    state: Arc<State>,
+    rules: Arc<ResolvedPolicy>,
+    ranges: Vec<(i64, i64)>,
+    /// What the shop does not have is not compared.
+    left_out: LeftOut,
+    /// Whether the shop had rows before it had a range: then only row filters tell its rows apart.
+    adopted: bool,
+}
+
+impl View {
+    /// The table with the condition for the branch's rows; none when they cannot be told apart.
+    fn table(&self, branch: &Branch, name: &TableName) -> Result<Option<(Table, Option<String>)>, ReplicaError> {
+        let (Some(table), Some(rules)) = (self.state.catalogue.get(name), self.rules.get(name)) else {
+            return Ok(None);
+        };
+        let table = drift::reduced(table, &self.left_out);
+        let subset = subset::condition(&self.state.catalogue, &self.rules, name, branch.id)?;
+        Ok(match rules.direction {
+            Direction::FromSource | Direction::Both => Some((table, subset)),
+            Direction::FromTarget if self.adopted => subset.map(|subset| (table, Some(subset))),
+            // what the office has of the branch from before its clone is not at the shop
+            Direction::FromTarget => {
+                let own = digest::own_rows(&self.state.catalogue, &self.rules, &self.ranges).remove(name);
+                match (own, subset) {
+                    (Some(own), Some(subset)) => Some((table, Some(format!("{own} and ({subset})")))),
+                    (None, None) => None,
+                    (one, other) => Some((table, one.or(other))),
+                }
+            }
+            Direction::Initial | Direction::Local => None,
+        })
+    }
+}
+
 impl Office {
-    /// Counts and fingerprints of the branch's tables as the office sees them: tables that belong to all in full,
-    /// from-target tables restricted to the branch's own rows. A table that cannot be compared is absent.
-    pub async fn digests(&self, branch: &Branch) -> Result<Vec<TableDigest>, ReplicaError> {
-        let failed = |error| classify("fingerprint the tables", error);
+    async fn view(&self, branch: &Branch) -> Result<View, ReplicaError> {
         let state = self.state().await?;
         let rules = Self::rules(&state, branch)?;
-        let own = branch.id_range.map_or_else(BTreeMap::new, |range| own_rows(&state.catalogue, &rules, range));
-        let mut client = self.inner.pool.get().await?;
-        let transaction = client
-            .build_transaction()
-            .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
-            .read_only(true)
-            .start()
+        let client = self.inner.pool.get().await?;
+        let failed = |error| classify("look up the id ranges", error);
+        let from: Option<i32> = client
+            .query_one("select compared_from from sync.branch_synchronization where branch_id = $1", &[&branch.id])
+            .await
+            .map_err(failed)?
+            .get(0);
+        let rows = client
+            .query(
+                "select low, high from sync.id_slot where branch_id = $1
+                   and slot >= coalesce($2, (select max(slot) from sync.id_slot where branch_id = $1)) order by slot",
+                &[&branch.id, &from],
+            )
             .await
             .map_err(failed)?;
-        let left_out = drift::left_out(&transaction, Some(self.peer_of(branch).await?), &state.catalogue).await?;
-        let mut digests = Vec::new();
-        for (name, table_rules) in &rules.tables {
-            let Some(table) = state.catalogue.get(name) else { continue };
-            let subset = subset::condition(&state.catalogue, &rules, name, branch.id)?;
-            let condition = match table_rules.direction {
-                Direction::FromSource | Direction::Both => subset,
-                // what the office has of the branch from before its clone is not at the shop
-                Direction::FromTarget => match (own.get(name), subset) {
-                    (Some(own), Some(subset)) => Some(format!("{own} and {subset}")),
-                    (Some(own), None) => Some(own.clone()),
-                    (None, _) => continue,
-                },
-                Direction::Initial | Direction::Local => continue,
-            };
-            digests.push(digest(&transaction, &drift::reduced(table, &left_out), condition.as_deref()).await?);
-        }
-        transaction.commit().await.map_err(failed)?;
-        Ok(digests)
+        let left_out = drift::left_out(&*client, Some(self.peer_of(branch).await?), &state.catalogue).await?;
+        let ranges = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        Ok(View { state, rules, ranges, left_out, adopted: from == Some(0) })
     }
+
+    /// Which ids the shop is to compare.
+    pub async fn scope(&self, branch: &Branch) -> Result<Scope, ReplicaError> {
+        let view = self.view(branch).await?;
+        if view.adopted {
+            return Ok(Scope { low: Some(i64::MIN), high: Some(i64::MAX) });
+        }
+        Ok(Scope {
+            low: view.ranges.iter().map(|range| range.0).min(),
+            high: view.ranges.iter().map(|range| range.1).max(),
+        })
+    }
+
+    /// Counts and fingerprints of the branch's tables as the office sees them, from one snapshot, parents before children:
+    /// tables that belong to all in full or by their row filter, from-target tables restricted to the branch's own rows.
+    /// A table whose rows of the branch cannot be told apart is absent.
+    pub async fn digests(&self, branch: &Branch) -> Result<Vec<Compared>, ReplicaError> {
+        let view = self.view(branch).await?;
+        let mut client = self.inner.pool.get().await?;
+        let transaction = reading(&mut client).await?;
+        let mut compared = Vec::new();
+        let names = view.rules.tables.keys().cloned().collect();
+        for name in view.state.catalogue.parents_first(&names) {
+            let Some((table, condition)) = view.table(branch, &name)? else { continue };
+            let Some(rules) = view.rules.get(&name) else { continue };
+            let digest = digest::digest(&transaction, &table, condition.as_deref(), digest::summed(rules)).await?;
+            compared.push(Compared { digest, direction: rules.direction });
+        }
+        Ok(compared)
+    }
+
+    /// A fingerprint per bucket of one table.
+    pub async fn bucket_digest(&self, branch: &Branch, table: &str, buckets: i64) -> Result<TableDigest, ReplicaError> {
+        let view = self.view(branch).await?;
+        let client = self.inner.pool.get().await?;
+        let (table, condition) = known(&view, branch, table)?;
+        digest::buckets(&*client, &table, condition.as_deref(), buckets).await
+    }
+
+    /// The rows of some buckets, and those remembered as deleted there.
+    pub async fn row_digests(
+        &self,
+        branch: &Branch,
+        table: &str,
+        buckets: i64,
+        wanted: &[i64],
+    ) -> Result<Vec<RowDigest>, ReplicaError> {
+        let view = self.view(branch).await?;
+        let client = self.inner.pool.get().await?;
+        let (table, condition) = known(&view, branch, table)?;
+        let captured = view.state.captured.get(&table.name);
+        digest::rows(&*client, &table, condition.as_deref(), captured, buckets, wanted).await
+    }
+
+    /// Whole rows, as JSON objects of texts.
+    pub async fn rows(&self, table: &str, keys: &[String]) -> Result<Vec<String>, ReplicaError> {
+        let state = self.state().await?;
+        let client = self.inner.pool.get().await?;
+        let Some(table) = state.catalogue.get(&digest::table_name(table)) else {
+            return Err(ReplicaError::Schema(format!("table {table} is gone")));
+        };
+        Ok(digest::images(&*client, table, keys).await?.into_iter().map(|(_, image)| image).collect())
+    }
+}
+
+fn known(view: &View, branch: &Branch, table: &str) -> Result<(Table, Option<String>), ReplicaError> {
+    view.table(branch, &digest::table_name(table))?
+        .ok_or_else(|| ReplicaError::Schema(format!("table {table} is not compared")))
+}
+
+async fn reading(client: &mut Client) -> Result<Transaction<'_>, ReplicaError> {
+    client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+        .map_err(|error| classify("fingerprint the tables", error))
 }

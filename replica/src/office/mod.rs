@@ -4,12 +4,15 @@ mod branches;
 mod carried;
 mod compare;
 mod conflicts;
+mod contact;
 mod history;
 mod layout;
+mod lease;
 mod outgoing;
 mod policies;
 mod pull;
 mod quarantine;
+mod repair;
 mod resolve;
 mod slots;
 mod stop;
@@ -30,12 +33,13 @@ use crate::error::classify;
 use crate::migrate;
 use crate::node::{self, ApplyRights, Incarnation, Role};
 use crate::spool::{FrozenStream, Spool};
-use crate::watermark::Witness;
+use crate::witness::Witness;
 
 pub use carried::{Exported, Imported};
+pub use compare::{Compared, Scope};
 pub use conflicts::{Conflict, ConflictKind, Image, Side, Stamp, Take};
-pub use history::{PastRun, RunFilter};
 pub use layout::OfficeLayout;
+pub use repair::{Loser, RepairBase};
 pub use resolve::{Resolved, Standing};
 
 /// How the office is opened.
@@ -179,11 +183,6 @@ pub struct Backlog {
     pub rows: i64,
 }
 
-/// Holds a branch for one run: nobody else clones or updates it until it is dropped, in this or any other process.
-pub struct Lease {
-    _connection: tokio_postgres::Client,
-}
-
 impl Office {
     /// Opens the database, without installing anything; fails when [`Office::init`] was never run on it.
     pub async fn open(options: OfficeOptions) -> Result<Self, ReplicaError> {
@@ -207,7 +206,7 @@ impl Office {
         let office = Self::with(options)?;
         let mut client = office.inner.pool.get().await?;
         migrate::migrate(&mut client).await?;
-        node::establish(&mut client, Role::Office, None).await?;
+        node::establish(&mut client, Role::Office, None, &office.inner.witness).await?;
         drop(client);
         office.state().await?;
         Ok(office)
@@ -273,9 +272,10 @@ impl Office {
             return Ok(state.clone());
         }
         *current = None;
-        let mut incarnation = node::establish(&mut client, Role::Office, None).await?;
-        if self.inner.witness.question(&*client, &mut incarnation).await? {
-            tracing::warn!(incarnation = %incarnation.id, "the office's database was restored from a backup");
+        let node::Established { incarnation, restored } =
+            node::establish(&mut client, Role::Office, None, &self.inner.witness).await?;
+        if let Some(reason) = restored {
+            tracing::warn!(incarnation = %incarnation.id, "{reason}: every branch has to be verified with --repair");
         }
         let catalogue = Catalogue::discover(&*client).await?;
         let names = catalogue.names();

@@ -24,7 +24,6 @@ use crate::node;
 use crate::spool::FrozenStream;
 use crate::subset;
 use crate::watermark::{Snapshot, current_snapshot};
-use protocol::watermark::Watermark;
 
 /// What a branch's record says about its outgoing stream and the office's own watermark.
 struct Record {
@@ -168,6 +167,7 @@ impl Office {
             .execute(
                 "update sync.branch_synchronization
                  set \"timestamp\" = $3, incarnation = $4, pushed_snapshot = outgoing_snapshot, pushed_incarnation = $5,
+                     compared_from = null,
                      cloned_at = clock_timestamp(), pulled_at = clock_timestamp(), pushed_at = clock_timestamp(),
                      outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null
                  where branch_id = $1 and outgoing_key = $2",
@@ -385,7 +385,7 @@ impl Office {
             .await
             .map_err(|error| classify("record an outgoing stream", error))?;
         killpoint::reach("office.freeze.recorded");
-        self.inner.witness.remember(&incarnation, snapshot, &Watermark::new(0, None))?;
+        self.inner.witness.remember(&incarnation, snapshot, None)?;
         self.sweep_streams(branch, Some(&stream.id))?;
         Ok(Outgoing { key, stream, base: row.get(0), resumed: false })
     }

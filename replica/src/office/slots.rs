@@ -4,12 +4,18 @@ use super::{Branch, Office};
 use crate::ReplicaError;
 use crate::error::classify;
 
+/// Ranges left out after a restore of the office: it may have given some out that it no longer remembers, and that no
+/// shop has told it yet. Fewer where they would use up more than this share of what is left.
+const GAP_RANGES: i64 = 1000;
+const GAP_SHARE: i64 = 100;
+
 impl Office {
     /// Gives the branch its id range `(low, high]` (a fresh one when `fresh`), durably.
     ///
     /// Slot 0, the ids up to the span, is the office's own.
     pub async fn id_range(&self, branch: &Branch, fresh: bool) -> Result<(i64, i64), ReplicaError> {
         let failed = |error| classify("give out an id range", error);
+        let state = self.state().await?;
         let mut client = self.inner.pool.get().await?;
         let transaction = client.transaction().await.map_err(failed)?;
         transaction.batch_execute("lock table sync.id_slot in exclusive mode").await.map_err(failed)?;
@@ -24,22 +30,44 @@ impl Office {
             return Ok((row.get(0), row.get(1)));
         }
         let row = transaction
-            .query_one("select coalesce(max(slot), 0) + 1, coalesce(max(high), 0) from sync.id_slot", &[])
+            .query_one(
+                "select coalesce(max(slot), 0) + 1, coalesce(max(high), 0),
+                        exists (select from sync.branch_synchronization where history = 'caller-older')
+                          or $1 > 1 and not exists (select from sync.id_slot where incarnation = $1)
+                 from sync.id_slot",
+                &[&state.incarnation.number],
+            )
             .await
             .map_err(failed)?;
-        let (slot, end): (i32, i64) = (row.get(0), row.get(1));
-        let low = end.max(self.inner.id_span);
-        let high = low.checked_add(self.inner.id_span).ok_or_else(|| {
+        let (slot, end, forgetful): (i32, i64, bool) = (row.get(0), row.get(1), row.get(2));
+        let span = self.inner.id_span;
+        let mut low = end.max(span).max(self.inner.witness.ids_end());
+        if forgetful {
+            let gap = GAP_RANGES.min((i64::MAX - low) / span.max(1) / GAP_SHARE);
+            low = low.saturating_add(gap.saturating_mul(span));
+        }
+        let high = low.checked_add(span).ok_or_else(|| {
             ReplicaError::IdRange("no id range is left: all of bigint has been given out; use a smaller id-span".into())
         })?;
         transaction
             .execute(
-                "insert into sync.id_slot(slot, branch_id, low, high) values ($1, $2, $3, $4)",
-                &[&slot, &branch.id, &low, &high],
+                "insert into sync.id_slot(slot, branch_id, low, high, incarnation) values ($1, $2, $3, $4, $5)",
+                &[&slot, &branch.id, &low, &high, &state.incarnation.number],
+            )
+            .await
+            .map_err(failed)?;
+        // until a clone is recorded, the shop's rows are those of the range before
+        transaction
+            .execute(
+                "update sync.branch_synchronization set compared_from = coalesce(compared_from,
+                     (select max(slot) from sync.id_slot s where s.branch_id = $1 and s.slot < $2))
+                 where branch_id = $1",
+                &[&branch.id, &slot],
             )
             .await
             .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
+        self.inner.witness.remember_ids(&state.incarnation, high)?;
         Ok((low, high))
     }
 }

@@ -46,6 +46,7 @@ impl Shop {
     ) -> Result<FrozenStream, ReplicaError> {
         let _turn = self.inner.freezing.lock().await;
         let state = self.state().await?;
+        self.refuse_other_history(office).await?;
         let mut client = self.inner.pool.get().await?;
         let peer = node::peer(&*client, office).await?;
         let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
@@ -167,7 +168,7 @@ impl Shop {
             }
             // durable before anybody is told; an unfinished diff leaves a watermark that nobody knows
             let issued = watermark::issue(&mut teller, peer, &snapshot, &state.incarnation).await?;
-            self.inner.witness.remember(&state.incarnation, &snapshot, &issued)?;
+            self.inner.witness.remember(&state.incarnation, &snapshot, Some(&issued))?;
             crate::killpoint::reach("shop.diff.issued");
             issued
         };

@@ -2,6 +2,8 @@
 
 mod audit;
 mod carried;
+mod compare;
+mod contact;
 mod diffs;
 mod health;
 mod layout;
@@ -16,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use protocol::methods::{SessionKind, TableDigest};
+use protocol::methods::SessionKind;
 use protocol::policy::Policy;
 use protocol::session::ledger::{self, Verdict};
 
@@ -27,9 +29,10 @@ pub use crate::clean::CleanReport;
 use crate::database::{Database, Pool};
 use crate::error::classify;
 use crate::spool::Spool;
-use crate::watermark::Witness;
-use crate::{capture, digest, drift, ids, node};
+use crate::witness::Witness;
+use crate::{capture, ids, node};
 pub use carried::{ShopExport, ShopImport};
+pub use contact::Contact;
 pub use purge::Purgeable;
 use state::{State, StateCell};
 pub use vitals::{OfficeContact, Vitals};
@@ -73,6 +76,8 @@ pub struct ShopFacts {
     pub policy_digest: String,
     /// Id range `(low, high]`, once it is set.
     pub id_range: Option<(i64, i64)>,
+    /// Ids handed out by the sequence that has come furthest in its range.
+    pub ids_used: Option<i64>,
     /// Last watermark issued to the office, if any.
     pub last_watermark: Option<String>,
     /// Where its changes begin (the last clean, or the installation of capture); empty as long as they do not.
@@ -259,6 +264,7 @@ impl Shop {
             no_tables: state.policy.tables.is_empty(),
             policy_digest: self.inner.policy.digest(),
             id_range,
+            ids_used: ids::range_use(&*client, &state.catalogue, &state.policy).await?.map(|range| range.used),
             last_watermark,
             begins: row.get(5),
             clock: row.get(3),
@@ -379,41 +385,5 @@ impl Shop {
         transaction.commit().await.map_err(failed)?;
         self.inner.state.forget().await;
         Ok(())
-    }
-
-    /// Counts and fingerprints of tables (all synchronised ones but initial when `tables` is empty), from one snapshot.
-    pub async fn digests(&self, tables: &[String]) -> Result<Vec<TableDigest>, ReplicaError> {
-        let state = self.state().await?;
-        let failed = |error| classify("fingerprint the tables", error);
-        let mut client = self.inner.pool.get().await?;
-        let transaction = client
-            .build_transaction()
-            .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
-            .read_only(true)
-            .start()
-            .await
-            .map_err(failed)?;
-        let row = transaction.query_one("select id_low, id_high from sync.node", &[]).await.map_err(failed)?;
-        // rows of an earlier life that a clone gave back are the office's to tell: the shop answers for its own range
-        let own = match (row.get::<_, Option<i64>>(0), row.get::<_, Option<i64>>(1)) {
-            (Some(low), Some(high)) => digest::own_rows(&state.catalogue, &state.policy, (low, high)),
-            _ => std::collections::BTreeMap::new(),
-        };
-        let left_out = drift::left_out(&transaction, None, &state.catalogue).await?;
-        let wanted: Vec<_> = tables.iter().map(|text| digest::table_name(text)).collect();
-        let mut digests = Vec::new();
-        for (name, policy) in &state.policy.tables {
-            let moves = policy.direction.flows_to_shop() || policy.direction.flows_to_office();
-            let asked =
-                if wanted.is_empty() { moves } else { wanted.contains(name) && policy.direction.synchronised() };
-            if let Some(table) = state.catalogue.get(name).filter(|_| asked) {
-                digests.push(
-                    digest::digest(&transaction, &drift::reduced(table, &left_out), own.get(name).map(String::as_str))
-                        .await?,
-                );
-            }
-        }
-        transaction.commit().await.map_err(failed)?;
-        Ok(digests)
     }
 }

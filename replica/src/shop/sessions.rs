@@ -26,6 +26,9 @@ impl Shop {
     /// Opens a session, or finds the one with the same key.
     pub async fn open_session(&self, new: NewSession) -> Result<SessionRow, ReplicaError> {
         let failed = |error| classify("open a session", error);
+        if new.kind != Some(SessionKind::Clone) {
+            self.refuse_other_history(&new.office).await?;
+        }
         let client = self.inner.pool.get().await?;
         if let Some(key) = &new.key {
             let sql = format!("select {COLUMNS} from sync.session where office = $1 and key = $2");
@@ -71,12 +74,17 @@ impl Shop {
         }
     }
 
-    /// A session by its number.
+    /// A session by its number. Who applied it may have died before it told the witness: that is made good first.
     pub async fn session(&self, sid: i32) -> Result<Option<SessionRow>, ReplicaError> {
         let client = self.inner.pool.get().await?;
         let sql = format!("select {COLUMNS} from sync.session where sid = $1");
         let row = client.query_opt(&sql, &[&sid]).await.map_err(|error| classify("look up a session", error))?;
-        Ok(row.as_ref().map(session))
+        let found = row.as_ref().map(session);
+        drop(client);
+        if found.as_ref().is_some_and(|found| found.state == SessionState::Applied) {
+            self.testify().await?;
+        }
+        Ok(found)
     }
 
     /// Sessions that are open.
@@ -152,6 +160,7 @@ impl Shop {
         let sql = format!("select {COLUMNS} from sync.session where sid = $1 for update");
         let now = session(&transaction.query_one(&sql, &[&row.sid]).await.map_err(failed)?);
         if ledger::finish(recorded(now.state)) != Verdict::Apply {
+            self.testify().await?;
             return already(&now);
         }
         let facts = transaction
@@ -208,9 +217,16 @@ impl Shop {
             transaction.batch_execute("update sync.node set awaiting_clone = false").await.map_err(failed)?;
         }
         self.note_freshness(&transaction, &state).await?;
+        // what the office will rely on is in this transaction: a database that comes back without it was restored
+        let mark: i64 = transaction
+            .query_one("update sync.node set mark = mark + 1 returning mark", &[])
+            .await
+            .map_err(failed)?
+            .get(0);
         crate::killpoint::reach("shop.apply.before-commit");
         transaction.commit().await.map_err(failed)?;
         crate::killpoint::reach("shop.apply.after-commit");
+        self.inner.witness.remember_contact(&state.incarnation, mark)?;
         if clone {
             self.inner.state.forget().await;
         }
@@ -219,6 +235,18 @@ impl Shop {
 }
 
 impl Shop {
+    /// Tells the witness how far the database has come, before a peer is told what is in it.
+    async fn testify(&self) -> Result<(), ReplicaError> {
+        let state = self.state().await?;
+        let client = self.inner.pool.get().await?;
+        let mark = client
+            .query_one("select mark from sync.node", &[])
+            .await
+            .map_err(|error| classify("tell the witness", error))?
+            .get(0);
+        self.inner.witness.remember_contact(&state.incarnation, mark)
+    }
+
     /// What the office has of the shop's changes: the watermark that the session rests on, or else, where it names none,
     /// the newest one that the office acknowledged.
     async fn agreed(

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use protocol::names::TableName;
 use protocol::policy::{Direction, Policy, ResolvedPolicy};
 use tokio::sync::Mutex;
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::{Client, GenericClient, Transaction};
 
 use crate::ReplicaError;
+use crate::apply;
 use crate::capture::{self, CapturedTable, Depth};
 use crate::catalogue::Catalogue;
 use crate::error::classify;
+use crate::ids;
 use crate::migrate;
 use crate::node::{self, ApplyRights, Incarnation, Role};
-use crate::watermark::Witness;
+use crate::witness::Witness;
 
 /// Tables, policy and identity of the shop's database at one time.
 pub(super) struct State {
@@ -119,9 +121,10 @@ async fn covered(client: &impl GenericClient) -> Result<bool, ReplicaError> {
 async fn read(client: &mut Client, policy: &Policy, branch: &str, witness: &Witness) -> Result<State, ReplicaError> {
     let failed = |error| classify("prepare the shop", error);
     migrate::migrate(client).await?;
-    let mut incarnation = node::establish(client, Role::Shop, Some(branch)).await?;
-    if witness.question(&*client, &mut incarnation).await? {
-        tracing::warn!(incarnation = %incarnation.id, "this database was restored from a backup: watermarks issued before are void");
+    let node::Established { incarnation, restored } =
+        node::establish(client, Role::Shop, Some(branch), witness).await?;
+    if let Some(reason) = restored {
+        tracing::warn!(incarnation = %incarnation.id, "{reason}: watermarks issued before are void; the office has to verify with --repair");
     }
     let mut state = State::discover(&*client, policy, incarnation).await?;
     for table in &state.unnamed {
@@ -140,6 +143,10 @@ async fn read(client: &mut Client, policy: &Policy, branch: &str, witness: &Witn
     }
     let transaction = client.transaction().await.map_err(failed)?;
     transaction.execute("select pg_advisory_xact_lock($1)", &[&migrate::LOCK]).await.map_err(failed)?;
+    if ids::leave_gap(&transaction, &state.catalogue, &state.policy, &state.incarnation).await? {
+        // what this shop had contributed is partly lost: all that is there counts as the office's, increments begin anew
+        begin_amounts(&transaction, &state).await?;
+    }
     // a till in a long transaction must not make everybody wait behind us
     transaction.batch_execute("set local lock_timeout = '5s'").await.map_err(failed)?;
     let coverage = capture::install(&transaction, &state.catalogue, &state.wanted).await?;
@@ -158,6 +165,16 @@ async fn read(client: &mut Client, policy: &Policy, branch: &str, witness: &Witn
     // installing triggers changes the catalogue
     state.fingerprint = Catalogue::fingerprint(&*client).await?;
     Ok(state)
+}
+
+/// Begins the amounts anew towards every office.
+async fn begin_amounts(transaction: &Transaction<'_>, state: &State) -> Result<(), ReplicaError> {
+    let rows =
+        transaction.query("select peer from sync.peer", &[]).await.map_err(|error| classify("begin amounts", error))?;
+    for row in rows {
+        apply::begin_amounts_of(transaction, &state.catalogue, &state.policy, row.get(0)).await?;
+    }
+    Ok(())
 }
 
 /// Without the right to keep triggers quiet, the application's triggers would fire on received rows a second time.

@@ -9,6 +9,7 @@ mod man;
 mod open;
 mod password;
 mod purge_ok;
+mod renewal;
 mod restore_before_clean;
 mod run;
 mod status;
@@ -31,6 +32,8 @@ pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Status { place, json } => status::status(&place, json),
         Command::Audit { place, limit, json } => audit::audit(&place, limit, json),
         Command::User(command) => user::user(command),
+        Command::AfterRestore(args) => on_runtime(renewal::after_restore(args)),
+        Command::AfterUpgrade(args) => on_runtime(renewal::after_upgrade(args)),
         Command::RestoreBeforeClean(args) => on_runtime(restore_before_clean::restore(args)),
         Command::Import(args) => on_runtime(carried::import(args)),
         Command::Export(args) => on_runtime(carried::export(args)),

@@ -45,6 +45,10 @@ fn print(status: &Value) {
     if let Some(tls) = status.get("tls").filter(|tls| !tls.is_null()) {
         println!("{:<12} {}", "fingerprint", tls.get("fingerprint").map(text).unwrap_or_default());
     }
+    let number = |name: &str| status.get(name).and_then(Value::as_i64);
+    if let (Some(low), Some(high), Some(used)) = (number("id_low"), number("id_high"), number("ids_used")) {
+        println!("{:<12} {used}, {:.1} % of the range", "ids used", used as f64 * 100.0 / (high - low).max(1) as f64);
+    }
     for (office, watermark) in status.get("watermarks").and_then(Value::as_object).into_iter().flatten() {
         println!("{:<12} {office} has seen {}", "watermark", text(watermark));
     }

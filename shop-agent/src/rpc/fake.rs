@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use protocol::history::{History, Offer};
 use protocol::layout::TableLayout;
-use protocol::methods::TableDigest;
+use protocol::methods::{BaselineReply, DigestRequest, DigestRowsRequest, TableDigest};
 use protocol::watermark::Since;
 use replica::ReplicaError;
 use replica::apply::Applied;
-use replica::shop::{AuditRecord, CleanReport, NewSession, SessionRow, SessionState, ShopFacts, Vitals};
+use replica::digest::RowDigest;
+use replica::shop::{AuditRecord, CleanReport, Contact, NewSession, SessionRow, SessionState, ShopFacts, Vitals};
 use replica::spool::FrozenStream;
 use tokio::sync::Notify;
 
@@ -88,11 +90,17 @@ impl Backend for FakeShop {
             no_tables: false,
             policy_digest: "p".into(),
             id_range: Some((5, 10)),
+            ids_used: Some(1),
             last_watermark: None,
             begins: "10:10:".into(),
             clock: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
             quarantined: Vec::new(),
         })
+    }
+
+    async fn contact(&self, _office: &str, offer: &Offer, _contact: Contact) -> Result<(History, i64)> {
+        drop(self.up()?);
+        Ok((History::Same, offer.number + 1))
     }
 
     fn diff_path(&self, id: &str) -> PathBuf {
@@ -202,8 +210,30 @@ impl Backend for FakeShop {
         Ok(Vec::new())
     }
 
-    async fn digests(&self, tables: &[String]) -> Result<Vec<TableDigest>> {
-        Ok(tables.iter().map(|table| TableDigest { table: table.clone(), rows: 1, digest: "d".into() }).collect())
+    async fn digests(&self, request: &DigestRequest) -> Result<Vec<TableDigest>> {
+        let digest = |table: &String| TableDigest {
+            table: table.clone(),
+            rows: 1,
+            digest: "d".into(),
+            ..TableDigest::default()
+        };
+        Ok(request.tables.iter().map(digest).collect())
+    }
+
+    async fn digest_rows(&self, _request: &DigestRowsRequest) -> Result<Vec<RowDigest>> {
+        Ok(vec![RowDigest { key: "{\"id\": \"1\"}".into(), digest: None }])
+    }
+
+    async fn rows(&self, _table: &str, keys: &[String]) -> Result<Vec<String>> {
+        Ok(keys.to_vec())
+    }
+
+    async fn mark(&self, _office: &str, _table: &str, _keys: &[String]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn baseline(&self, _office: &str, _restored: bool) -> Result<BaselineReply> {
+        Ok(BaselineReply::default())
     }
 
     async fn vitals(&self) -> Result<Vitals> {

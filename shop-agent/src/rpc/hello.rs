@@ -1,8 +1,10 @@
 //! `sync.hello(struct)`: what both ends must agree on before data moves. The office decides; this end only tells.
 
 use protocol::fault::{Fault, FaultCode};
+use protocol::history::Offer;
 use protocol::methods::{CAPABILITIES, HelloReply, HelloRequest};
 use protocol::xmlrpc::Value;
+use replica::shop::Contact;
 
 use super::dispatch::Agent;
 use super::fault::of_replica;
@@ -14,6 +16,9 @@ use crate::server::{Caller, Reply};
 /// Version of the protocol that this agent speaks.
 const PROTOCOL: i32 = 1;
 
+/// Longest token of a contact.
+const TOKEN_CHARS_MAX: usize = 64;
+
 impl<B: Backend> Agent<B> {
     pub(super) async fn hello(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
         let request: HelloRequest = Parameters::new("sync.hello", params, 1, 1)?.options("struct")?;
@@ -23,6 +28,28 @@ impl<B: Backend> Agent<B> {
                 "sync.hello: protocol is the version the caller speaks",
             ));
         }
+        let judged = match (&request.contact, &request.next_token) {
+            (Some(number), Some(next)) => {
+                let offer = Offer { number: *number, token: request.token.clone(), next: next.clone() };
+                let contact = match request.intent.as_deref() {
+                    None | Some("agree") => Contact::Agree,
+                    Some("look") => Contact::Look,
+                    Some("renew") => Contact::Renew,
+                    Some(_) => {
+                        return Err(Fault::new(
+                            FaultCode::WrongParameters,
+                            "sync.hello: intent is look, agree or renew",
+                        ));
+                    }
+                };
+                if next.is_empty() || next.len() > TOKEN_CHARS_MAX {
+                    return Err(Fault::new(FaultCode::WrongParameters, "sync.hello: next_token is no token"));
+                }
+                let judged = self.backend.contact(&caller.office, &offer, contact).await;
+                Some(judged.map_err(|error| of_replica(&error))?)
+            }
+            _ => None,
+        };
         let facts = self.backend.facts(&caller.office).await.map_err(|error| of_replica(&error))?;
         let clock = jiff::Timestamp::try_from(facts.clock).map(|clock| clock.to_string()).unwrap_or_default();
         tracing::info!(
@@ -52,6 +79,9 @@ impl<B: Backend> Agent<B> {
             capabilities: CAPABILITIES.iter().map(|(name, _, _)| (*name).to_owned()).collect(),
             chunk_bytes_max: i64::try_from(self.options.chunk_bytes_max).unwrap_or(i64::MAX),
             quarantined,
+            contact: judged.map(|(_, number)| number),
+            history: judged.map(|(history, _)| history.as_str().to_owned()),
+            ids_used: facts.ids_used,
         })
     }
 }

@@ -14,6 +14,7 @@ mod layout;
 mod legacy;
 mod multicall;
 mod parameters;
+mod repair;
 mod setidstart;
 mod sql_abort;
 mod sql_create;

@@ -266,7 +266,7 @@ impl Drive {
                     return Err(Outcome::End(Ended::OtherIncarnation));
                 }
                 self.begins = Some(begins).filter(|_| !self.is_plain);
-                let all = Abilities { keyed_sessions: true, frozen_diffs: true, digests: true };
+                let all = Abilities { keyed_sessions: true, frozen_diffs: true, digests: true, repairs: false };
                 let abilities = if self.is_plain { Abilities::default() } else { all };
                 Ok(Outcome::Event(Event::Greeted(abilities)))
             }
@@ -365,8 +365,9 @@ impl Drive {
 
     fn clean(&mut self, around: &mut Around<'_>) -> Result<Outcome, Outcome> {
         // the shop is told first what the office has taken in
-        if let (Some(since), false, 0) = (around.office.branch(self.shop).timestamp.clone(), self.is_plain, self.at.0) {
-            match self.ask(around, Request::DiffOpen { since }) {
+        if let (Some(since), 0) = (around.office.branch(self.shop).timestamp.clone(), self.at.0) {
+            let tell = if self.is_plain { Request::Diff { since } } else { Request::DiffOpen { since } };
+            match self.ask(around, tell) {
                 Ok(_) | Err(Outcome::Event(Event::Refused(_))) => self.at.0 = 1,
                 Err(outcome) => return Err(outcome),
             }

@@ -35,12 +35,16 @@ pub(super) struct Commit {
     /// Whether the office has taken it in (of a shop's).
     pub(super) is_taken: bool,
     pub(super) writes: Vec<Write>,
+    /// Its place among all commits: who began earlier may commit later.
+    place: usize,
 }
 
 /// Everything that was written.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     pub(super) commits: Vec<Commit>,
+    /// Commits so far.
+    places: usize,
     values: Vec<Value>,
     /// Values that a kept conflict shows.
     recorded: HashMap<Cell, BTreeSet<String>>,
@@ -66,7 +70,7 @@ fn is_tombstone(value: &str) -> bool {
 impl Model {
     /// A number for a transaction that begins.
     pub(super) fn begin(&mut self, node: Node) -> usize {
-        self.commits.push(Commit { node, is_there: false, is_taken: false, writes: Vec::new() });
+        self.commits.push(Commit { node, is_there: false, is_taken: false, writes: Vec::new(), place: 0 });
         self.commits.len() - 1
     }
 
@@ -94,6 +98,8 @@ impl Model {
             self.commits[number].writes.push(write.clone());
         }
         self.commits[number].is_there = true;
+        self.commits[number].place = self.places;
+        self.places += 1;
     }
 
     /// Commits that a crash or a restore took from their node.
@@ -265,9 +271,12 @@ impl Model {
         }
         if is_tombstone(&value.value) {
             // who inserts a row has seen that it was gone
-            let is_back =
-                |later: &Commit| later.writes.iter().any(|write| matches!(write, Write::Insert(of, _) if of == key));
-            return self.recorded_gone.contains(key) || self.commits[value.commit + 1..].iter().any(is_back);
+            let place = self.commits[value.commit].place;
+            let is_back = |later: &Commit| {
+                later.place > place
+                    && later.writes.iter().any(|write| matches!(write, Write::Insert(of, _) if of == key))
+            };
+            return self.recorded_gone.contains(key) || self.commits.iter().any(is_back);
         }
         self.recorded.get(&value.cell).is_some_and(|values| values.contains(&value.value))
     }

@@ -120,7 +120,7 @@ impl Office {
         if *id != incarnation.id || ctx.is_sabotaged(Sabotage::NoWitness) {
             return;
         }
-        if (Knowledge { xmax: self.db.now.next_xid, issued_micros: 0 }).was_restored(told) {
+        if (Knowledge { xmax: self.db.now.next_xid, issued_micros: 0, ..Knowledge::default() }).was_restored(told) {
             let next = super::world::next_incarnation(ctx, &incarnation);
             ctx.say(|| format!("  the office was restored: incarnation {}", next.id));
             self.db.product(|content, _, _| content.incarnations.push(next));
@@ -154,7 +154,7 @@ impl Office {
             }
             content.records.branches[branch].outgoing = Some(recorded);
         });
-        let knows = Knowledge { xmax: stream.snapshot.xmax(), issued_micros: 0 };
+        let knows = Knowledge { xmax: stream.snapshot.xmax(), issued_micros: 0, ..Knowledge::default() };
         self.witness = Some((self.db.now.incarnation().id, knows));
         self.sweep(branch);
         Outgoing { key, stream, base, resumed: false }

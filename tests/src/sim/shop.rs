@@ -58,6 +58,8 @@ pub(super) struct Records {
     pub(super) awaiting_clone: bool,
     pub(super) range: Option<i64>,
     pub(super) next_id: i64,
+    /// Streams taken so far: what the witness remembers of it.
+    pub(super) mark: i64,
 }
 
 /// A piece of a stream, by its place: the bytes themselves do not matter.
@@ -175,7 +177,20 @@ impl Shop {
 
     /// The witness writes down how far the database has come.
     pub(super) fn remember(&mut self, knows: Knowledge) {
-        self.witness = Some((self.db.now.incarnation().id, knows));
+        let id = self.db.now.incarnation().id;
+        let told = self.witness.take().filter(|(of, _)| *of == id).map(|(_, told)| told).unwrap_or_default();
+        let knows = Knowledge {
+            xmax: told.xmax.max(knows.xmax),
+            issued_micros: told.issued_micros.max(knows.issued_micros),
+            contacts: told.contacts.max(knows.contacts),
+            ..told
+        };
+        self.witness = Some((id, knows));
+    }
+
+    /// The witness is told before a peer is told what was applied.
+    fn testify(&mut self) {
+        self.remember(Knowledge { contacts: self.db.now.records.mark, ..Knowledge::default() });
     }
 
     /// Whether something goes wrong here.
@@ -246,7 +261,12 @@ impl Shop {
             && !ctx.is_sabotaged(Sabotage::NoWitness)
         {
             let issued = self.db.now.records.marks.keys().map(|(_, issued)| *issued).max().unwrap_or(0);
-            let knows = Knowledge { xmax: self.db.now.next_xid, issued_micros: issued };
+            let knows = Knowledge {
+                xmax: self.db.now.next_xid,
+                issued_micros: issued,
+                contacts: self.db.now.records.mark,
+                ..Knowledge::default()
+            };
             if knows.was_restored(told) {
                 let next = super::world::next_incarnation(ctx, &incarnation);
                 ctx.say(|| format!("  shop {} was restored: incarnation {}", self.index, next.id));
@@ -297,8 +317,11 @@ impl Shop {
             return Ok(Ok(state.clone()));
         }
         let Some(row) = self.db.now.records.sessions.get(&sid) else { return Err(fault(FaultCode::UnknownSession)) };
-        if let Some(ending) = &row.ending {
-            return Ok(Err(ending.clone()));
+        if let Some(ending) = row.ending.clone() {
+            if ending == Ending::Applied {
+                self.testify();
+            }
+            return Ok(Err(ending));
         }
         let pieces = self.logs.get(&sid).map(Vec::as_slice).unwrap_or_default();
         let received = Received {
@@ -519,6 +542,7 @@ impl Shop {
                 stream::begin_totals(content, schema, OFFICE_PEER);
                 content.records.awaiting_clone = false;
             }
+            content.records.mark += 1;
             if let Some(row) = content.records.sessions.get_mut(&sid) {
                 row.recorded = Recorded::Applied;
                 row.ending = Some(Ending::Applied);
@@ -538,7 +562,9 @@ impl Shop {
             }
         }
         super::judge::after_push(ctx, self, &stream.snapshot);
-        self.point(ctx, "shop.apply.after-commit")
+        self.point(ctx, "shop.apply.after-commit")?;
+        self.testify();
+        Ok(())
     }
 
     /// The stream that the chunks of a session make; none where they make none.

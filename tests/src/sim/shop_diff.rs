@@ -138,7 +138,7 @@ impl Shop {
         }
         let acknowledged = ctx.is_sabotaged(Sabotage::EarlyAcknowledge).then_some(ctx.step);
         let issued = self.issue(ctx, OFFICE_PEER, snapshot.clone(), acknowledged);
-        let knows = Knowledge { xmax: snapshot.xmax(), issued_micros: issued.micros };
+        let knows = Knowledge { xmax: snapshot.xmax(), issued_micros: issued.micros, ..Knowledge::default() };
         self.remember(knows);
         self.point(ctx, "shop.diff.issued")?;
         let id = if lines.is_empty() { String::new() } else { format!("diff-{}-{}", self.index, ctx.unique()) };

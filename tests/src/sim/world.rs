@@ -83,6 +83,7 @@ impl World {
                 awaiting_clone: true,
                 range: None,
                 next_id: 1,
+                mark: 0,
             };
             let db = Database::new(Schema::new(Role::Shop), BTreeMap::new(), incarnation, records);
             shops.push(Shop::new(index, db));

@@ -2,8 +2,8 @@
 
 use super::*;
 
-const FULL: Abilities = Abilities { keyed_sessions: true, frozen_diffs: true, digests: true };
-const BASE: Abilities = Abilities { keyed_sessions: false, frozen_diffs: false, digests: false };
+const FULL: Abilities = Abilities { keyed_sessions: true, frozen_diffs: true, digests: true, repairs: true };
+const BASE: Abilities = Abilities { keyed_sessions: false, frozen_diffs: false, digests: false, repairs: false };
 
 /// Plays events against a run and returns the action that each one led to.
 fn play(task: Task, events: &[Event]) -> Vec<Action> {

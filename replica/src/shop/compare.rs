@@ -1,0 +1,131 @@
+//! Comparing with the office, and what a repair asks of the shop.
+
+use protocol::methods::{BaselineReply, DigestRequest, DigestRowsRequest, TableDigest};
+use protocol::names::TableName;
+use tokio_postgres::{Client, IsolationLevel, Transaction};
+
+use super::Shop;
+use super::state::State;
+use crate::ReplicaError;
+use crate::catalogue::Table;
+use crate::digest::{self, RowDigest};
+use crate::error::classify;
+use crate::{drift, node, watermark};
+
+impl Shop {
+    /// Counts and fingerprints of tables (all synchronised ones but initial when none is named), from one snapshot.
+    pub async fn digests(&self, request: &DigestRequest) -> Result<Vec<TableDigest>, ReplicaError> {
+        let state = self.state().await?;
+        let mut client = self.inner.pool.get().await?;
+        let transaction = reading(&mut client).await?;
+        let own = own_rows(&transaction, &state, request.low, request.high).await?;
+        let left_out = drift::left_out(&transaction, None, &state.catalogue).await?;
+        let wanted: Vec<_> = request.tables.iter().map(|text| digest::table_name(text)).collect();
+        let mut digests = Vec::new();
+        for (name, rules) in &state.policy.tables {
+            let moves = rules.direction.flows_to_shop() || rules.direction.flows_to_office();
+            let asked = if wanted.is_empty() { moves } else { wanted.contains(name) && rules.direction.synchronised() };
+            let Some(table) = state.catalogue.get(name).filter(|_| asked) else { continue };
+            let table = drift::reduced(table, &left_out);
+            let condition = own.get(name).map(String::as_str);
+            digests.push(match request.buckets {
+                None => digest::digest(&transaction, &table, condition, digest::summed(rules)).await?,
+                Some(buckets) => digest::buckets(&transaction, &table, condition, buckets).await?,
+            });
+        }
+        Ok(digests)
+    }
+
+    /// The rows of some buckets, and those remembered as deleted there.
+    pub async fn digest_rows(&self, request: &DigestRowsRequest) -> Result<Vec<RowDigest>, ReplicaError> {
+        let state = self.state().await?;
+        let table = moving(&state, &request.table)?;
+        let mut client = self.inner.pool.get().await?;
+        let transaction = reading(&mut client).await?;
+        let own = own_rows(&transaction, &state, request.low, request.high).await?;
+        let table = drift::reduced(table, &drift::left_out(&transaction, None, &state.catalogue).await?);
+        let captured = state.captured.get(&table.name);
+        let condition = own.get(&table.name).map(String::as_str);
+        digest::rows(&transaction, &table, condition, captured, request.buckets, &request.wanted).await
+    }
+
+    /// Whole rows, as JSON objects of texts.
+    pub async fn rows(&self, table: &str, keys: &[String]) -> Result<Vec<String>, ReplicaError> {
+        let state = self.state().await?;
+        let table = moving(&state, table)?;
+        let client = self.inner.pool.get().await?;
+        Ok(digest::images(&*client, table, keys).await?.into_iter().map(|(_, image)| image).collect())
+    }
+
+    /// Makes rows travel to that office with its next diff.
+    pub async fn mark(&self, office: &str, table: &str, keys: &[String]) -> Result<(), ReplicaError> {
+        let state = self.state().await?;
+        let table = moving(&state, table)?;
+        let captured = state
+            .captured
+            .get(&table.name)
+            .ok_or_else(|| ReplicaError::Invalid(format!("table {} does not flow to the office", table.name)))?;
+        let client = self.inner.pool.get().await?;
+        let peer = node::peer(&*client, office).await?;
+        digest::mark(&*client, table, captured, peer, keys).await
+    }
+
+    /// A watermark of this moment for a repair, durable when this returns. `restored`: begin a new history first.
+    pub async fn baseline(&self, office: &str, restored: bool) -> Result<BaselineReply, ReplicaError> {
+        let _turn = self.inner.freezing.lock().await;
+        if restored {
+            let client = self.inner.pool.get().await?;
+            node::begin_incarnation(&*client, "the office has found that this database knows less than it had told")
+                .await?;
+            drop(client);
+            self.inner.state.forget().await;
+        }
+        let state = self.state().await?;
+        let mut client = self.inner.pool.get().await?;
+        let peer = node::peer(&*client, office).await?;
+        let snapshot = watermark::current_snapshot(&*client).await?;
+        let issued = watermark::issue(&mut client, peer, &snapshot, &state.incarnation).await?;
+        self.inner.witness.remember(&state.incarnation, &snapshot, Some(&issued))?;
+        Ok(BaselineReply { watermark: issued.to_string(), incarnation: state.incarnation.id.clone() })
+    }
+}
+
+async fn reading(client: &mut Client) -> Result<Transaction<'_>, ReplicaError> {
+    client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+        .map_err(|error| classify("fingerprint the tables", error))
+}
+
+/// Conditions for the shop's own rows. What a clone gave back of an earlier life is the office's to tell: the shop answers
+/// for the ids that are asked for, or else for its own range.
+async fn own_rows(
+    transaction: &Transaction<'_>,
+    state: &State,
+    low: Option<i64>,
+    high: Option<i64>,
+) -> Result<std::collections::BTreeMap<TableName, String>, ReplicaError> {
+    let row = transaction
+        .query_one("select id_low, id_high from sync.node", &[])
+        .await
+        .map_err(|error| classify("fingerprint the tables", error))?;
+    let range = match (low, high) {
+        (None, None) => row.get::<_, Option<i64>>(0).zip(row.get::<_, Option<i64>>(1)),
+        (low, high) => Some((low.unwrap_or(i64::MIN), high.unwrap_or(i64::MAX))),
+    };
+    Ok(range.map(|range| digest::own_rows(&state.catalogue, &state.policy, &[range])).unwrap_or_default())
+}
+
+/// A table that flows one way or the other; a till's own tables are nobody else's business.
+fn moving<'a>(state: &'a State, name: &str) -> Result<&'a Table, ReplicaError> {
+    let name = digest::table_name(name);
+    state
+        .policy
+        .get(&name)
+        .filter(|rules| rules.direction.flows_to_shop() || rules.direction.flows_to_office())
+        .and_then(|_| state.catalogue.get(&name))
+        .ok_or_else(|| ReplicaError::Invalid(format!("table {name} is not synchronised here")))
+}
