@@ -57,6 +57,22 @@ public class Client {
         List<Object> sent = List.of("é漢字 😀 <&> ]]>", 7, 5_000_000_000L, 1.5, true, Map.of("a", List.of(1, "b")));
         Object back = value("sync.echo", sent.toArray());
         say("echo", back.equals(sent) ? "ok" : back);
+        Map<String, Object> calendar =
+            Map.of("2000", Map.of("04", Map.of("01", Map.of("moe", 1, "larry", 20, "curly", 300))));
+        Map<String, Integer> entities = Map.of(
+            "ctLeftAngleBrackets", 2, "ctRightAngleBrackets", 1, "ctAmpersands", 1, "ctApostrophes", 1, "ctQuotes", 1);
+        List<String> strings = new ArrayList<>(List.of("first"));
+        strings.addAll(java.util.Collections.nCopies(150, "middle"));
+        strings.add("last");
+        Map<Object, Object> right = new LinkedHashMap<>();
+        right.put(value("validator1.arrayOfStructsTest", List.of(Map.of("moe", 1, "curly", 3), Map.of("curly", -40))), -37);
+        right.put(value("validator1.countTheEntities", "<a<b>&'\""), entities);
+        right.put(value("validator1.easyStructTest", Map.of("moe", 5, "larry", -2, "curly", 10)), 13);
+        right.put(value("validator1.echoStructTest", calendar), calendar);
+        right.put(value("validator1.moderateSizeArrayCheck", strings), "firstlast");
+        right.put(value("validator1.nestedStructTest", calendar), 321);
+        right.put(value("validator1.simpleStructReturnTest", -13), Map.of("times10", -130, "times100", -1300, "times1000", -13000));
+        say("validator", right.entrySet().stream().filter(each -> each.getKey().equals(each.getValue())).count());
     }
 
     static void say(String word, Object value) {

@@ -32,6 +32,20 @@ when "cycle"
   puts "fault=#{fault { shop.call("sql_finish", 2_147_483_646) }}"
   puts "unknown=#{fault { shop.call("no_such_method") }}"
   sent = ["é漢字 <&> ]]>", 7, 1.5, true, { "a" => [1, "b"], "" => "" }]
+  calendar = { "2000" => { "04" => { "01" => { "moe" => 1, "larry" => 20, "curly" => 300 } } } }
+  entities = { "ctLeftAngleBrackets" => 2, "ctRightAngleBrackets" => 1, "ctAmpersands" => 1, "ctApostrophes" => 1, "ctQuotes" => 1 }
+  many = [7, true, "wah", -1.5, XMLRPC::DateTime.new(1998, 7, 17, 14, 8, 55)]
+  right = [
+    shop.call("validator1.arrayOfStructsTest", [{ "moe" => 1, "curly" => 3 }, { "curly" => -40 }]) == -37,
+    shop.call("validator1.countTheEntities", "<a<b>&'\"") == entities,
+    shop.call("validator1.easyStructTest", { "moe" => 5, "larry" => -2, "curly" => 10 }) == 13,
+    shop.call("validator1.echoStructTest", calendar) == calendar,
+    shop.call("validator1.manyTypesTest", *many, XMLRPC::Base64.new("you")) == [*many, "you"],
+    shop.call("validator1.moderateSizeArrayCheck", ["first"] + ["middle"] * 150 + ["last"]) == "firstlast",
+    shop.call("validator1.nestedStructTest", calendar) == 321,
+    shop.call("validator1.simpleStructReturnTest", -13) == { "times10" => -130, "times100" => -1300, "times1000" => -13_000 },
+  ]
+  puts "validator=#{right.count(true)}"
   puts "echo=#{shop.call("sync.echo", *sent) == sent ? "ok" : shop.call("sync.echo", *sent)}"
 when "diff"
   since, file = args

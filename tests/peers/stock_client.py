@@ -28,6 +28,25 @@ def cycle(shop, directory, ids):
     sent = ["é漢字 😀 <&> ]]>", 7, 1.5, True, {"a": [1, "b"], "": ""}, xmlrpc.client.Binary(bytes(range(256))), None]
     back = getattr(shop, "sync.echo")(*sent)
     print(f"echo={'ok' if back == sent else back}")
+    print(f"validator={validator(shop.validator1)}")
+
+
+def validator(suite):
+    """The suite validator1: 8 where all its methods give what they should."""
+    moment = xmlrpc.client.DateTime("19980717T14:08:55")
+    calendar = {"2000": {"04": {"01": {"moe": 1, "larry": 20, "curly": 300}}}}
+    many = [7, True, "wah", -1.5, moment, xmlrpc.client.Binary(b"you")]
+    entities = {"ctLeftAngleBrackets": 2, "ctRightAngleBrackets": 1, "ctAmpersands": 1, "ctApostrophes": 1, "ctQuotes": 1}
+    return sum([
+        suite.arrayOfStructsTest([{"moe": 1, "larry": 2, "curly": 3}, {"curly": -40}]) == -37,
+        suite.countTheEntities("<a<b>&'\"") == entities,
+        suite.easyStructTest({"moe": 5, "larry": -2, "curly": 10}) == 13,
+        suite.echoStructTest(calendar) == calendar,
+        suite.manyTypesTest(*many) == many,
+        suite.moderateSizeArrayCheck(["first"] + ["middle"] * 150 + ["last"]) == "firstlast",
+        suite.nestedStructTest(calendar) == 321,
+        suite.simpleStructReturnTest(-13) == {"times10": -130, "times100": -1300, "times1000": -13000},
+    ])
 
 
 def diff(shop, since, path):

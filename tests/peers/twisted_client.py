@@ -36,6 +36,20 @@ async def cycle(shop, directory, ids):
     sent = ["é漢字 😀 <&> ]]>", 7, 1.5, True, {"a": [1, "b"], "": ""}]
     back = await call("sync.echo", *sent)
     print(f"echo={'ok' if back == sent else back}")
+    calendar = {"2000": {"04": {"01": {"moe": 1, "larry": 20, "curly": 300}}}}
+    many = [7, True, "wah", -1.5, xmlrpc.client.DateTime("19980717T14:08:55"), xmlrpc.client.Binary(b"you")]
+    entities = {"ctLeftAngleBrackets": 2, "ctRightAngleBrackets": 1, "ctAmpersands": 1, "ctApostrophes": 1, "ctQuotes": 1}
+    right = [
+        await call("validator1.arrayOfStructsTest", [{"moe": 1, "curly": 3}, {"curly": -40}]) == -37,
+        await call("validator1.countTheEntities", "<a<b>&'\"") == entities,
+        await call("validator1.easyStructTest", {"moe": 5, "larry": -2, "curly": 10}) == 13,
+        await call("validator1.echoStructTest", calendar) == calendar,
+        await call("validator1.manyTypesTest", *many) == many,
+        await call("validator1.moderateSizeArrayCheck", ["first"] + ["middle"] * 150 + ["last"]) == "firstlast",
+        await call("validator1.nestedStructTest", calendar) == 321,
+        await call("validator1.simpleStructReturnTest", -13) == {"times10": -130, "times100": -1300, "times1000": -13000},
+    ]
+    print(f"validator={sum(right)}")
 
 
 async def diff(shop, since, path):

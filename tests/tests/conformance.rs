@@ -4,17 +4,20 @@ use std::process::Command;
 
 use serde_json::Value;
 use tests::kit::{Plan, World};
-use tests::process::{self, binary};
+use tests::process::{self, Finished, binary};
 
 /// A world that is small: conformance has nothing to do with data.
 fn small() -> Plan {
     Plan::of("create table note (id bigserial primary key, text text)", "name = \"p\"\n[tables]\nnote = \"both\"", "")
 }
 
+fn run(url: &str, args: &[&str]) -> Finished {
+    process::run(Command::new(binary("office-client")).args(["--json", "conformance", url]).args(args))
+}
+
 /// Runs the suite; its exit code, what it found, and its summary.
 fn conformance(url: &str, args: &[&str]) -> (Option<i32>, Vec<Value>, Value) {
-    let mut command = Command::new(binary("office-client"));
-    let ended = process::run(command.args(["--json", "conformance", url]).args(args));
+    let ended = run(url, args);
     let mut lines: Vec<Value> =
         ended.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     let summary = lines.pop().unwrap_or_else(|| panic!("nothing was printed: {}", ended.stderr));
@@ -30,6 +33,27 @@ fn the_agent_passes_every_vector_exactly() {
     assert!(wrong.is_empty(), "{wrong:#?}\n{summary}");
     assert!(found.len() > 300, "{} vectors", found.len());
     assert_eq!(code, Some(0), "{summary}");
+}
+
+#[test]
+fn the_suite_runs_over_tls_too() {
+    let mut world = World::new(&small());
+    world.shops[0].stop_agent();
+    world.shops[0].start_with(&["--tls-self-signed"]);
+    let url = world.shops[0].url().to_owned();
+    let log = world.shops[0].agent().stderr();
+    let pin = log.split_whitespace().find_map(|word| word.strip_prefix("fingerprint=")).expect("a fingerprint");
+    let (code, found, summary) = conformance(&url, &["--strict", "--fingerprint", pin]);
+    let wrong: Vec<&Value> =
+        found.iter().filter(|finding| !matches!(finding["result"].as_str(), Some("pass" | "skipped"))).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}\n{summary}");
+    // skipped ones count as failures where everything is asked for
+    assert_eq!(code, Some(1), "{summary}");
+    assert_eq!(
+        run(&url, &["--fingerprint", &"0".repeat(64)]).code,
+        Some(4),
+        "a server with another certificate is not talked to"
+    );
 }
 
 #[test]

@@ -32,6 +32,8 @@ struct Peer {
     /// Compiles it into the directory that replaces `{dir}`.
     compile: &'static [&'static str],
     run: &'static [&'static str],
+    /// How many methods of the suite validator1 it calls; each has to give what it should.
+    validator: Option<&'static str>,
 }
 
 const PYTHON: Peer = Peer {
@@ -39,54 +41,63 @@ const PYTHON: Peer = Peer {
     probe: &["python3", "--version"],
     compile: &[],
     run: &["python3", "tests/peers/stock_client.py"],
+    validator: Some("8"),
 };
 const TWISTED: Peer = Peer {
     name: "twisted",
     probe: &["/usr/bin/python3", "-c", "import twisted.web.xmlrpc"],
     compile: &[],
     run: &["/usr/bin/python3", "tests/peers/twisted_client.py"],
+    validator: Some("8"),
 };
 const PERL: Peer = Peer {
     name: "perl (RPC::XML)",
     probe: &["perl", "-MRPC::XML::Client", "-e", "1"],
     compile: &[],
     run: &["perl", "tests/peers/client.pl"],
+    validator: None,
 };
 const PHP: Peer = Peer {
     name: "php (xmlrpc)",
     probe: &["php", "-r", "exit(function_exists('xmlrpc_encode_request') ? 0 : 1);"],
     compile: &[],
     run: &["php", "tests/peers/client.php"],
+    validator: None,
 };
 const RUBY: Peer = Peer {
     name: "ruby (xmlrpc)",
     probe: &["ruby", "-rxmlrpc/client", "-e", "1"],
     compile: &[],
     run: &["ruby", "tests/peers/client.rb"],
+    validator: Some("8"),
 };
 const C: Peer = Peer {
     name: "c (xmlrpc-c)",
     probe: &["xmlrpc-c-config", "--version"],
     compile: &["cc", "-o", "{dir}/client", "tests/peers/client.c", "-lxmlrpc_client", "-lxmlrpc", "-lxmlrpc_util"],
     run: &["{dir}/client"],
+    validator: None,
 };
 const NODE: Peer = Peer {
     name: "node (npm xmlrpc)",
     probe: &["node", "-e", "require('./tests/peers/node/node_modules/xmlrpc')"],
     compile: &[],
     run: &["node", "tests/peers/node/client.js"],
+    validator: Some("8"),
 };
 const GO: Peer = Peer {
     name: "go (kolo/xmlrpc)",
     probe: &["go", "list", "github.com/kolo/xmlrpc"],
     compile: &["go", "build", "-o", "{dir}/client", "tests/peers/client.go"],
     run: &["{dir}/client"],
+    validator: None,
 };
 const JAVA: Peer = Peer {
     name: "java",
     probe: &["javac", "-version"],
     compile: &["javac", "-encoding", "UTF-8", "-d", "{dir}", "tests/peers/Client.java"],
     run: &["java", "-Xshare:auto", "-cp", "{dir}", "Client"],
+    validator: Some("7"),
 };
 
 fn command(words: &[&str], dir: &Path) -> Command {
@@ -138,6 +149,7 @@ fn cycle(peer: &Peer) {
     for (word, expected) in [("sid", "ok"), ("methods", "ok"), ("echo", "ok"), ("fault", "1"), ("unknown", "-32601")] {
         assert_eq!(found.get(word).map(String::as_str), Some(expected), "{word}: {found:?}");
     }
+    assert_eq!(found.get("validator").map(String::as_str), peer.validator, "validator1: {found:?}");
     compare::assert_equal(("office", office), ("shop", &shop.database), &["product"]);
 
     shop.database.execute("insert into sale (product_id, note, paid) values (1, 'é ''漢'' ', true), (2, null, false)");

@@ -252,6 +252,13 @@ pub(crate) struct CallArgs {
     /// File with the password, readable by its owner only
     #[arg(long, value_name = "FILE", requires = "user")]
     pub(crate) password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+}
+
+/// Whose certificate is taken at an https:// address, and which one is shown.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TrustArgs {
     /// SHA-256 of the agent's certificate, as `shop-agent status` shows it at the shop: no other one is taken
     #[arg(long, value_name = "SHA256", conflicts_with = "ca")]
     pub(crate) fingerprint: Option<String>,
@@ -284,6 +291,8 @@ pub(crate) struct ConformanceArgs {
     /// File with the password, readable by its owner only
     #[arg(long, value_name = "FILE", requires = "user")]
     pub(crate) password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// Only rules that begin with this, for instance T or H18; repeatable
     #[arg(long = "rule", value_name = "PREFIX")]
     pub(crate) rules: Vec<String>,

@@ -5,7 +5,7 @@ use protocol::xmlrpc::{DateTime, Value};
 use super::{Outcome, password};
 use crate::cli::CallArgs;
 use crate::error::CommandError;
-use crate::link::{Client, LinkSettings, Patience, TrustSettings};
+use crate::link::{Client, LinkSettings, Patience};
 use crate::output::{self, Printer};
 use crate::settings::Settings;
 
@@ -15,12 +15,7 @@ pub(crate) async fn run(args: CallArgs, settings: &Settings, printer: &Printer) 
     let credentials = password::credentials(args.user.as_deref(), args.password_file.as_deref())?;
     let mut client = Client::new(LinkSettings {
         address: args.url.parse()?,
-        trust: TrustSettings {
-            fingerprint: args.fingerprint,
-            ca: args.ca,
-            client_cert: args.client_cert,
-            client_key: args.client_key,
-        },
+        trust: args.trust.into(),
         credentials,
         silence_max: settings.timeout,
         rate_limit: None,

@@ -26,7 +26,8 @@ pub(crate) async fn run(args: ConformanceArgs, printer: &Printer) -> Result<Outc
             printer.line(&line(finding));
         }
     };
-    let found = conformance::run(&vectors, &address, credentials.as_ref(), args.destructive, tell).await?;
+    let found =
+        conformance::run(&vectors, &address, &args.trust.into(), credentials.as_ref(), args.destructive, tell).await?;
     let count = |verdict: Verdict| found.iter().filter(|finding| finding.verdict == verdict).count();
     let failed = |finding: &&Finding| match finding.level {
         _ if args.strict => finding.verdict != Verdict::Pass || finding.note.is_some(),

@@ -4,6 +4,8 @@
 //! The vectors are in `fixtures/vectors/`, and compiled in: a program that travels alone can judge any server.
 
 mod expect;
+#[cfg(test)]
+mod responses;
 mod run;
 mod vector;
 

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::xmlrpc::{Value, spelled_call, write_call};
+use tls::Caller;
 
 use super::expect::{Judgement, Said, judge_http, judge_value, said};
 use super::vector::{Level, Step, Vector};
-use crate::link::{Address, Credentials, Heard, LinkError, exchange};
+use crate::link::{Address, Credentials, Heard, LinkError, TrustSettings, exchange};
 
 /// Methods that give their parameters back, and how.
 const ECHO: &str = "sync.echo";
@@ -61,6 +63,7 @@ pub(crate) struct Finding {
 /// How a server answers in general.
 struct Server<'a> {
     address: &'a Address,
+    caller: Option<Arc<Caller>>,
     authorization: String,
     /// Empty where it does not tell.
     methods: BTreeSet<String>,
@@ -76,11 +79,12 @@ struct Server<'a> {
 pub(crate) async fn run(
     vectors: &[Vector],
     address: &Address,
+    trust: &TrustSettings,
     credentials: Option<&Credentials>,
     destructive: bool,
     mut tell: impl FnMut(&Finding),
 ) -> Result<Vec<Finding>, LinkError> {
-    let mut server = Server::greet(address, credentials).await?;
+    let mut server = Server::greet(address, trust.caller(address)?, credentials).await?;
     let mut findings = Vec::new();
     for vector in vectors {
         let (verdict, note) = if vector.destructive && !destructive {
@@ -97,10 +101,15 @@ pub(crate) async fn run(
 }
 
 impl<'a> Server<'a> {
-    async fn greet(address: &'a Address, credentials: Option<&Credentials>) -> Result<Self, LinkError> {
+    async fn greet(
+        address: &'a Address,
+        caller: Option<Arc<Caller>>,
+        credentials: Option<&Credentials>,
+    ) -> Result<Self, LinkError> {
         let authorization =
             credentials.map(|known| format!("Authorization: {}\r\n", known.header())).unwrap_or_default();
-        let mut server = Self { address, authorization, methods: BTreeSet::new(), unknown: 0, kept: BTreeMap::new() };
+        let mut server =
+            Self { address, caller, authorization, methods: BTreeSet::new(), unknown: 0, kept: BTreeMap::new() };
         let step = |method: &str| Step { method: Some(method.to_owned()), ..Step::default() };
         let heard = server.exchange(&step(NOBODYS)).await?;
         let status = heard.last().status;
@@ -172,7 +181,7 @@ impl<'a> Server<'a> {
     }
 
     async fn exchange(&self, step: &Step) -> Result<Heard, LinkError> {
-        exchange(self.address, &self.request(step), step.ends, SILENCE_MAX).await
+        exchange(self.address, self.caller.as_deref(), &self.request(step), step.ends, SILENCE_MAX).await
     }
 
     /// The bytes of a step.

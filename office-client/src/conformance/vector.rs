@@ -3,13 +3,14 @@
 use serde::Deserialize;
 
 /// The files with the vectors.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("types", include_str!("../../../fixtures/vectors/types.toml")),
     ("messages", include_str!("../../../fixtures/vectors/messages.toml")),
     ("xml", include_str!("../../../fixtures/vectors/xml.toml")),
     ("http", include_str!("../../../fixtures/vectors/http.toml")),
     ("faults", include_str!("../../../fixtures/vectors/faults.toml")),
     ("base", include_str!("../../../fixtures/vectors/base.toml")),
+    ("validator", include_str!("../../../fixtures/vectors/validator.toml")),
     ("legacy", include_str!("../../../fixtures/vectors/legacy.toml")),
 ];
 

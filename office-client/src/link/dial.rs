@@ -86,7 +86,8 @@ async fn speak_http(
     Ok(Connection { sender, driver })
 }
 
-fn not_encrypted(address: &Address, error: tls::ConnectError) -> LinkError {
+/// What it means that no encrypted connection came about.
+pub(super) fn not_encrypted(address: &Address, error: tls::ConnectError) -> LinkError {
     match error {
         tls::ConnectError::Io(_) => LinkError::failed(format!("reach {address}"), error),
         other => LinkError::Untrusted { address: address.to_string(), source: Box::new(other) },

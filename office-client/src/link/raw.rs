@@ -4,9 +4,11 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tls::Caller;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::dial::not_encrypted;
 use super::{Address, LinkError};
 use crate::limits::CONNECT_DURATION_MAX;
 
@@ -44,27 +46,39 @@ impl Heard {
 /// long. With `and_ends` the server is told that nothing follows.
 pub(crate) async fn exchange(
     address: &Address,
+    caller: Option<&Caller>,
     request: &[u8],
     and_ends: bool,
     silence_max: Duration,
 ) -> Result<Heard, LinkError> {
-    if address.secure {
-        let why =
-            "the vectors are said byte by byte, over plain HTTP; name an http:// address, through a tunnel if need be";
-        return Err(LinkError::Address(why.to_owned()));
-    }
     let what = || format!("reach {address}");
     let opening = TcpStream::connect((address.host.as_str(), address.port));
     let stream = tokio::time::timeout(CONNECT_DURATION_MAX, opening).await;
-    let mut stream = match stream {
+    let stream = match stream {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(LinkError::failed(what(), error)),
         Err(_) => return Err(LinkError::failed(what(), "no answer")),
     };
-    let (mut reading, mut writing) = stream.split();
+    let Some(caller) = caller else { return converse(stream, request, and_ends, silence_max).await };
+    let greeting = caller.connect(&address.host, stream);
+    match tokio::time::timeout(CONNECT_DURATION_MAX, greeting).await {
+        Ok(Ok(stream)) => converse(stream, request, and_ends, silence_max).await,
+        Ok(Err(error)) => Err(not_encrypted(address, error)),
+        Err(_) => Err(LinkError::failed(what(), "no answer")),
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite,
+    request: &[u8],
+    and_ends: bool,
+    silence_max: Duration,
+) -> Result<Heard, LinkError> {
+    let (mut reading, mut writing) = tokio::io::split(stream);
     // a server that has heard enough may close before everything is said
     let said = async {
         let _ = writing.write_all(request).await;
+        let _ = writing.flush().await;
         if and_ends {
             let _ = writing.shutdown().await;
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tls::{Caller, Fingerprint, Identity, Trust};
 
 use super::{Address, LinkError};
+use crate::cli::TrustArgs;
 
 /// What was said about TLS; empty where nothing was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +19,12 @@ pub(crate) struct TrustSettings {
     pub(crate) client_cert: Option<PathBuf>,
     /// Its key, PEM.
     pub(crate) client_key: Option<PathBuf>,
+}
+
+impl From<TrustArgs> for TrustSettings {
+    fn from(TrustArgs { fingerprint, ca, client_cert, client_key }: TrustArgs) -> Self {
+        Self { fingerprint, ca, client_cert, client_key }
+    }
 }
 
 impl TrustSettings {

@@ -7,6 +7,7 @@ mod compare;
 mod extension;
 mod system;
 mod table;
+mod validator;
 
 pub use base::{Clean, CleanWith, Diff, PrepareOptions, SessionKind, SetIdStart, SqlFinish, SqlPrepare};
 pub use call::{Call, ReplyError};
@@ -24,3 +25,4 @@ pub use system::{
     multicall_calls,
 };
 pub use table::{Group, Method, all, find};
+pub use validator::validate;

@@ -11,6 +11,8 @@ pub enum Group {
     Extension,
     /// Introspection and multicall.
     System,
+    /// The suite by which peers try each other's values.
+    Validator,
 }
 
 /// One method.
@@ -251,6 +253,54 @@ const METHODS: &[Method] = &[
         signatures: &[&["array", "array"]],
         help: "system.multicall([{methodName, params}, ...]): for each call an array with its result, or a fault struct.",
         group: Group::System,
+    },
+    Method {
+        name: "validator1.arrayOfStructsTest",
+        signatures: &[&["int", "array"]],
+        help: "validator1.arrayOfStructsTest(...): an array of structs: the sum of their members curly.",
+        group: Group::Validator,
+    },
+    Method {
+        name: "validator1.countTheEntities",
+        signatures: &[&["struct", "string"]],
+        help: "validator1.countTheEntities(...): how many < > & ' and \" the text has.",
+        group: Group::Validator,
+    },
+    Method {
+        name: "validator1.easyStructTest",
+        signatures: &[&["int", "struct"]],
+        help: "validator1.easyStructTest(...): the sum of the members moe, larry and curly.",
+        group: Group::Validator,
+    },
+    Method {
+        name: "validator1.echoStructTest",
+        signatures: &[&["struct", "struct"]],
+        help: "validator1.echoStructTest(...): the struct.",
+        group: Group::Validator,
+    },
+    Method {
+        name: "validator1.manyTypesTest",
+        signatures: &[&["array", "int", "boolean", "string", "double", "dateTime.iso8601", "base64"]],
+        help: "validator1.manyTypesTest(...): the six values in an array.",
+        group: Group::Validator,
+    },
+    Method {
+        name: "validator1.moderateSizeArrayCheck",
+        signatures: &[&["string", "array"]],
+        help: "validator1.moderateSizeArrayCheck(...): an array of strings: the first and the last in one.",
+        group: Group::Validator,
+    },
+    Method {
+        name: "validator1.nestedStructTest",
+        signatures: &[&["int", "struct"]],
+        help: "validator1.nestedStructTest(...): a calendar {year: {month: {day: {moe, larry, curly}}}}: the sum of 2000, 04, 01.",
+        group: Group::Validator,
+    },
+    Method {
+        name: "validator1.simpleStructReturnTest",
+        signatures: &[&["struct", "int"]],
+        help: "validator1.simpleStructReturnTest(...): {times10, times100, times1000} of the number.",
+        group: Group::Validator,
     },
 ];
 

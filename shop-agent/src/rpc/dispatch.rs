@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::fault::{Fault, FaultCode};
-use protocol::methods::introspect;
+use protocol::methods::{introspect, validate};
 use protocol::xmlrpc::{MethodCall, Value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -80,6 +80,9 @@ impl<B: Backend> Agent<B> {
     /// Carries out one call that is no multicall.
     pub(super) async fn one(&self, caller: &Caller, call: MethodCall, blobs: &mut Blobs) -> Result<Reply, Fault> {
         if let Some(answer) = introspect(&call) {
+            return answer.map(Reply::Value);
+        }
+        if let Some(answer) = validate(&call.method, &call.params) {
             return answer.map(Reply::Value);
         }
         let MethodCall { method, params } = call;

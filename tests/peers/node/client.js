@@ -31,6 +31,20 @@ async function cycle(dir, ids) {
   const sent = ["é漢字 😀 <&>", 7, 1.5, true, { a: [1, "b"] }];
   const back = await call("sync.echo", ...sent);
   say("echo", isDeepStrictEqual(back, sent) ? "ok" : JSON.stringify(back));
+  const calendar = { 2000: { "04": { "01": { moe: 1, larry: 20, curly: 300 } } } };
+  const entities = { ctLeftAngleBrackets: 2, ctRightAngleBrackets: 1, ctAmpersands: 1, ctApostrophes: 1, ctQuotes: 1 };
+  const many = [7, true, "wah", -1.5, new Date(1998, 6, 17, 14, 8, 55), Buffer.from("you")];
+  const right = [
+    [await call("validator1.arrayOfStructsTest", [{ moe: 1, curly: 3 }, { curly: -40 }]), -37],
+    [await call("validator1.countTheEntities", "<a<b>&'\""), entities],
+    [await call("validator1.easyStructTest", { moe: 5, larry: -2, curly: 10 }), 13],
+    [await call("validator1.echoStructTest", calendar), calendar],
+    [await call("validator1.manyTypesTest", ...many), many],
+    [await call("validator1.moderateSizeArrayCheck", ["first", ...Array(150).fill("middle"), "last"]), "firstlast"],
+    [await call("validator1.nestedStructTest", calendar), 321],
+    [await call("validator1.simpleStructReturnTest", -13), { times10: -130, times100: -1300, times1000: -13000 }],
+  ];
+  say("validator", right.filter(([found, wanted]) => isDeepStrictEqual(found, wanted)).length);
 }
 
 async function diff(since, file) {

@@ -25,6 +25,7 @@ fn foreign() -> BTreeMap<&'static str, Foreign> {
     use Foreign::{Diff, Nothing, Session};
     let of_shop = "it works on the shop as a whole, which every office with a credential may";
     let of_caller = "what it opens or gives belongs to the office of the credential, whoever else has what";
+    let of_nobody = "a pure function of its parameters";
     let of_server = "it tells the same to everybody who is let in";
     BTreeMap::from([
         ("sql_create", Session),
@@ -52,6 +53,14 @@ fn foreign() -> BTreeMap<&'static str, Foreign> {
         ("system.methodHelp", Nothing(of_server)),
         ("system.getCapabilities", Nothing(of_server)),
         ("system.multicall", Nothing("each call in it is held against the credential by itself")),
+        ("validator1.arrayOfStructsTest", Nothing(of_nobody)),
+        ("validator1.countTheEntities", Nothing(of_nobody)),
+        ("validator1.easyStructTest", Nothing(of_nobody)),
+        ("validator1.echoStructTest", Nothing(of_nobody)),
+        ("validator1.manyTypesTest", Nothing(of_nobody)),
+        ("validator1.moderateSizeArrayCheck", Nothing(of_nobody)),
+        ("validator1.nestedStructTest", Nothing(of_nobody)),
+        ("validator1.simpleStructReturnTest", Nothing(of_nobody)),
     ])
 }
 
