@@ -5,6 +5,7 @@
 #   start_database NAME     a private database, running until the end; its URL is in url_of[NAME]
 #   start_agent NAME        the shop's agent; its address is in address_of[NAME], the same after a restart
 #   stop_agent NAME         ends it in an orderly way
+#   start_console           the web console; its address is in console_url
 #   start_line NAME ...     a line to the shop that drops; further arguments go to the proxy
 #   load NAME               runs the script on standard input in the database of NAME
 #   ask NAME SQL            first value of a query
@@ -87,6 +88,15 @@ start_agent() {
 stop_agent() {
     kill -TERM "${pid_of[$1]}"
     wait "${pid_of[$1]}"
+}
+
+# On its usual port where that is free, otherwise on any.
+start_console() {
+    local log=$world/console.log listen=127.0.0.1:8900
+    if (: <>/dev/tcp/127.0.0.1/8900) 2>/dev/null; then listen=127.0.0.1:0; fi
+    "$bin/office-client" console --listen "$listen" </dev/null >"$log" 2>&1 &
+    started+=($!)
+    console_url=$(wait_for "$log" 'http://.*' $!)
 }
 
 start_line() {

@@ -6,6 +6,7 @@
 #   need_postgresql  the server's programs; exports PG_BINDIR where they would not be found by themselves
 #   need_python      python3
 #   need_peers       XML-RPC of other languages, for the tests of interoperability; needs root
+#   need_browser     a headless Chromium and what drives it, for the tests of the console; needs root
 #
 # As root, or with a sudo that asks nothing, packages come from the distribution (apt). An ordinary user gets Rust through
 # rustup and PostgreSQL through npm, in .cache/ of the repository. Everything said goes to standard error.
@@ -84,6 +85,21 @@ need_peers() {
         say "installing: npm packages of tests/peers/node"
         (cd "$repository/tests/peers/node" && npm ci --no-audit --no-fund --silent >&2) ||
             give_up "npm could not install what tests/peers/node/package-lock.json names"
+    fi
+}
+
+# Chromium comes from the distribution; what drives it, and axe, from npm, by the lock file.
+need_browser() {
+    local missing=()
+    command -v chromium >/dev/null || missing+=(chromium)
+    command -v npm >/dev/null || missing+=(nodejs npm)
+    # what pages are written in
+    fc-list 2>/dev/null | grep -q . || missing+=(fontconfig fonts-dejavu-core)
+    [ ${#missing[@]} -eq 0 ] || install "${missing[@]}" || give_up "these packages could not be installed: ${missing[*]}"
+    if ! [ -e "$repository/tests/browser/node_modules/playwright-core" ]; then
+        say "installing: npm packages of tests/browser"
+        (cd "$repository/tests/browser" && npm ci --no-audit --no-fund --silent >&2) ||
+            give_up "npm could not install what tests/browser/package-lock.json names"
     fi
 }
 

@@ -71,6 +71,9 @@ pub(crate) const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 /// Largest password file, in bytes.
 pub(crate) const PASSWORD_BYTES_MAX: u64 = 4096;
 
+/// Shortest password of somebody who logs in to the console.
+pub(crate) const PASSWORD_CHARS_MIN: usize = 8;
+
 /// Most branches that are updated at one time.
 pub(crate) const JOBS_MAX: usize = 64;
 
@@ -94,3 +97,45 @@ pub(crate) const CONFLICT_LINES_DEFAULT: i64 = 50;
 
 /// Longest value of a row that is shown to people, in characters; JSON has it whole.
 pub(crate) const VALUE_CHARS_SHOWN_MAX: usize = 60;
+
+/// Connections that the console holds at one time.
+pub(crate) const CONSOLE_CONNECTIONS_MAX: usize = 256;
+
+/// How long the head of a request may take, and how long a connection may lie idle.
+pub(crate) const CONSOLE_HEADER_DURATION_MAX: Duration = Duration::from_secs(30);
+
+/// How long the body of a request may take.
+pub(crate) const CONSOLE_BODY_DURATION_MAX: Duration = Duration::from_secs(10);
+
+/// Largest body of a request to the console, in bytes.
+pub(crate) const CONSOLE_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the console waits for open connections when it ends.
+pub(crate) const CONSOLE_STOP_DURATION_MAX: Duration = Duration::from_secs(5);
+
+/// How often the console looks how branches stand while somebody watches.
+pub(crate) const CONSOLE_LOOK_PAUSE: Duration = Duration::from_secs(3);
+
+/// The same while nobody does.
+pub(crate) const CONSOLE_IDLE_PAUSE: Duration = Duration::from_secs(30);
+
+/// Shortest time between two pictures of a run at work.
+pub(crate) const CONSOLE_FRAME_PAUSE: Duration = Duration::from_millis(300);
+
+/// Runs that have ended and that the console still has every step of.
+pub(crate) const CONSOLE_ENDED_RUNS_MAX: usize = 200;
+
+/// People who are logged in at one time.
+pub(crate) const CONSOLE_LOGINS_MAX: usize = 1000;
+
+/// How long a login lasts without being used.
+pub(crate) const CONSOLE_LOGIN_IDLE_MAX: Duration = Duration::from_secs(12 * 3600);
+
+/// Conflicts or rows in quarantine on one page.
+pub(crate) const CONSOLE_CARDS_MAX: i64 = 20;
+
+/// Runs on one page of the history.
+pub(crate) const CONSOLE_RUNS_MAX: i64 = 50;
+
+/// Longest value of a row that the console shows, in characters.
+pub(crate) const CONSOLE_VALUE_CHARS_MAX: usize = 400;

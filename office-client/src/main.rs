@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod config;
 mod conformance;
+mod console;
 mod driver;
 mod error;
 mod exit;
@@ -12,6 +13,7 @@ mod limits;
 mod link;
 mod output;
 mod settings;
+mod standing;
 mod stop;
 mod units;
 

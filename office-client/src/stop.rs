@@ -51,6 +51,11 @@ impl Stop {
         self.now.cancelled().await;
     }
 
+    /// One for a part of the work: it stops with the whole, and can be stopped alone.
+    pub(crate) fn part(&self) -> Self {
+        Self { soon: self.soon.child_token(), now: self.now.child_token(), graceful: Arc::clone(&self.graceful) }
+    }
+
     /// Takes note of one signal; whether it was the last one needed.
     fn told(&self, printer: &Printer) -> bool {
         if self.graceful.load(Ordering::Relaxed) && !self.soon.is_cancelled() {
@@ -64,7 +69,6 @@ impl Stop {
     }
 
     /// As if the first signal had come.
-    #[cfg(test)]
     pub(crate) fn request(&self) {
         self.soon.cancel();
     }

@@ -103,7 +103,12 @@ fn only_the_xml_module_knows_angle_brackets() {
 
 #[test]
 fn only_the_server_and_the_link_know_http() {
-    let at = ["shop-agent/src/server", "shop-agent/src/commands/call.rs", "office-client/src/link"];
+    let at = [
+        "shop-agent/src/server",
+        "shop-agent/src/commands/call.rs",
+        "office-client/src/link",
+        "office-client/src/console",
+    ];
     assert_only(&at, PRODUCT, &["hyper::", "hyper_util::", "http_body::", "http_body_util::"]);
 }
 

@@ -109,6 +109,9 @@ pub(crate) enum Command {
     /// Imports, lists, checks and shows policies
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// The web console: how every branch stands, updates and clones to watch, conflicts to decide
+    #[command(before_help = CONSOLE_EXAMPLES, after_help = CONSOLE_HELP)]
+    Console(ConsoleArgs),
     /// One XML-RPC call by hand
     #[command(after_help = CALL_HELP)]
     Call(CallArgs),
@@ -225,6 +228,72 @@ pub(crate) enum PolicyCommand {
         /// The source instead
         #[arg(long)]
         toml: bool,
+    },
+}
+
+const CONSOLE_EXAMPLES: &str = "\
+Examples:
+  office-client console                                    on this machine: http://127.0.0.1:8900
+  office-client console --listen 127.0.0.1:0               on a port that is free
+  office-client console user add ana --role decide         asks for the password
+  office-client console --listen 10.0.0.5:8900 --tls-self-signed";
+
+const CONSOLE_HELP: &str = "\
+On this machine nobody has to log in, as long as there are no users. Beyond it everybody has to. Roles: look (see
+everything), sync (also update and stop), decide (also clone, conflicts, quarantine, branches). docs/CONSOLE.md";
+
+/// `console`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct ConsoleArgs {
+    /// Where it listens
+    #[arg(long, value_name = "ADDR:PORT", env = "OFFICE_CLIENT_LISTEN", default_value = "127.0.0.1:8900")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Certificate to speak TLS with, and the chain above it (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key (PEM), readable by its owner only
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// TLS with a certificate of its own, made once and kept in the state directory; browsers ask about it once
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub(crate) tls_self_signed: bool,
+    /// Plain HTTP beyond this machine: passwords can be read on the way
+    #[arg(long)]
+    pub(crate) insecure_http: bool,
+    /// Who may log in
+    #[command(subcommand)]
+    pub(crate) command: Option<ConsoleCommand>,
+}
+
+/// `console ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsoleCommand {
+    /// Adds, lists and removes those who may log in; a running console takes it up by itself
+    #[command(subcommand)]
+    User(ConsoleUser),
+}
+
+/// `console user ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsoleUser {
+    /// Adds somebody, or gives them another role and password
+    Add {
+        /// Name at the login
+        name: String,
+        /// What they may do
+        #[arg(long, value_enum)]
+        role: crate::console::Role,
+        /// File with the password, readable by its owner only [default: asks]
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Everybody who may log in
+    List,
+    /// Takes somebody's login away, also where they are logged in
+    Remove {
+        /// Name at the login
+        name: String,
     },
 }
 

@@ -6,6 +6,7 @@ mod clone;
 mod completions;
 mod conflicts;
 mod conformance;
+mod console;
 mod history;
 mod import;
 mod init;
@@ -19,11 +20,11 @@ mod status;
 mod update;
 mod verify;
 
+pub(crate) use policy::{adopt as adopt_policy, directions as policy_directions};
+
 use replica::ReplicaError;
 use replica::database::Database;
 use replica::office::{Office, OfficeOptions};
-
-pub(crate) use status::{Attention, BranchState};
 
 use crate::cli::{Cli, Command};
 use crate::error::CommandError;
@@ -70,6 +71,7 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         Command::Conflicts(args) => conflicts::run(args, &settings, printer).await,
         Command::Quarantine(args) => quarantine::run(args, &settings, printer).await,
         Command::Policy(command) => policy::run(command, &settings, printer).await,
+        Command::Console(args) => console::run(args, &settings, printer, stop).await,
         Command::Call(args) => call::run(args, &settings, printer).await,
         Command::Conformance(args) => conformance::run(args, printer).await,
         Command::Completions(_) | Command::Man => Ok(Outcome::Done),

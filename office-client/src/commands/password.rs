@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use replica::office::Branch;
 
 use crate::error::CommandError;
+use crate::limits::PASSWORD_CHARS_MIN;
 use crate::link::{Credentials, read_password};
 
 /// Asks for the password of a branch that has a user and no password file; none when the branch needs no question.
@@ -24,6 +25,24 @@ pub(crate) fn credentials(user: Option<&str>, file: Option<&Path>) -> Result<Opt
         (Some(user), None) => Some(Credentials::new(user, &ask(&format!("password of `{user}`: "))?)),
         (None, _) => None,
     })
+}
+
+/// A password for somebody new: from a file, or typed twice.
+pub(crate) fn new_password(name: &str, file: Option<&Path>) -> Result<String, CommandError> {
+    let password = match file {
+        Some(file) => read_password(file)?,
+        None => {
+            let first = ask(&format!("password for `{name}`: "))?;
+            if ask("the same again: ")? != first {
+                return Err(CommandError::usage("the two passwords are not the same"));
+            }
+            first
+        }
+    };
+    if password.chars().count() < PASSWORD_CHARS_MIN {
+        return Err(CommandError::usage(format!("a password has at least {PASSWORD_CHARS_MIN} characters")));
+    }
+    Ok(password)
 }
 
 /// Asks a question and reads one line without echo.

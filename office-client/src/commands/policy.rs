@@ -177,7 +177,7 @@ fn show(policy: &Policy, source: bool, printer: &Printer) -> Result<Outcome, Com
 }
 
 /// Names and patterns with their directions, in the canonical order.
-fn directions(policy: &Policy) -> Result<Vec<(String, String)>, CommandError> {
+pub(crate) fn directions(policy: &Policy) -> Result<Vec<(String, String)>, CommandError> {
     let document: toml::Table = policy
         .to_toml()
         .parse()

@@ -1,5 +1,6 @@
 //! What a run will have to move, before it moves.
 
+use replica::ReplicaError;
 use replica::office::{Branch, Office};
 
 use super::{Drive, DriveError};
@@ -33,7 +34,7 @@ pub(crate) struct Rates {
 
 impl Rates {
     /// Those that the history knows.
-    pub(crate) async fn of(office: &Office, branch: &Branch) -> Result<Self, DriveError> {
+    pub(crate) async fn of(office: &Office, branch: &Branch) -> Result<Self, ReplicaError> {
         let (send, receive) = office.measured_rates(branch).await?;
         let rate = |rate: Option<i64>| rate.and_then(|rate| u64::try_from(rate).ok()).filter(|rate| *rate > 0);
         Ok(Self { send: rate(send), receive: rate(receive) })

@@ -117,8 +117,11 @@ pub(crate) async fn run_over(job: Job<'_>, task: Task, line: &Arc<Line>) -> Repo
             send_rate: figure(report.rates.send),
             receive_rate: figure(report.rates.receive),
         };
-        if let Err(error) = office.record_run(&branch, &record).await {
-            tracing::warn!(branch = %branch.name, error = %crate::error::chain(&error), "the run is missing in the history");
+        match office.record_run(&branch, &record).await {
+            Ok(number) => report.number = Some(number),
+            Err(error) => {
+                tracing::warn!(branch = %branch.name, error = %crate::error::chain(&error), "the run is missing in the history");
+            }
         }
     }
     report

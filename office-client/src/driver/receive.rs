@@ -24,6 +24,8 @@ impl Drive<'_> {
         let path = self.job.office.receive_path(&self.job.branch, &diff.id);
         let (mut file, mut offset) = open_part(&path, total).await?;
         let rows = u64::try_from(diff.rows).unwrap_or(0);
+        let tables = diff.tables.iter().map(|(table, rows)| (table.clone(), u64::try_from(*rows).unwrap_or(0)));
+        self.job.progress.tables(Direction::Receive, tables);
         self.job.progress.transfer(Direction::Receive, rows, total, offset);
         while offset < total {
             if self.job.stop.requested() {

@@ -77,6 +77,8 @@ pub(crate) struct Report {
     pub(crate) comparison: Option<Comparison>,
     /// Why it ended early.
     pub(crate) error: Option<DriveError>,
+    /// Its number in the history, once it is there.
+    pub(crate) number: Option<i64>,
     /// Whether the branch was taken, so that the run belongs into the history.
     pub(crate) was_begun: bool,
 }
@@ -104,6 +106,7 @@ impl Report {
             seconds: 0.0,
             comparison: None,
             error: None,
+            number: None,
             was_begun: false,
         }
     }

@@ -16,6 +16,8 @@ impl Drive<'_> {
         let sid = self.sid()?;
         let counts = self.peer.abilities().keyed_sessions;
         let (mut seq, mut offset) = (seq, offset);
+        let tables = stream.tables.iter().map(|(table, rows)| (table.to_string(), *rows));
+        self.job.progress.tables(Direction::Send, tables);
         self.job.progress.transfer(Direction::Send, stream.rows, stream.bytes, offset);
         while offset < stream.bytes {
             if self.job.stop.requested() {

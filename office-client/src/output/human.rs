@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use replica::office::{Branch, RunRecord};
+use replica::office::Branch;
 
-use crate::commands::{Attention, BranchState};
 use crate::driver::{Comparison, Plan, Repaired, Report};
+use crate::standing::{BranchState, Standing};
 use crate::units;
 
 /// One line about a finished run.
@@ -146,15 +146,9 @@ pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
 }
 
 /// The cells of one line of `status`.
-pub(crate) fn status_cells(
-    branch: &Branch,
-    state: BranchState,
-    backlog: Option<i64>,
-    attention: Attention,
-    last: Option<&RunRecord>,
-    now: SystemTime,
-) -> Vec<String> {
-    let result = match (state, last) {
+pub(crate) fn status_cells(standing: &Standing, now: SystemTime) -> Vec<String> {
+    let (branch, state, attention) = (&standing.branch, standing.state, standing.attention);
+    let result = match (state, standing.last_run()) {
         (BranchState::New | BranchState::CloneUnfinished | BranchState::Paused, _) | (_, None) => {
             state.as_str().to_owned()
         }
@@ -168,7 +162,7 @@ pub(crate) fn status_cells(
         branch.policy.clone(),
         since(branch.pulled_at.or(branch.cloned_at), now),
         since(branch.pushed_at.or(branch.cloned_at), now),
-        backlog.map_or_else(|| "?".to_owned(), |rows| rows.to_string()),
+        standing.backlog.map_or_else(|| "?".to_owned(), |rows| rows.to_string()),
         if attention.conflicts == 0 { "-".to_owned() } else { attention.conflicts.to_string() },
         match (attention.quarantined, attention.at_shop) {
             (0, 0) => "-".to_owned(),

@@ -6,8 +6,8 @@ use protocol::xmlrpc::{Blob, DateTime, Value};
 use replica::office::{Branch, RunRecord};
 use serde_json::{Value as Json, json};
 
-use crate::commands::{Attention, BranchState};
 use crate::driver::{Comparison, Plan, Repaired, Report};
+use crate::standing::Standing;
 
 /// A finished run.
 pub(crate) fn report_object(report: &Report) -> Json {
@@ -40,14 +40,8 @@ pub(crate) fn report_object(report: &Report) -> Json {
 }
 
 /// A branch with its state.
-pub(crate) fn status_object(
-    branch: &Branch,
-    state: BranchState,
-    backlog: Option<i64>,
-    attention: Attention,
-    last: Option<&RunRecord>,
-    now: SystemTime,
-) -> Json {
+pub(crate) fn status_object(standing: &Standing, now: SystemTime) -> Json {
+    let (branch, attention, last) = (&standing.branch, standing.attention, standing.last_run());
     let age =
         |moment: Option<SystemTime>| moment.map(|moment| now.duration_since(moment).unwrap_or_default().as_secs());
     json!({
@@ -57,8 +51,8 @@ pub(crate) fn status_object(
         "timestamp": branch.timestamp,
         "freshness_s": age(branch.pulled_at.or(branch.cloned_at)),
         "pushed_s": age(branch.pushed_at.or(branch.cloned_at)),
-        "backlog_rows": backlog,
-        "state": state.as_str(),
+        "backlog_rows": standing.backlog,
+        "state": standing.state.as_str(),
         "last_run": last.map(|run| run.kind.as_str()),
         "last_result": last.map(|run| run.result.as_str()),
         "last_error": last.and_then(|run| run.error.as_deref()),

@@ -18,7 +18,7 @@ pub(crate) use json::{
     branch_object, comparison_objects, error_object, history_object, plan_object, repaired_object, report_object,
     status_object, value as json_value,
 };
-pub(crate) use progress::{Board, Direction, Progress};
+pub(crate) use progress::{Board, Direction, Progress, Watch};
 pub(crate) use quarantine::{quarantine_cells, quarantine_lines, quarantine_object, quarantine_reason, retried_object};
 
 use std::io::Write as _;
@@ -44,6 +44,11 @@ impl Table {
         inner.load_style(comfy_table::presets::NOTHING);
         inner.set_header(headings.iter().map(|heading| heading.to_uppercase()));
         Self { inner }
+    }
+
+    /// Whether it has no line.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.row_count() == 0
     }
 
     /// Adds a line.

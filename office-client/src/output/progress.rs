@@ -53,6 +53,11 @@ impl Board {
         Way::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)))
     }
 
+    /// A line for one branch, shown elsewhere than at a terminal.
+    pub(crate) fn watched(name: &str, watch: Arc<dyn Watch>) -> Progress {
+        Progress { branch: name.into(), shown: Shown::Watched(watch), state: Arc::default() }
+    }
+
     /// A line for one branch.
     pub(crate) fn branch(&self, name: &str) -> Progress {
         let shown = match &self.way {
@@ -112,6 +117,22 @@ impl Direction {
     }
 }
 
+/// Somebody who is told of the progress of one branch: the web console.
+pub(crate) trait Watch: std::fmt::Debug + Send + Sync {
+    /// Something without a length goes on.
+    fn phase(&self, words: &'static str);
+    /// What waits in both directions is known.
+    fn estimate(&self, estimate: &Estimate);
+    /// Rows of each table that are about to move.
+    fn tables(&self, direction: Direction, tables: Vec<(String, u64)>);
+    /// So many rows in `total` bytes are about to move, of which the other end has `at`.
+    fn transfer(&self, direction: Direction, rows: u64, total: u64, at: u64);
+    /// So many bytes have moved in all.
+    fn at(&self, bytes: u64);
+    /// The line was lost and has come back so often.
+    fn redials(&self, redials: u32);
+}
+
 /// The progress of one branch. Clones show the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
@@ -125,6 +146,7 @@ enum Shown {
     Bar(ProgressBar, MultiProgress),
     Lines,
     Events,
+    Watched(Arc<dyn Watch>),
     Nothing,
 }
 
@@ -173,6 +195,7 @@ impl Progress {
                 bar.set_message(words);
             }
             Shown::Events => self.event(json!({ "event": "phase", "branch": &*self.branch, "phase": words })),
+            Shown::Watched(watch) => watch.phase(words),
             Shown::Lines | Shown::Nothing => {}
         }
     }
@@ -192,7 +215,15 @@ impl Progress {
                 "send_is_exact": estimate.send_is_exact,
                 "seconds": estimate.seconds.map(f64::round),
             })),
+            Shown::Watched(watch) => watch.estimate(estimate),
             Shown::Nothing => {}
+        }
+    }
+
+    /// So many rows of each table are about to move.
+    pub(crate) fn tables(&self, direction: Direction, tables: impl Iterator<Item = (String, u64)>) {
+        if let Shown::Watched(watch) = &self.shown {
+            watch.tables(direction, tables.filter(|(_, rows)| *rows > 0).collect());
         }
     }
 
@@ -212,12 +243,18 @@ impl Progress {
             bar.reset_eta();
             bar.set_message(message(direction, rows, redials));
         }
+        if let Shown::Watched(watch) = &self.shown {
+            watch.transfer(direction, rows, total, at);
+        }
     }
 
     /// So many bytes have moved in all.
     pub(crate) fn at(&self, bytes: u64) {
         if let Shown::Bar(bar, _) = &self.shown {
             bar.set_position(bytes);
+        }
+        if let Shown::Watched(watch) = &self.shown {
+            watch.at(bytes);
         }
         let told = {
             let mut state = self.state();
@@ -244,7 +281,7 @@ impl Progress {
                 "left_s": transfer.left_s().map(f64::round),
                 "redials": redials,
             })),
-            Shown::Bar(..) | Shown::Nothing => {}
+            Shown::Bar(..) | Shown::Watched(_) | Shown::Nothing => {}
         }
     }
 
@@ -265,6 +302,7 @@ impl Progress {
             (Shown::Events, _) => {
                 self.event(json!({ "event": "redial", "branch": &*self.branch, "redials": redials }));
             }
+            (Shown::Watched(watch), _) => watch.redials(redials),
             _ => {}
         }
     }

@@ -120,6 +120,16 @@ impl Office {
         rows.iter().map(conflict).collect()
     }
 
+    /// Takes a resolution for undone: the conflict is open again. The row stays as it is.
+    pub async fn reopen_conflict(&self, id: i64) -> Result<(), ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        client
+            .execute("update sync.conflict set resolved_at = null, resolution = null where conflict = $1", &[&id])
+            .await
+            .map_err(|error| classify("open the conflict again", error))?;
+        Ok(())
+    }
+
     /// How many conflicts are open, by branch; branches without any are left out.
     pub async fn open_conflicts(&self) -> Result<BTreeMap<String, i64>, ReplicaError> {
         let client = self.inner.pool.get().await?;

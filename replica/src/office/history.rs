@@ -1,18 +1,70 @@
 //! The history of runs.
 
+use std::time::SystemTime;
+
+use tokio_postgres::Row;
+
 use super::{Branch, Office, RunRecord};
 use crate::ReplicaError;
 use crate::error::classify;
 
+/// A run of the history.
+#[derive(Debug, Clone)]
+pub struct PastRun {
+    /// Its number: later runs have higher ones.
+    pub number: i64,
+    /// Name of the branch.
+    pub branch: String,
+    /// What was recorded.
+    pub run: RunRecord,
+}
+
+/// Which runs of the history are wanted; what is not set wants all.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Those of one branch.
+    pub branch: Option<String>,
+    /// Those with one result, as `failed`.
+    pub result: Option<String>,
+    /// Those that began then or later.
+    pub since: Option<SystemTime>,
+    /// Those with a number below this one: the next page of a list.
+    pub below: Option<i64>,
+}
+
+const COLUMNS: &str =
+    "branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error,
+    redials, chunk_bytes, send_rate, receive_rate, quarantined, run";
+
+fn past_run(row: &Row) -> PastRun {
+    let run = RunRecord {
+        kind: row.get(1),
+        result: row.get(2),
+        pulled_rows: row.get(3),
+        pushed_rows: row.get(4),
+        sent_bytes: row.get(5),
+        received_bytes: row.get(6),
+        started_at: row.get(7),
+        seconds: row.get(8),
+        error: row.get(9),
+        redials: row.get(10),
+        chunk_bytes: row.get(11),
+        send_rate: row.get(12),
+        receive_rate: row.get(13),
+        quarantined: row.get(14),
+    };
+    PastRun { number: row.get(15), branch: row.get(0), run }
+}
+
 impl Office {
-    /// Appends a run to the history.
-    pub async fn record_run(&self, branch: &Branch, run: &RunRecord) -> Result<(), ReplicaError> {
+    /// Appends a run to the history, and returns its number there.
+    pub async fn record_run(&self, branch: &Branch, run: &RunRecord) -> Result<i64, ReplicaError> {
         let client = self.inner.pool.get().await?;
-        client
-            .execute(
+        let row = client
+            .query_one(
                 "insert into sync.run(branch_id, branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error,
                                       redials, chunk_bytes, send_rate, receive_rate, quarantined)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) returning run",
                 &[
                     &branch.id,
                     &branch.name,
@@ -34,43 +86,41 @@ impl Office {
             )
             .await
             .map_err(|error| classify("record the run", error))?;
-        Ok(())
+        Ok(row.get(0))
     }
 
     /// The newest runs, of one branch or of all, with the branch's name.
     pub async fn history(&self, branch: Option<&str>, limit: i64) -> Result<Vec<(String, RunRecord)>, ReplicaError> {
+        let wanted = RunFilter { branch: branch.map(str::to_owned), ..RunFilter::default() };
+        Ok(self.runs(&wanted, limit).await?.into_iter().map(|past| (past.branch, past.run)).collect())
+    }
+
+    /// The newest runs that fit, at most `limit`.
+    pub async fn runs(&self, wanted: &RunFilter, limit: i64) -> Result<Vec<PastRun>, ReplicaError> {
         let client = self.inner.pool.get().await?;
         let rows = client
             .query(
-                "select branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error,
-                        redials, chunk_bytes, send_rate, receive_rate, quarantined
-                 from sync.run where $1::text is null or branch = $1 order by run desc limit $2",
-                &[&branch, &limit],
+                &format!(
+                    "select {COLUMNS} from sync.run
+                     where ($1::text is null or branch = $1) and ($2::text is null or result = $2)
+                       and ($3::timestamptz is null or started_at >= $3) and ($4::bigint is null or run < $4)
+                     order by run desc limit $5"
+                ),
+                &[&wanted.branch, &wanted.result, &wanted.since, &wanted.below, &limit],
             )
             .await
             .map_err(|error| classify("read the history", error))?;
-        Ok(rows
-            .iter()
-            .map(|row| {
-                let run = RunRecord {
-                    kind: row.get(1),
-                    result: row.get(2),
-                    pulled_rows: row.get(3),
-                    pushed_rows: row.get(4),
-                    sent_bytes: row.get(5),
-                    received_bytes: row.get(6),
-                    started_at: row.get(7),
-                    seconds: row.get(8),
-                    error: row.get(9),
-                    redials: row.get(10),
-                    chunk_bytes: row.get(11),
-                    send_rate: row.get(12),
-                    receive_rate: row.get(13),
-                    quarantined: row.get(14),
-                };
-                (row.get(0), run)
-            })
-            .collect())
+        Ok(rows.iter().map(past_run).collect())
+    }
+
+    /// A run by its number; none when there is no such run.
+    pub async fn run(&self, number: i64) -> Result<Option<PastRun>, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        let row = client
+            .query_opt(&format!("select {COLUMNS} from sync.run where run = $1"), &[&number])
+            .await
+            .map_err(|error| classify("read the history", error))?;
+        Ok(row.as_ref().map(past_run))
     }
 
     /// Bytes per second that the branch's line has carried to it and from it, each as of the newest run that measured it.

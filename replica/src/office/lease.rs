@@ -1,5 +1,6 @@
 //! One run per branch at a time (I15): a lease that lives with a connection, so that a holder that dies lets go.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
@@ -36,6 +37,20 @@ impl Lease {
 }
 
 impl Office {
+    /// Numbers of the branches that somebody holds at the moment: runs of this and of other processes.
+    pub async fn held_branches(&self) -> Result<BTreeSet<i64>, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        let rows = client
+            .query(
+                "select l.objid::bigint from pg_locks l where l.locktype = 'advisory' and l.classid = $1::int4::oid
+                   and l.granted and l.database = (select oid from pg_database where datname = current_database())",
+                &[&LEASE_CLASS],
+            )
+            .await
+            .map_err(|error| classify("look which branches are held", error))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// Takes the branch for one run.
     ///
     /// # Errors

@@ -38,6 +38,7 @@ use crate::witness::Witness;
 pub use carried::{Exported, Imported};
 pub use compare::{Compared, Scope};
 pub use conflicts::{Conflict, ConflictKind, Image, Side, Stamp, Take};
+pub use history::{PastRun, RunFilter};
 pub use layout::OfficeLayout;
 pub use repair::{Loser, RepairBase};
 pub use resolve::{Resolved, Standing};

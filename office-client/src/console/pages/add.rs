@@ -1,0 +1,143 @@
+//! A new branch.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use replica::office::NewBranch;
+
+use super::{Frame, Hands, segment};
+use crate::commands;
+use crate::console::Console;
+use crate::console::answer::{self, Answer, PageError};
+use crate::console::door::Visitor;
+use crate::console::guard::{Posted, may};
+use crate::console::users::Role;
+use crate::link::Address;
+
+#[derive(Template)]
+#[template(path = "add.html")]
+struct Page {
+    frame: Frame,
+    hands: Hands,
+    policies: Vec<String>,
+    given: Given,
+    problem: Option<String>,
+}
+
+/// What was typed, kept when it cannot work. A password is typed anew.
+#[derive(Debug, Default)]
+struct Given {
+    name: String,
+    url: String,
+    id: String,
+    policy: String,
+    user: String,
+}
+
+/// `GET /branches/new`
+pub(in crate::console) async fn page(
+    State(console): State<Arc<Console>>,
+    Extension(visitor): Extension<Visitor>,
+) -> Answer {
+    may(&visitor, Role::Decide)?;
+    Ok(answer::render(&form(&console, &visitor, Given::default(), None).await?))
+}
+
+/// `POST /branches/new`
+pub(in crate::console) async fn add(State(console): State<Arc<Console>>, posted: Posted) -> Answer {
+    posted.needs(Role::Decide)?;
+    let given = Given {
+        name: posted.field("name").to_owned(),
+        url: posted.field("url").to_owned(),
+        id: posted.field("id").to_owned(),
+        policy: posted.field("policy").to_owned(),
+        user: posted.field("user").to_owned(),
+    };
+    match try_add(&console, &given, posted.secret("password")).await {
+        Ok(name) => {
+            tracing::info!(branch = name, by = posted.visitor.called(), "a branch was added at the console");
+            console.overview.look();
+            Ok(answer::see(&format!("/?said=added&of={}", segment(&name))))
+        }
+        Err(error) if error.status().is_server_error() => Err(error),
+        Err(error) => {
+            let page = form(&console, &posted.visitor, given, Some(error.message().to_owned())).await?;
+            Ok((StatusCode::BAD_REQUEST, answer::render(&page)).into_response())
+        }
+    }
+}
+
+async fn form(
+    console: &Console,
+    visitor: &Visitor,
+    mut given: Given,
+    problem: Option<String>,
+) -> Result<Page, PageError> {
+    let policies = console.office.policies().await?;
+    if given.policy.is_empty() {
+        given.policy = policies.first().cloned().unwrap_or_default();
+    }
+    let frame = Frame::of(console, visitor, "Add a branch", "branches").await?;
+    Ok(Page { frame, hands: Hands::from(visitor), policies, given, problem })
+}
+
+async fn try_add(console: &Console, given: &Given, password: &str) -> Result<String, PageError> {
+    given.url.parse::<Address>().map_err(|error| PageError::wrong(error.to_string()))?;
+    let id = match given.id.as_str() {
+        "" => None,
+        text => Some(text.parse::<i64>().map_err(|_| PageError::wrong(format!("`{text}` is no number")))?),
+    };
+    if given.user.contains(':') {
+        return Err(PageError::wrong("the user cannot contain a colon"));
+    }
+    // a name only: a path would read files of this machine
+    let policy = match given.policy.as_str() {
+        "" => commands::adopt_policy(&console.office, &console.settings.policy).await?,
+        name if console.office.policies().await?.iter().any(|stored| stored == name) => name.to_owned(),
+        name => return Err(PageError::wrong(format!("there is no policy `{name}`"))),
+    };
+    let user = (!given.user.is_empty()).then(|| given.user.clone());
+    let new = NewBranch {
+        name: given.name.clone(),
+        id,
+        url: given.url.clone(),
+        policy,
+        user: user.clone(),
+        password_file: None,
+        settings: BTreeMap::new(),
+    };
+    let mut branch = console.office.add_branch(new).await?;
+    if user.is_some() && !password.is_empty() {
+        branch.password_file = Some(store_password(console, branch.id, password)?);
+        console.office.save_branch(&branch).await?;
+    }
+    Ok(branch.name)
+}
+
+/// Keeps the password where only this program's user reads it.
+fn store_password(console: &Console, branch: i64, password: &str) -> Result<PathBuf, PageError> {
+    let dir = console.settings.state_dir.join("passwords");
+    let path = dir.join(format!("branch-{branch}"));
+    let write = || -> std::io::Result<PathBuf> {
+        use std::io::Write as _;
+        std::fs::create_dir_all(&dir)?;
+        let mut options = std::fs::File::options();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(password.as_bytes())?;
+        file.sync_all()?;
+        std::path::absolute(&path)
+    };
+    write().map_err(|error| {
+        PageError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the password cannot be kept in {}: {error}", path.display()),
+        )
+    })
+}
