@@ -26,9 +26,24 @@ pub(crate) struct FileConfig {
     pub(crate) timeout: Option<String>,
     /// `id-span`: width of a branch's id range.
     pub(crate) id_span: Option<i64>,
+    /// `retention-min`: how long changes are kept at least, also when every branch has them, as in `14d`.
+    pub(crate) retention_min: Option<String>,
+    /// `retention-max`: how long they are kept at most for a branch that is not heard of, as in `90d`.
+    pub(crate) retention_max: Option<String>,
 }
 
-const KEYS: &[&str] = &["database", "pg-bindir", "policy", "state-dir", "jobs", "retry-for", "timeout", "id-span"];
+const KEYS: &[&str] = &[
+    "database",
+    "pg-bindir",
+    "policy",
+    "state-dir",
+    "jobs",
+    "retry-for",
+    "timeout",
+    "id-span",
+    "retention-min",
+    "retention-max",
+];
 
 /// Reads the file that was named, or the first default one that exists; nothing when there is none.
 pub(crate) fn load(named: Option<&Path>) -> Result<FileConfig, CommandError> {

@@ -59,6 +59,8 @@ pub(crate) fn of_drive(error: &DriveError) -> u8 {
         | DriveError::Histories(_)
         | DriveError::NeverCloned
         | DriveError::CloneUnfinished
+        | DriveError::Retired
+        | DriveError::Outlived
         | DriveError::Paused => PROTECTED,
         DriveError::Busy(_) | DriveError::OutsideWindow { .. } | DriveError::BudgetUsed { .. } => UNREACHABLE,
         DriveError::CannotRepair

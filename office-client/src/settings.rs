@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use replica::database::DatabaseUrl;
+use replica::retention::Retention;
 
 use crate::cli::Global;
 use crate::config::{self, FileConfig};
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     /// Width of a branch's id range.
     pub(crate) id_span: i64,
+    /// How long changes are kept for branches.
+    pub(crate) retention: Retention,
 }
 
 impl Settings {
@@ -53,6 +56,14 @@ impl Settings {
         if !(1..=limits::JOBS_MAX).contains(&jobs) {
             return Err(CommandError::usage(format!("`jobs` is 1 to {}, not {jobs}", limits::JOBS_MAX)));
         }
+        let kept = |key: &str, written: &Option<String>, usual| match written {
+            Some(text) => units::parse_duration(text).map_err(|error| CommandError::usage(format!("`{key}`: {error}"))),
+            None => Ok(usual),
+        };
+        let retention = Retention {
+            min: kept("retention-min", &file.retention_min, Retention::default().min)?,
+            max: kept("retention-max", &file.retention_max, Retention::default().max)?,
+        };
         let id_span = file.id_span.unwrap_or(limits::ID_SPAN_DEFAULT);
         if id_span < 1 {
             return Err(CommandError::usage(format!("`id-span` is at least 1, not {id_span}")));
@@ -68,6 +79,7 @@ impl Settings {
             retry_for_given,
             timeout: duration("timeout", global.timeout.clone().or(file.timeout), limits::SILENCE_DURATION_MAX)?,
             id_span,
+            retention,
         })
     }
 }

@@ -28,6 +28,10 @@ pub(crate) enum BranchState {
     New,
     /// Its clone was begun and not finished.
     CloneUnfinished,
+    /// Taken out for good.
+    Retired,
+    /// Not heard of for longer than changes are kept.
+    NeedsClone,
     /// Left out of `update --all`.
     Paused,
     /// Its last run was done.
@@ -50,6 +54,8 @@ impl BranchState {
         match self {
             Self::New => "new",
             Self::CloneUnfinished => "clone-unfinished",
+            Self::Retired => "retired",
+            Self::NeedsClone => "needs-clone",
             Self::Paused => "paused",
             Self::Ok => "ok",
             Self::Failed => "failed",
@@ -62,6 +68,12 @@ impl BranchState {
 
     /// Works it out from the branch and its last run.
     pub(crate) fn of(branch: &Branch, last: Option<&RunRecord>) -> Self {
+        if branch.retired {
+            return Self::Retired;
+        }
+        if branch.outlived {
+            return Self::NeedsClone;
+        }
         if branch.paused {
             return Self::Paused;
         }

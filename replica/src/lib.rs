@@ -24,6 +24,7 @@ pub mod node;
 pub mod office;
 pub mod quarantine;
 pub mod renewal;
+pub mod retention;
 pub mod rights;
 pub mod safety;
 pub mod shop;

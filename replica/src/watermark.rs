@@ -21,7 +21,7 @@ pub const TICK: i32 = 0;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     text: String,
-    bounds: protocol::snapshot::Snapshot,
+    pub(crate) bounds: protocol::snapshot::Snapshot,
 }
 
 impl Snapshot {

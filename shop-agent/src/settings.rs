@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use protocol::policy::Policy;
 use replica::database::DatabaseUrl;
+use replica::retention::Retention;
 
 use crate::cli::{NodeArgs, PlaceArgs};
 use crate::config::{Config, ConfigError};
@@ -85,7 +86,7 @@ pub(crate) struct Settings {
     pub(crate) allow_quit: bool,
     pub(crate) id_span: i64,
     pub(crate) skew: Duration,
-    pub(crate) retention_min: Duration,
+    pub(crate) retention: Retention,
     pub(crate) server: ServerLimits,
     pub(crate) sessions: SessionLimits,
     pub(crate) monitor: Option<Monitor>,
@@ -164,7 +165,10 @@ impl Settings {
             allow_quit: config.allow_quit.unwrap_or(false),
             id_span,
             skew: duration("skew", config.skew, Duration::from_secs(300))?,
-            retention_min: duration("retention_min", config.retention_min, Duration::from_secs(14 * 24 * 3600))?,
+            retention: Retention {
+                min: duration("retention_min", config.retention_min, Retention::default().min)?,
+                max: duration("retention_max", config.retention_max, Retention::default().max)?,
+            },
             server,
             sessions,
             monitor,

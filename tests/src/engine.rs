@@ -10,6 +10,7 @@ use replica::ReplicaError;
 use replica::apply::Applied;
 use replica::database::{Database as Connection, DatabaseUrl};
 use replica::office::{Branch, NewBranch, Office, OfficeOptions};
+use replica::retention::Retention;
 use replica::shop::{NewSession, SessionRow, Shop, ShopOptions};
 
 use crate::cluster::{self, Cluster};
@@ -65,6 +66,7 @@ impl Engine {
             database: connection(&database).await,
             state_dir: dir.path().join("office"),
             id_span: 1_000_000_000_000,
+            retention: Retention::default(),
         };
         let office = Office::init(options).await.unwrap_or_else(|error| panic!("init: {error:?}"));
         office.import_policy(&policy).await.unwrap_or_else(|error| panic!("import: {error:?}"));
@@ -94,7 +96,7 @@ impl Engine {
             state_dir: self.dir.path().join(name),
             id_span: 1_000_000_000_000,
             skew: Duration::from_secs(300),
-            retention_min: Duration::from_secs(14 * 86_400),
+            retention: Retention::default(),
             open_sessions_max: 4,
             row_bytes_max: 12 << 20,
         };

@@ -323,6 +323,7 @@ async fn an_older_program_refuses_a_newer_schema_politely() {
         database: tests::engine::connection(&world.database).await,
         state_dir: tempfile::tempdir().expect("a directory").path().to_owned(),
         id_span: 1_000,
+        retention: replica::retention::Retention::default(),
     };
     let error = replica::office::Office::init(options).await.err().expect("a refusal").to_string();
     assert!(error.contains("999") && error.contains("install the newer program"), "{error}");

@@ -19,6 +19,8 @@ pub(crate) enum BranchCommand {
     Pause(BranchName),
     /// Takes a paused branch in again
     Resume(BranchName),
+    /// Takes a branch out for good: nothing is kept for it any more. A repair or a clone takes it in again
+    Retire(BranchName),
     /// Removes a branch and what is kept for it; its ids are never given out again
     Remove(BranchRemove),
 }

@@ -29,6 +29,7 @@ pub(crate) async fn run(
         BranchCommand::Set(args) => set(args, settings, printer, &opened).await,
         BranchCommand::Pause(args) => pause(&args.name, true, printer, &opened).await,
         BranchCommand::Resume(args) => pause(&args.name, false, printer, &opened).await,
+        BranchCommand::Retire(args) => retire(&args.name, printer, &opened).await,
         BranchCommand::Remove(args) => remove(&args, printer, &opened).await,
     };
     opened.close(result).await
@@ -129,6 +130,13 @@ async fn pause(name: &str, paused: bool, printer: &Printer, opened: &Opened) -> 
     branch.paused = paused;
     opened.office.save_branch(&branch).await?;
     saved(&branch, if paused { "is paused" } else { "takes part again" }, printer);
+    Ok(Outcome::Done)
+}
+
+async fn retire(name: &str, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+    let branch = opened.office.branch(name).await?;
+    opened.office.retire_branch(&branch).await?;
+    saved(&opened.office.branch(name).await?, "is retired; nothing is kept for it any more", printer);
     Ok(Outcome::Done)
 }
 

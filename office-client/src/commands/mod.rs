@@ -133,5 +133,10 @@ async fn open_database(settings: &Settings) -> Result<Database, CommandError> {
 }
 
 fn options(settings: &Settings, database: &Database) -> OfficeOptions {
-    OfficeOptions { database: database.clone(), state_dir: settings.state_dir.clone(), id_span: settings.id_span }
+    OfficeOptions {
+        database: database.clone(),
+        state_dir: settings.state_dir.clone(),
+        id_span: settings.id_span,
+        retention: settings.retention,
+    }
 }

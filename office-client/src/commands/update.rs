@@ -107,7 +107,7 @@ pub(crate) async fn export(
 async fn chosen(args: &UpdateArgs, opened: &Opened) -> Result<Vec<Branch>, CommandError> {
     if args.all {
         let mut branches = opened.office.branches().await?;
-        branches.retain(|branch| !branch.paused || args.force);
+        branches.retain(|branch| !branch.retired && (!branch.paused || args.force));
         let mut dead = Vec::new();
         for branch in &branches {
             let last = opened.office.history(Some(&branch.name), 1).await?;

@@ -31,7 +31,7 @@ async fn verify(
     let mut branches = Vec::new();
     if args.all {
         branches = opened.office.branches().await?;
-        branches.retain(|branch| branch.timestamp.is_some());
+        branches.retain(|branch| branch.timestamp.is_some() && !branch.retired);
     }
     for name in &args.names {
         branches.push(opened.office.branch(name).await?);

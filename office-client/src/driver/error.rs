@@ -49,6 +49,12 @@ pub(crate) enum DriveError {
     /// An update of a branch whose clone was begun and not finished.
     #[error("its clone was begun and never finished")]
     CloneUnfinished,
+    /// The branch was taken out for good.
+    #[error("it was retired, and nothing is kept for it any more")]
+    Retired,
+    /// The branch was not heard of for longer than changes are kept.
+    #[error("it was not heard of for too long: changes that it has not got are no longer kept")]
+    Outlived,
     /// The branch is paused.
     #[error("it is paused")]
     Paused,
@@ -125,6 +131,9 @@ impl DriveError {
             ),
             Self::CannotRepair => format!("`office-client clone {branch}` makes the shop anew"),
             Self::NeverCloned | Self::CloneUnfinished => format!("run `office-client clone {branch}`"),
+            Self::Retired | Self::Outlived => format!(
+                "run `office-client verify {branch} --repair`, which keeps what either side has, or `office-client clone {branch}`"
+            ),
             Self::Paused => format!("run `office-client branch resume {branch}`, or insist with --force"),
             Self::OutsideWindow { .. } => {
                 "the next run inside the window goes on where this one stopped; --force insists".to_owned()

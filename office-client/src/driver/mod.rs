@@ -123,6 +123,9 @@ pub(crate) async fn run_over(job: Job<'_>, task: Task, line: &Arc<Line>) -> Repo
                 tracing::warn!(branch = %branch.name, error = %crate::error::chain(&error), "the run is missing in the history");
             }
         }
+        if let Err(error) = office.upkeep().await {
+            tracing::warn!(error = %crate::error::chain(&error), "what nobody needs any more is still kept");
+        }
     }
     report
 }
@@ -175,6 +178,12 @@ fn check_settled(branch: &Branch, force: bool) -> Result<(), DriveError> {
     }
     if is_clone_unfinished(branch) {
         return Err(DriveError::CloneUnfinished);
+    }
+    if branch.retired {
+        return Err(DriveError::Retired);
+    }
+    if branch.outlived {
+        return Err(DriveError::Outlived);
     }
     if branch.timestamp.is_none() {
         return Err(DriveError::NeverCloned);
@@ -397,6 +406,8 @@ mod tests {
             pushed_at: None,
             settings: BTreeMap::new(),
             paused: false,
+            retired: false,
+            outlived: false,
         };
         assert!(!is_clone_unfinished(&branch));
         branch.settings.insert(CLONE_UNFINISHED.to_owned(), clone_mark(&branch));

@@ -77,6 +77,7 @@ pub(crate) fn branch_object(branch: &Branch) -> Json {
         "pulled_at": branch.pulled_at.map(moment),
         "pushed_at": branch.pushed_at.map(moment),
         "paused": branch.paused,
+        "retired": branch.retired,
         "user": branch.user,
         "password_file": branch.password_file,
         "settings": branch.settings,

@@ -15,6 +15,7 @@ const STEPS: &[&str] = &[
     include_str!("0006_quarantine.sql"),
     include_str!("0007_audit.sql"),
     include_str!("0008_histories.sql"),
+    include_str!("0009_retention.sql"),
 ];
 
 /// Version of the schema that this program works with.

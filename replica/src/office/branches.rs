@@ -12,7 +12,10 @@ use crate::node;
 
 const COLUMNS: &str =
     "b.branch_id, b.branch, b.url, b.policy, b.\"timestamp\", b.user_name, b.password_file, s.low, s.high,
-    b.incarnation, b.cloned_at, b.pulled_at, b.pushed_at, b.settings::text, b.paused";
+    b.incarnation, b.cloned_at, b.pulled_at, b.pushed_at, b.settings::text, b.paused,
+    b.retired_at is not null,
+    coalesce(pg_snapshot_xmin(b.pushed_snapshot) < (select pruned_below from sync.node)
+        and b.pushed_incarnation = (select max(number) from sync.incarnation), false)";
 const FROM: &str = "sync.branch_synchronization b
     left join lateral (select low, high from sync.id_slot i where i.branch_id = b.branch_id order by slot desc limit 1) s on true";
 
@@ -171,5 +174,7 @@ fn branch(row: &Row) -> Branch {
         pushed_at: row.get(12),
         settings,
         paused: row.get(14),
+        retired: row.get(15),
+        outlived: row.get(16),
     }
 }

@@ -14,6 +14,7 @@ mod pull;
 mod quarantine;
 mod repair;
 mod resolve;
+mod retention;
 mod slots;
 mod stop;
 
@@ -32,6 +33,7 @@ use crate::database::{Database, Pool};
 use crate::error::classify;
 use crate::migrate;
 use crate::node::{self, ApplyRights, Incarnation, Role};
+use crate::retention::Retention;
 use crate::spool::{FrozenStream, Spool};
 use crate::witness::Witness;
 
@@ -51,6 +53,8 @@ pub struct OfficeOptions {
     pub state_dir: PathBuf,
     /// Width of an id range.
     pub id_span: i64,
+    /// How long changes are kept for branches.
+    pub retention: Retention,
 }
 
 /// The database of the office. Cloning it is cheap: all clones are the same office.
@@ -62,6 +66,7 @@ pub struct Office {
 struct Inner {
     pool: Pool,
     id_span: i64,
+    retention: Retention,
     state_dir: PathBuf,
     spool: Spool,
     witness: Witness,
@@ -110,6 +115,10 @@ pub struct Branch {
     pub settings: std::collections::BTreeMap<String, String>,
     /// Whether it is paused.
     pub paused: bool,
+    /// Whether it was taken out for good.
+    pub retired: bool,
+    /// Whether changes that it has not got are no longer kept: it was not heard of for too long.
+    pub outlived: bool,
 }
 
 /// A branch to be added.
@@ -218,6 +227,7 @@ impl Office {
         let inner = Inner {
             pool: Pool::new(options.database),
             id_span: options.id_span,
+            retention: options.retention,
             witness: Witness::new(&options.state_dir),
             state_dir: options.state_dir,
             spool,

@@ -21,6 +21,7 @@ use crate::drift;
 use crate::error::classify;
 use crate::killpoint;
 use crate::node;
+use crate::retention;
 use crate::spool::FrozenStream;
 use crate::subset;
 use crate::watermark::{Snapshot, current_snapshot};
@@ -127,6 +128,7 @@ impl Office {
         let mut client = self.inner.pool.get().await?;
         let transaction = frozen_transaction(&mut client).await?;
         let snapshot = current_snapshot(&transaction).await?;
+        retention::refuse_gap(&transaction, &since).await?;
         let stream = self.extract(&transaction, state, branch, &since, record.peer).await?;
         transaction.commit().await.map_err(|error| classify("freeze a push", error))?;
         let Some(stream) = stream else { return Ok((None, snapshot)) };
@@ -140,6 +142,7 @@ impl Office {
         let since = self.pushed(&state, branch, &record)?;
         let mut client = self.inner.pool.get().await?;
         let transaction = frozen_transaction(&mut client).await?;
+        retention::refuse_gap(&transaction, &since).await?;
         let stream = self.extract(&transaction, &state, branch, &since, record.peer).await?;
         if let Some(stream) = &stream {
             self.inner.spool.remove(&stream.id)?;
@@ -167,7 +170,7 @@ impl Office {
             .execute(
                 "update sync.branch_synchronization
                  set \"timestamp\" = $3, incarnation = $4, pushed_snapshot = outgoing_snapshot, pushed_incarnation = $5,
-                     compared_from = null,
+                     compared_from = null, retired_at = null,
                      cloned_at = clock_timestamp(), pulled_at = clock_timestamp(), pushed_at = clock_timestamp(),
                      outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null
                  where branch_id = $1 and outgoing_key = $2",

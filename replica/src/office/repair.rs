@@ -139,7 +139,7 @@ impl Office {
             .execute(
                 "update sync.branch_synchronization
                  set \"timestamp\" = $2, incarnation = $3, pushed_snapshot = $4::text::pg_snapshot, pushed_incarnation = $5,
-                     outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null
+                     retired_at = null, outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null
                  where branch_id = $1",
                 &[&branch.id, &watermark, &incarnation, &base.snapshot.as_str(), &state.incarnation.number],
             )

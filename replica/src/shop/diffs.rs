@@ -16,6 +16,7 @@ use crate::diff::{Extraction, TablePlan, count_window, extract_changes};
 use crate::drift;
 use crate::error::classify;
 use crate::node;
+use crate::retention;
 use crate::spool::FrozenStream;
 use crate::watermark::{self, Selected};
 
@@ -153,6 +154,7 @@ impl Shop {
             .await
             .map_err(failed)?;
         let snapshot = watermark::current_snapshot(&transaction).await?;
+        retention::refuse_gap(&transaction, &selected.snapshot).await?;
         let counts = count_window(&transaction, state.captured.values(), &selected.snapshot, peer).await?;
         let told = crate::apply::told_conflicts(&selected.snapshot, peer);
         let nothing = counts.is_empty() && !has_any(&transaction, &told).await?;

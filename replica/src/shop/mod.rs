@@ -28,6 +28,7 @@ use crate::clean;
 pub use crate::clean::CleanReport;
 use crate::database::{Database, Pool};
 use crate::error::classify;
+use crate::retention::Retention;
 use crate::spool::Spool;
 use crate::witness::Witness;
 use crate::{capture, ids, node};
@@ -53,8 +54,8 @@ pub struct ShopOptions {
     pub id_span: i64,
     /// By how much clocks may differ before a `since` that was never issued could skip changes.
     pub skew: Duration,
-    /// How long changes are kept at least, even when they are acknowledged.
-    pub retention_min: Duration,
+    /// How long changes are kept for offices.
+    pub retention: Retention,
     /// Sessions that one office may have open at a time.
     pub open_sessions_max: i64,
     /// Bytes that one row of an office may have, as text.
@@ -177,7 +178,7 @@ struct Inner {
     schema_sql: Option<String>,
     id_span: i64,
     skew: Duration,
-    retention_min: Duration,
+    retention: Retention,
     open_sessions_max: i64,
     row_bytes_max: usize,
     spool: Spool,
@@ -200,7 +201,7 @@ impl Shop {
             schema_sql: options.schema_sql,
             id_span: options.id_span,
             skew: options.skew,
-            retention_min: options.retention_min,
+            retention: options.retention,
             open_sessions_max: options.open_sessions_max,
             row_bytes_max: options.row_bytes_max,
             spool,

@@ -9,7 +9,7 @@ use super::Shop;
 use super::state::State;
 use crate::ReplicaError;
 use crate::error::classify;
-use crate::watermark::{self, TICK};
+use crate::retention;
 
 /// How long a frozen diff lives without being asked for.
 const FROZEN_IDLE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -18,17 +18,8 @@ impl Shop {
     /// Regular work, about once a minute: a general watermark, pruning, sweeping the spool.
     pub async fn tick(&self) -> Result<(), ReplicaError> {
         let state = self.state().await?;
-        let failed = |error| classify("regular work", error);
         let mut client = self.inner.pool.get().await?;
-        let snapshot = watermark::current_snapshot(&*client).await?;
-        watermark::issue(&mut client, TICK, &snapshot, &state.incarnation).await?;
-        client
-            .execute(
-                "delete from sync.watermark where peer = 0 and issued < clock_timestamp() - $1 * interval '1 second'",
-                &[&self.inner.retention_min.as_secs_f64()],
-            )
-            .await
-            .map_err(failed)?;
+        retention::tick(&mut client, &state.incarnation, &self.inner.retention).await?;
         drop(client);
         let released = self.retry_waiting().await?;
         if released > 0 {
@@ -38,35 +29,43 @@ impl Shop {
         self.sweep()
     }
 
-    /// Drops log entries that every office acknowledged longer ago than the retention.
+    /// Drops log entries that every office acknowledged longer ago than they are kept at least, and all that are older than
+    /// they are kept at most: an office that was not heard of for so long holds nothing back.
     async fn prune(&self, state: &State) -> Result<(), ReplicaError> {
-        let failed = |error| classify("prune the change logs", error);
-        let mut client = self.inner.pool.get().await?;
-        let transaction = client.transaction().await.map_err(failed)?;
-        let row = transaction
+        let client = self.inner.pool.get().await?;
+        let row = client
             .query_opt(
-                "select min(pg_snapshot_xmin(w.snapshot))::text from sync.watermark w
-                 join (select peer, max(issued) as issued from sync.watermark
-                       where acknowledged_at < clock_timestamp() - $1 * interval '1 second' group by peer) a using (peer, issued)
-                 where not exists (select from sync.watermark o where o.peer <> 0 and o.peer not in
-                       (select peer from sync.watermark where acknowledged_at is not null))",
-                &[&self.inner.retention_min.as_secs_f64()],
+                "with heard as (
+                     select peer, max(greatest(issued, acknowledged_at)) as at from sync.watermark
+                     where peer <> 0 and incarnation = $1 group by peer),
+                 held as (
+                     select (select pg_snapshot_xmin(w.snapshot) from sync.watermark w
+                             where w.peer = heard.peer and w.incarnation = $1
+                               and w.acknowledged_at < clock_timestamp() - $2 * interval '1 second'
+                             order by w.issued desc limit 1) as xmin
+                     from heard where at >= clock_timestamp() - $3 * interval '1 second'),
+                 oldest as (
+                     select pg_snapshot_xmin(snapshot) as xmin from sync.watermark
+                     where peer = 0 and incarnation = $1 and issued < clock_timestamp() - $3 * interval '1 second'
+                     order by issued desc limit 1),
+                 waiting as (
+                     select pg_snapshot_xmin(agreed) as xmin from sync.quarantine
+                     where agreed is not null and since >= clock_timestamp() - $3 * interval '1 second'),
+                 acknowledged as (
+                     select xmin from held where not exists (select from held where xmin is null) order by xmin limit 1)
+                 select least(greatest((table acknowledged), (table oldest)),
+                              (select xmin from waiting order by xmin limit 1))::text",
+                &[
+                    &state.incarnation.number,
+                    &self.inner.retention.min.as_secs_f64(),
+                    &self.inner.retention.max.as_secs_f64(),
+                ],
             )
             .await
-            .map_err(failed)?;
-        let Some(bound) = row.and_then(|row| row.get::<_, Option<String>>(0)) else { return Ok(()) };
-        let Ok(bound) = bound.parse::<u64>() else { return Ok(()) };
-        transaction
-            .batch_execute(&format!("update sync.node set pruned_below = greatest(pruned_below, '{bound}'::xid8)"))
-            .await
-            .map_err(failed)?;
-        for captured in state.captured.values() {
-            transaction
-                .batch_execute(&format!("delete from {} where xid < '{bound}'::xid8", captured.log()))
-                .await
-                .map_err(failed)?;
-        }
-        transaction.commit().await.map_err(failed)
+            .map_err(|error| classify("look what may be pruned", error))?;
+        let bound = row.and_then(|row| row.get::<_, Option<String>>(0)).and_then(|text| text.parse::<u64>().ok());
+        retention::prune(&client, state.captured.values(), bound).await?;
+        Ok(())
     }
 
     fn sweep(&self) -> Result<(), ReplicaError> {

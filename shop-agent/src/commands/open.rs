@@ -51,7 +51,7 @@ pub(super) async fn shop(settings: &Settings, database: Database) -> Result<Shop
         state_dir: settings.state_dir.clone(),
         id_span: settings.id_span,
         skew: settings.skew,
-        retention_min: settings.retention_min,
+        retention: settings.retention,
         row_bytes_max: settings.sessions.row_bytes_max,
         open_sessions_max: i64::try_from(settings.sessions.sessions_per_office_max).unwrap_or(i64::MAX),
     })

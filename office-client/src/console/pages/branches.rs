@@ -228,6 +228,8 @@ pub(super) fn row(console: &Console, overview: &Overview, standing: &Standing) -
 fn tone(standing: &Standing) -> (&'static str, &'static str) {
     let attention = standing.attention;
     match standing.state {
+        BranchState::Retired => ("off", "Retired"),
+        BranchState::NeedsClone => ("bad", "Needs a new clone"),
         BranchState::Paused => ("off", "Paused"),
         BranchState::New => ("look", "New"),
         BranchState::CloneUnfinished => ("bad", "Clone unfinished"),
@@ -273,7 +275,11 @@ fn advice(standing: &Standing) -> Option<String> {
         }
         BranchState::Interrupted => Some("It was stopped at a clean place. Update goes on there.".to_owned()),
         BranchState::Failed | BranchState::Refused => error.map(sentence),
-        BranchState::Ok | BranchState::Paused => None,
+        BranchState::NeedsClone => Some(
+            "It was not heard of for too long. A repair (office-client verify --repair) or a clone takes it in again."
+                .to_owned(),
+        ),
+        BranchState::Ok | BranchState::Paused | BranchState::Retired => None,
     }
 }
 
@@ -352,9 +358,9 @@ fn working(live: &Live) -> Working {
 /// The branches that “Update all” means.
 pub(in crate::console) async fn updatable(console: &Arc<Console>) -> Result<Vec<String>, replica::ReplicaError> {
     let branches = console.office.branches().await?;
-    let ready = branches
-        .into_iter()
-        .filter(|branch| branch.timestamp.is_some() && !branch.paused && !crate::driver::is_clone_unfinished(branch));
+    let ready = branches.into_iter().filter(|branch| {
+        branch.timestamp.is_some() && !branch.paused && !branch.retired && !crate::driver::is_clone_unfinished(branch)
+    });
     Ok(ready.map(|branch| branch.name).collect())
 }
 
