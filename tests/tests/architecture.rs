@@ -298,3 +298,18 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+#[test]
+fn alerts_speak_of_metrics_that_there_are_and_operations_say_what_they_mean() {
+    let alerts = read(&root().join("packaging/prometheus/alerts.yml"));
+    let metrics = read(&root().join("shop-agent/src/metrics.rs"));
+    let operations = read(&root().join("docs/OPERATIONS.md"));
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let named = alerts.split(|c| !is_name(c)).filter(|word| word.starts_with("shop_agent_"));
+    let missing: Vec<&str> = named.filter(|name| !metrics.contains(&format!("\"{name}\""))).collect();
+    assert!(missing.is_empty(), "there are no metrics {missing:?}");
+    let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let silent: Vec<&&str> = names.iter().filter(|name| !operations.contains(&format!("`{name}`"))).collect();
+    assert!(silent.is_empty(), "docs/OPERATIONS.md does not say what to do about {silent:?}");
+}
