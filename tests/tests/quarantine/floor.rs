@@ -38,7 +38,12 @@ rows = "via sale"
 
 /// An office and shops that have been cloned; their branches are 1, 2, ...
 pub(crate) async fn world(branches: &[&str]) -> Engine {
-    let engine = Engine::new(SCHEMA, POLICY, branches).await;
+    world_by(POLICY, branches).await
+}
+
+/// The same by another policy.
+pub(crate) async fn world_by(policy: &str, branches: &[&str]) -> Engine {
+    let engine = Engine::new(SCHEMA, policy, branches).await;
     engine.database.execute(
         "insert into product(name, price) values ('tea', 1), ('coffee', 2);
          insert into client(name, tax) values ('Ana', 'A'), ('Bela', 'B')",
