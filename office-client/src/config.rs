@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_under_its_documented_name() {
-        let text = "database='a'\npg-bindir='/b'\npolicy='shop'\nstate-dir='/s'\njobs=3\nretry-for='1m'\ntimeout='9s'\nid-span=7\n";
+        let text = "database='a'\npg-bindir='/b'\npolicy='shop'\nstate-dir='/s'\njobs=3\nretry-for='1m'\ntimeout='9s'\nid-span=7\nretention-min='14d'\nretention-max='90d'\n";
         let config = parse(text, "c.toml").unwrap();
         assert_eq!((config.jobs, config.id_span), (Some(3), Some(7)));
         assert!(KEYS.iter().all(|key| text.contains(&format!("{key}="))), "a key without a test");

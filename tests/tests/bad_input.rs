@@ -59,8 +59,10 @@ insert into \"Odd Name\" values (1, 'odd');
 
 /// Everything that must stay as it is: rows, catalogue, roles, sequences, what the product knows about tables and ids.
 fn digests(database: &Database) -> Vec<(String, Option<String>)> {
-    let rows = ["kind", "item", "receipt", "till", "pair", "heap", "\"Odd Name\"", "sync.node", "sync.captured_table"];
+    let rows = ["kind", "item", "receipt", "till", "pair", "heap", "\"Odd Name\"", "sync.captured_table"];
     let catalogue = [
+        // how often it was in contact, and what has been pruned, grows with time
+        "select to_jsonb(node) - 'mark' - 'pruned_below' from sync.node",
         "select relname, relnamespace::regnamespace::text, relkind, reloptions::text, relacl::text, relrowsecurity from pg_class",
         "select attrelid, attname, atttypid, attnotnull, attisdropped from pg_attribute",
         "select conname, conrelid, contype, convalidated from pg_constraint",
