@@ -80,8 +80,12 @@ pub fn judge(chain: &Chain, offer: &Offer) -> (History, Option<Chain>) {
 }
 
 impl Chain {
-    /// The chain after a contact at which the caller's proposal is taken, whatever the histories were.
+    /// The chain after a contact at which the caller's proposal is taken, whatever the histories were. A proposal that was
+    /// taken already comes from a request that arrived twice, and changes nothing.
     pub fn followed_by(&self, offer: &Offer) -> Self {
+        if self.token.as_ref() == Some(&offer.next) {
+            return self.clone();
+        }
         Self {
             number: self.number.max(offer.number).saturating_add(1),
             token: Some(offer.next.clone()),
@@ -103,6 +107,13 @@ mod tests {
         let (history, next) = judge(chain, offer);
         assert_eq!(history, History::Same);
         next.expect("a new contact")
+    }
+
+    #[test]
+    fn a_history_begun_anew_by_a_request_that_came_twice_is_one() {
+        let began = Chain::default().followed_by(&offer(7, Some("old"), "new"));
+        assert_eq!(began.followed_by(&offer(7, Some("old"), "new")), began);
+        assert_eq!(began.followed_by(&offer(8, Some("new"), "newer")).number, 9);
     }
 
     #[test]
