@@ -29,7 +29,7 @@ use tests::proxy::Trick;
 const THREADS: usize = 2;
 
 /// Random instants in an ordinary run.
-const RANDOM_KILLS: u64 = 24;
+const RANDOM_KILLS: u64 = 12;
 
 /// Points that are not reached by a clone, nor by an update with changes on both sides: only where something is given up,
 /// or where there is nothing to take in.
@@ -121,8 +121,8 @@ fn i5_i13_a_line_cut_at_any_boundary_of_a_message_leaves_no_trace_and_no_manual_
         let counts = lines::exchanges(stage, &servers);
         let cuts = lines::cuts(counts.requests);
         println!("{}: {} exchanges, {} boundaries", stage.name, counts.requests, cuts.len());
-        // in an ordinary run every other one of an update, and fewer of a clone, whose chunks travel in the same way
-        let step = if all { 1 } else { [7, 2][number] };
+        // in an ordinary run every fifth one of an update, and fewer of a clone, whose chunks travel in the same way
+        let step = if all { 1 } else { [11, 5][number] };
         cases.extend(cuts.into_iter().step_by(step).map(|cut| (stage, cut)));
     }
     let reached = AtomicUsize::new(0);
