@@ -14,7 +14,7 @@ use tokio_postgres::Transaction;
 use super::ApplyOrder;
 use super::staging::Staging;
 use crate::ReplicaError;
-use crate::capture::{CapturedTable, numbered};
+use crate::capture::CapturedTable;
 use crate::catalogue::{Catalogue, Table, quote_literal};
 use crate::error::classify;
 use crate::watermark::Snapshot;
@@ -137,29 +137,25 @@ pub async fn begin_new(
         .map(|row| (TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)), row.get(2)))
         .collect();
     for (name, rules) in &policy.tables {
-        let (Some(table), Some(captured)) = (catalogue.get(name), captured.get(name)) else { continue };
+        let (Some(table), Some(log)) = (catalogue.get(name), captured.get(name).map(CapturedTable::log)) else {
+            continue;
+        };
         for column in rules.delta.iter().filter(|column| table.column(column).is_some()) {
             if begun.remove(&(name.clone(), column.clone())) {
                 continue;
             }
-            let numbers = numbered(table.key.len());
-            // the first old value counts; the rows come in the order of the entries
-            let old = captured.columns.iter().position(|known| known == column);
-            let old = old.map_or_else(|| "null::text".to_owned(), |index| format!("o{}", index + 1));
-            let window = format!("{} and {}", since.unseen(), crate::diff::meant_for(peer));
+            let numbers = (1..=table.key.len()).map(|index| format!("k{index}")).collect::<Vec<_>>().join(", ");
+            let literal = quote_literal(column);
             let from = format!(
                 "{} x left join (
-                     select {numbers}, (array_agg(op))[1] as first, bool_or({old} is not null) as known,
-                            (array_agg({old}) filter (where {old} is not null))[1] as before
-                     from (select * from ({}) l order by {numbers}, seq) e group by {numbers}) d on {}",
+                     select {numbers}, (array_agg(op order by seq))[1] as first, bool_or(old ? {literal}) as known,
+                            (array_agg(old ->> {literal} order by seq) filter (where old ? {literal}))[1] as before
+                     from {log} where {} and origin is distinct from {peer} group by {numbers}) d on {}",
                 table.target(),
-                captured.rows(table.key.len(), &window),
+                since.unseen(),
                 table.same_numbered_key("d.", "x.")
             );
-            let value = format!(
-                "case when d.known then substr(nullif(d.before, 'n'), 2)::numeric else x.{} end",
-                quote_identifier(column)
-            );
+            let value = format!("case when d.known then d.before::numeric else x.{} end", quote_identifier(column));
             begin_column(transaction, table, column, peer, &from, &value, "d.first is distinct from 'I'").await?;
         }
     }

@@ -18,7 +18,6 @@ use super::amounts;
 use super::staging::Staging;
 use super::target::{Incoming, ShapeKind};
 use crate::ReplicaError;
-use crate::capture::{CapturedTable, numbered, old_numbered};
 use crate::catalogue::quote_literal;
 use crate::error::classify;
 
@@ -34,7 +33,7 @@ pub(super) struct Contest<'a> {
     us: Side,
     /// The entries of our log that the peer has not seen.
     unseen: String,
-    captured: &'a CapturedTable,
+    log: String,
 }
 
 impl<'a> Contest<'a> {
@@ -52,7 +51,7 @@ impl<'a> Contest<'a> {
             Incoming::FromOffice { .. } => Side::Shop,
         };
         let unseen = format!("{} and {}", agreed.unseen(), crate::diff::meant_for(order.origin));
-        Some(Self { order, staging, rule: rules.conflict, us, unseen, captured })
+        Some(Self { order, staging, rule: rules.conflict, us, unseen, log: captured.log() })
     }
 
     /// Locks the rows that are about to be merged: what somebody was just changing is in the change log afterwards, so it
@@ -101,8 +100,8 @@ impl<'a> Contest<'a> {
     fn gather(&self) -> String {
         let shape = &self.staging.shape;
         let table = &shape.table;
-        let count = table.key.len();
-        let numbers = numbered(count);
+        let numbers: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
+        let numbers = numbers.join(", ");
         let updates = matches!(shape.kind, ShapeKind::Update | ShapeKind::GuardedUpdate);
         let theirs = match shape.kind {
             ShapeKind::Delete => "null::jsonb".to_owned(),
@@ -122,26 +121,25 @@ impl<'a> Contest<'a> {
         );
         // a delete of what is gone is no contest
         let join = if shape.kind == ShapeKind::Delete { "join" } else { "left join" };
-        let names = old_numbered("", self.captured.columns.len());
-        let olds: String = names.iter().map(|name| format!(", {name}")).collect();
-        let firsts: String = self.captured.first_old_values("e.").iter().map(|value| format!(", {value}")).collect();
         let mut sql = format!(
-            // of the old values of a column the first one counts; the rows come in the order of the entries
-            "with d as (
-                 select {numbers}, (array_agg(op))[1] as first, bool_or(op = 'R') as asked,
-                        (array_agg(stamp) filter (where stamp is not null))[count(stamp)] as stamp{firsts}
-                 from (select seq, op, stamp, {numbers}{olds} from ({}) l
-                       where exists (select from {} s where {}) order by {numbers}, seq) e group by {numbers})
+            // of the old values of a column the first one counts: jsonb_object_agg keeps the last
+            "with e as materialized (
+                 select seq, op, old, {numbers}, case when op <> 'R' then {STAMP} end as stamp from {} l
+                 where {} and exists (select from {} s where {})),
+             d as (
+                 select {numbers}, (array_agg(op order by seq))[1] as first, bool_or(op = 'R') as asked,
+                        jsonb_object_agg(j.key, j.value order by seq desc) filter (where j.key is not null) as olds,
+                        (array_agg(stamp order by seq desc) filter (where stamp is not null))[1] as stamp
+                 from e left join lateral jsonb_each(e.old) j on true group by {numbers})
              select row_number() over () as sync$number, {told},
                     case when {first_key} then {} end as sync$ours, d.first <> 'U' or d.asked as sync$whole,
-                    case when d.first = 'I' then null when {first_key} then {} else {} end as sync$olds, d.stamp as sync$our_stamp
+                    case when d.first <> 'I' then d.olds end as sync$olds, d.stamp as sync$our_stamp
              from {} s join d on {} {join} {} t on {}",
-            self.captured.rows(count, &self.unseen),
+            self.log,
+            self.unseen,
             self.staging.name(),
             table.same_numbered_key("l.", "s."),
             image("t.", &written),
-            self.captured.old_object("d."),
-            self.captured.old_image(table, "d."),
             self.staging.name(),
             table.same_numbered_key("d.", "s."),
             table.target(),
@@ -151,12 +149,11 @@ impl<'a> Contest<'a> {
             // an update of a row that is gone, also when the peer has been told: it may come back from its tombstone
             sql += &format!(
                 " union all
-                 select -row_number() over (), {told}, null::jsonb, true, case when g.k1 is not null then {} end, null::text
-                 from {} s left join (select distinct on ({numbers}) {numbers}{olds} from ({}) l order by {numbers}, seq desc) g on {}
+                 select -row_number() over (), {told}, null::jsonb, true, g.old, null::text
+                 from {} s left join (select distinct on ({numbers}) {numbers}, old from {} where op = 'D' order by {numbers}, seq desc) g on {}
                  where not exists (select from {} t where {}) and not exists (select from d where {})",
-                self.captured.old_image(table, "g."),
                 self.staging.name(),
-                self.captured.rows(count, "op = 'D'"),
+                self.log,
                 table.same_numbered_key("g.", "s."),
                 table.target(),
                 table.same_key("t.", "s."),
@@ -300,14 +297,12 @@ impl<'a> Contest<'a> {
         let table = &shape.table;
         let name = self.staging.name();
         let from = format!("{} c join pg_temp.decided d using (sync$number)", self.contended());
-        let numbers = numbered(table.key.len());
-        let arrays: Vec<String> = (1..=table.key.len()).map(|index| format!("array_agg(k{index})")).collect();
+        let numbers: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
         let mut sql = format!(
-            "insert into {}(op, {numbers}) select 'R', {}
-                 from (select distinct {} from {from} where d.whole) x({numbers}) having count(*) > 0;
+            "insert into {}(op, {}) select distinct 'R'::\"char\", {} from {from} where d.whole;
              delete from {name} s using {from} where s.ctid = c.sync$place and d.dropped;",
-            self.captured.log(),
-            arrays.join(", "),
+            self.log,
+            numbers.join(", "),
             table.key_list("c.")
         );
         match &shape.kind {
@@ -363,28 +358,22 @@ impl<'a> Contest<'a> {
             return Ok(());
         }
         let table = &self.staging.shape.table;
-        let count = table.key.len();
-        let columns = numbered(count);
-        let arrays: Vec<String> = (1..=count).map(|index| format!("l.k{index}")).collect();
-        let stamped = format!(
-            "(select distinct on ({0}) {0}, sync$stamp from {1} where sync$stamp is not null order by {0}, ctid desc) s",
-            table.key_list(""),
-            self.staging.name()
-        );
-        let same = table.same_numbered_key("u.", "s.");
         let sql = format!(
-            "update {} l set stamps = (
-                 select array_agg(coalesce(s.sync$stamp, u.stamp) order by u.place)
-                 from unnest(l.stamps, {1}) with ordinality as u(stamp, {columns}, place) left join {stamped} on {same})
-             where l.xid = pg_current_xact_id() and l.origin = {2}
-               and exists (select from unnest({1}) as u({columns}) join {stamped} on {same})",
-            self.captured.log(),
-            arrays.join(", "),
+            "update {} l set changed_by = s.sync$stamp::jsonb ->> 'by', application = s.sync$stamp::jsonb ->> 'application',
+                 changed_at = sync.moment(s.sync$stamp::jsonb)
+             from {} s where l.xid = pg_current_xact_id() and l.origin = {} and {} and s.sync$stamp is not null",
+            self.log,
+            self.staging.name(),
             self.order.origin,
+            table.same_numbered_key("l.", "s.")
         );
         transaction.batch_execute(&sql).await.map_err(|error| classify("note who changed rows", error))
     }
 }
+
+/// A log entry's who and when, as the note `stamp` carries it.
+pub(crate) const STAMP: &str = "jsonb_build_object('at', (extract(epoch from changed_at) * 1000000)::bigint, \
+                                'by', changed_by, 'application', application)::text";
 
 const CREATE_DECIDED: &str =
     "create temp table decided(sync$number bigint primary key, bits text, dropped boolean not null,

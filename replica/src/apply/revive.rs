@@ -45,10 +45,8 @@ pub(super) async fn parents(
             quote_literal(&parent.name.name)
         ),
         Depth::OldValues => format!(
-            "select m.key, {} as image from (
-                 select distinct on (m.key) m.key, d.* from ({missing}) m join ({}) d on {} order by m.key, d.seq desc) m",
-            captured.old_image(parent, "m."),
-            captured.rows(parent.key.len(), "op = 'D'"),
+            "select distinct on (m.key) m.key, d.old as image from ({missing}) m join {} d on d.op = 'D' and {} order by m.key, d.seq desc",
+            captured.log(),
             parent
                 .key_columns()
                 .enumerate()
