@@ -11,12 +11,13 @@ use std::process::Command;
 const LINES_MAX: usize = 600;
 
 /// Crates of the workspace, and those of them that each may use outside its tests.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("protocol", &[]),
     ("replica", &["protocol"]),
     ("tls", &[]),
-    ("shop-agent", &["protocol", "replica", "tls"]),
-    ("office-client", &["protocol", "replica", "tls"]),
+    ("credentials", &[]),
+    ("shop-agent", &["credentials", "protocol", "replica", "tls"]),
+    ("office-client", &["credentials", "protocol", "replica", "tls"]),
     ("fixtures", &[]),
     ("tests", &["fixtures", "protocol", "replica"]),
 ];

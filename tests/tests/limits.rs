@@ -96,7 +96,7 @@ fn bounds(module: &str) -> BTreeSet<String> {
 #[test]
 fn every_limit_is_tested_at_its_boundary_and_documented() {
     let mut files = Vec::new();
-    for name in ["protocol", "replica", "tls", "shop-agent", "office-client", "tests"] {
+    for name in ["protocol", "replica", "tls", "credentials", "shop-agent", "office-client", "tests"] {
         sources(&root().join(name), &mut files);
     }
     let tests: BTreeSet<String> = files

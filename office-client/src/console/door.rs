@@ -6,18 +6,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use credentials::{Bounds, Throttle};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
 use super::ConsoleOptions;
-use super::throttle::Throttle;
 use super::users::{Role, User, Users, users_path};
 use crate::error::CommandError;
 use crate::limits::{CONSOLE_LOGIN_IDLE_MAX, CONSOLE_LOGINS_MAX};
 
 /// Hashes computed at one time: each takes 19 MiB.
 const HASHES_MAX: usize = 2;
+
+/// What guessing costs.
+const GUESSES: Bounds = Bounds { free: 5, free_per_peer: 30, guessers_max: 4096 };
 
 /// Somebody who has come in.
 #[derive(Debug, Clone)]
@@ -113,7 +116,7 @@ impl Door {
             path,
             known: Mutex::default(),
             logins: Mutex::default(),
-            throttle: Throttle::default(),
+            throttle: Throttle::new(GUESSES),
             hashing: Semaphore::new(HASHES_MAX),
         })
     }

@@ -14,7 +14,6 @@ mod pages;
 mod routes;
 mod runs;
 mod server;
-mod throttle;
 mod users;
 
 use std::net::SocketAddr;

@@ -1,13 +1,9 @@
 //! Who may log in: `STATE_DIR/console-users.json`, mode 0600, argon2id hashes.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use credentials::{CredentialsError, hash_password, verify_password};
 use serde::{Deserialize, Serialize};
 
 use crate::error::CommandError;
@@ -66,15 +62,14 @@ impl User {
         if name.is_empty() || name.chars().count() > 64 || name.contains(':') || name.chars().any(char::is_control) {
             return Err(CommandError::usage(format!("{name:?} is no name: use up to 64 characters and no colon")));
         }
-        let hash: argon2::password_hash::phc::PasswordHash = argon2()
-            .hash_password(password.as_bytes())
+        let hash = hash_password(password)
             .map_err(|error| CommandError::failed(format!("the password cannot be hashed: {error}")))?;
-        Ok(Self { name: name.to_owned(), role, hash: hash.to_string() })
+        Ok(Self { name: name.to_owned(), role, hash })
     }
 
     /// Whether it is their password. Takes about 20 ms and 19 MiB.
     pub(super) fn fits(&self, password: &str) -> bool {
-        PasswordVerifier::<str>::verify_password(&argon2(), password.as_bytes(), &self.hash).is_ok()
+        verify_password(password.as_bytes(), &self.hash)
     }
 
     /// Nobody, for names that nobody has: guessing a name must take as long as guessing a password.
@@ -88,36 +83,33 @@ impl User {
 impl Users {
     /// Reads the file; one that is missing holds nobody.
     pub(crate) fn load(path: &Path) -> Result<Self, CommandError> {
-        let failed = |error: io::Error| CommandError::failed(format!("cannot read {}: {error}", path.display()));
-        let text = match std::fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(failed(error)),
-        };
-        if std::fs::metadata(path).map_err(failed)?.permissions().mode() & 0o077 != 0 {
-            return Err(CommandError::usage(format!("{} may be read by others", path.display()))
-                .with_hint(format!("run: chmod 600 {}", path.display())));
-        }
-        serde_json::from_slice(&text).map_err(|error| {
-            CommandError::usage(format!("{} is damaged: {error}", path.display()))
-                .with_hint("remove it and add the users again")
+        credentials::load(path).map_err(|error| match &error {
+            CredentialsError::File { source, .. } => {
+                CommandError::failed(format!("cannot read {}: {source}", path.display()))
+            }
+            CredentialsError::Exposed { .. } => {
+                CommandError::usage(format!("{} may be read by others", path.display()))
+                    .with_hint(format!("run: chmod 600 {}", path.display()))
+            }
+            CredentialsError::Hash(_) => CommandError::failed(error.to_string()),
+            CredentialsError::Damaged { source, .. } => {
+                CommandError::usage(format!("{} is damaged: {source}", path.display()))
+                    .with_hint("remove it and add the users again")
+            }
         })
     }
 
     /// Writes the file as a whole, or leaves it as it was.
     pub(crate) fn save(&self, path: &Path) -> Result<(), CommandError> {
-        let write = || -> io::Result<()> {
-            if let Some(dir) = path.parent() {
-                std::fs::create_dir_all(dir)?;
-            }
-            let temporary = path.with_extension("json.new");
-            let _ = std::fs::remove_file(&temporary);
-            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, path)
-        };
-        write().map_err(|error| CommandError::failed(format!("cannot write {}: {error}", path.display())))
+        let failed =
+            |error: &dyn std::fmt::Display| CommandError::failed(format!("cannot write {}: {error}", path.display()));
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).map_err(|error| failed(&error))?;
+        }
+        credentials::save(path, self).map_err(|error| match &error {
+            CredentialsError::File { source, .. } => failed(source),
+            other => failed(other),
+        })
     }
 
     /// Adds somebody, or replaces the one of that name.
@@ -134,13 +126,10 @@ impl Users {
     }
 }
 
-/// Argon2id with OWASP's parameters: 19 MiB, two passes.
-fn argon2() -> Argon2<'static> {
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

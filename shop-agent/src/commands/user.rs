@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use credentials::hash_password;
+
 use super::CommandError;
 use super::password::password;
 use crate::cli::UserCommand;
-use crate::server::users::{User, Users, hash_password, users_path};
+use crate::server::users::{User, Users, users_path};
 use crate::service::make_state_dir;
 use crate::settings::state_dir;
 

@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use credentials::{CredentialsError, Throttle, hash_password, network, verify_password};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
 use super::Caller;
-use super::throttle::{Throttle, network};
-use super::users::{User, Users, UsersError, hash_password, users_path, verify_password};
+use super::throttle::throttle;
+use super::users::{User, Users, users_path};
 use crate::limits::{CREDENTIAL_BYTES_MAX, GUESSES_WAITING_MAX, GUESSES_WAITING_PER_PEER_MAX};
 
 /// Office of all callers where there is no authentication.
@@ -123,15 +124,15 @@ struct Known {
 
 impl Authentication {
     /// By the users of a state directory.
-    pub(crate) fn basic(state_dir: &Path) -> Result<Self, UsersError> {
+    pub(crate) fn basic(state_dir: &Path) -> Result<Self, CredentialsError> {
         let path = users_path(state_dir);
         Users::load(&path)?;
-        let decoy = hash_password(&format!("{:032x}", rand::random::<u128>())).map_err(UsersError::Hash)?;
+        let decoy = hash_password(&format!("{:032x}", rand::random::<u128>())).map_err(CredentialsError::Hash)?;
         Ok(Self::Basic(Box::new(Basic {
             path,
             key: rand::random(),
             known: Mutex::default(),
-            throttle: Throttle::default(),
+            throttle: throttle(),
             hashing: Arc::new(Semaphore::new(1)),
             queue: Queue::default(),
             decoy,

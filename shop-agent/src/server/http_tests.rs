@@ -6,6 +6,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use credentials::hash_password;
 use protocol::xmlrpc::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::server::accept::serve;
-use crate::server::users::{User, Users, hash_password, users_path};
+use crate::server::users::{User, Users, users_path};
 use crate::server::{Caller, Reply, Request, Slice};
 
 #[path = "boundary_tests.rs"]
