@@ -75,3 +75,24 @@ fn echo(on: bool) -> bool {
         .status()
         .is_ok_and(|status| status.success())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn boundary_of_password_chars_min() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        // characters count, not bytes
+        for (chars, is_taken) in
+            [(PASSWORD_CHARS_MIN - 1, false), (PASSWORD_CHARS_MIN, true), (PASSWORD_CHARS_MIN + 1, true)]
+        {
+            std::fs::write(&file, "ü".repeat(chars)).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            assert_eq!(new_password("ana", Some(&file)).is_ok(), is_taken, "{chars}");
+        }
+    }
+}

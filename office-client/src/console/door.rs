@@ -151,7 +151,10 @@ impl Door {
 
     /// Whose session that is. A user who was removed is out at once; one whose role was changed has the new one.
     pub(super) fn session(&self, secret: &str) -> Option<Visitor> {
-        let now = Instant::now();
+        self.session_at(secret, Instant::now())
+    }
+
+    fn session_at(&self, secret: &str, now: Instant) -> Option<Visitor> {
         let (name, token) = {
             let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
             let key = digest(secret);
@@ -169,6 +172,11 @@ impl Door {
     /// Lets somebody in; returns the secret of the session.
     pub(super) async fn log_in(&self, name: &str, password: &str, peer: IpAddr) -> Result<String, Refusal> {
         self.prove(name, password, peer).await?;
+        Ok(self.open_session(name))
+    }
+
+    /// A session for somebody who has proven who they are; where there are too many, the one that lay idle longest ends.
+    fn open_session(&self, name: &str) -> String {
         let secret = random_token().to_string();
         let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
         if logins.len() >= CONSOLE_LOGINS_MAX
@@ -178,7 +186,7 @@ impl Door {
         }
         let login = Login { name: name.to_owned(), token: random_token(), used: Instant::now() };
         logins.insert(digest(&secret), login);
-        Ok(secret)
+        secret
     }
 
     /// Ends a session.
@@ -268,6 +276,37 @@ mod tests {
         assert!(door.session(&first).is_none() && door.session("").is_none());
         std::fs::remove_file(users_path(dir.path())).unwrap();
         assert!(door.session(&second).is_none());
+    }
+
+    #[test]
+    fn boundary_of_console_logins_max() {
+        let (_dir, door) = with_ana(Role::Look);
+        let secrets: Vec<String> = (0..CONSOLE_LOGINS_MAX - 1).map(|_| door.open_session("ana")).collect();
+        let open = |door: &Door| secrets.iter().filter(|secret| door.session(secret).is_some()).count();
+        assert_eq!(open(&door), secrets.len());
+        let last = door.open_session("ana");
+        assert_eq!(open(&door), secrets.len());
+        // the one that was used longest ago makes room: the last one, for all others were just looked at
+        let another = door.open_session("ana");
+        assert_eq!(open(&door), secrets.len());
+        assert!(door.session(&last).is_none() && door.session(&another).is_some());
+    }
+
+    #[test]
+    fn boundary_of_console_login_idle_max() {
+        let moment = Duration::from_secs(1);
+        for (idle, is_open) in [
+            (CONSOLE_LOGIN_IDLE_MAX - moment, true),
+            (CONSOLE_LOGIN_IDLE_MAX, true),
+            (CONSOLE_LOGIN_IDLE_MAX + moment, false),
+        ] {
+            let (_dir, door) = with_ana(Role::Look);
+            let secret = door.open_session("ana");
+            let used = door.logins.lock().unwrap()[&digest(&secret)].used;
+            assert_eq!(door.session_at(&secret, used + idle).is_some(), is_open, "{idle:?}");
+            // whoever comes back in time has all of it again; whoever does not is out for good
+            assert_eq!(door.session_at(&secret, used + idle + CONSOLE_LOGIN_IDLE_MAX).is_some(), is_open, "{idle:?}");
+        }
     }
 
     #[tokio::test]

@@ -192,20 +192,26 @@ pub(super) fn may(visitor: &Visitor, role: Role) -> Result<(), PageError> {
 impl FromRequest<Arc<Console>> for Posted {
     type Rejection = PageError;
 
-    async fn from_request(request: Request, console: &Arc<Console>) -> Result<Self, Self::Rejection> {
+    async fn from_request(request: Request, _: &Arc<Console>) -> Result<Self, Self::Rejection> {
         let unknown = || PageError::new(StatusCode::UNAUTHORIZED, "you are not logged in any more");
         let visitor = request.extensions().get::<Visitor>().cloned().ok_or_else(unknown)?;
-        let form = Form::<BTreeMap<String, String>>::from_request(request, console);
-        let Form(fields) = tokio::time::timeout(CONSOLE_BODY_DURATION_MAX, form)
-            .await
-            .map_err(|_| PageError::new(StatusCode::REQUEST_TIMEOUT, "the form did not arrive in time"))?
-            .map_err(|error| PageError::new(error.status(), "the form cannot be read"))?;
+        let fields = fields(request).await?;
         if !visitor.owns(fields.get("token").map_or("", String::as_str)) {
             return Err(PageError::new(StatusCode::FORBIDDEN, "this form is from an earlier visit")
                 .with_hint("go back, load the page anew, and try again"));
         }
         Ok(Self { visitor, fields })
     }
+}
+
+/// The fields of a form, once all of it is here.
+async fn fields(request: Request) -> Result<BTreeMap<String, String>, PageError> {
+    let form = Form::<BTreeMap<String, String>>::from_request(request, &());
+    let Form(fields) = tokio::time::timeout(CONSOLE_BODY_DURATION_MAX, form)
+        .await
+        .map_err(|_| PageError::new(StatusCode::REQUEST_TIMEOUT, "the form did not arrive in time"))?
+        .map_err(|error| PageError::new(error.status(), "the form cannot be read"))?;
+    Ok(fields)
 }
 
 /// Largest body that is read.
@@ -215,7 +221,58 @@ pub(super) fn body_limit() -> axum::extract::DefaultBodyLimit {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use axum::routing::post;
+
     use super::*;
+    use crate::console::server::test_client::Client;
+
+    fn forms() -> axum::Router {
+        let page = |request: Request| async {
+            match fields(request).await {
+                Ok(fields) => fields.len().to_string().into_response(),
+                Err(error) => error.into_response(),
+            }
+        };
+        axum::Router::new().route("/", post(page)).layer(body_limit())
+    }
+
+    fn head(length: usize) -> String {
+        format!(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n"
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn boundary_of_console_body_bytes_max() {
+        for (bytes, status) in
+            [(CONSOLE_BODY_BYTES_MAX - 1, "200"), (CONSOLE_BODY_BYTES_MAX, "200"), (CONSOLE_BODY_BYTES_MAX + 1, "413")]
+        {
+            let mut client = Client::connect(forms());
+            client.say(&head(bytes)).await;
+            client.say(&"a".repeat(bytes)).await;
+            assert_eq!(client.status().await, status, "{bytes} bytes");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn boundary_of_console_body_duration_max() {
+        let moment = Duration::from_millis(1);
+        for (pause, status) in [
+            (CONSOLE_BODY_DURATION_MAX - 2 * moment, "200"),
+            (CONSOLE_BODY_DURATION_MAX - moment, "200"),
+            (CONSOLE_BODY_DURATION_MAX + moment, "408"),
+        ] {
+            let mut client = Client::connect(forms());
+            client.say(&head(3)).await;
+            client.say("a=").await;
+            tokio::time::sleep(pause).await;
+            client.say("b").await;
+            assert_eq!(client.status().await, status, "{pause:?}");
+        }
+    }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()

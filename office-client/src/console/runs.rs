@@ -181,6 +181,29 @@ impl Runs {
 }
 
 impl Live {
+    /// A run that waits for its turn.
+    fn waiting(branch: &str, task: Task, by: &str, stop: Stop, all_changed: watch::Sender<u64>) -> Self {
+        Self {
+            id: format!("{:08x}", rand::random::<u32>()),
+            branch: branch.to_owned(),
+            task,
+            by: by.to_owned(),
+            started_at: SystemTime::now(),
+            stop,
+            state: Mutex::new(State {
+                began: Instant::now(),
+                steps: vec![Step { words: "waiting for its turn", at_s: 0.0 }],
+                estimate: None,
+                transfers: Vec::new(),
+                redials: 0,
+                stopping: false,
+                ended: None,
+            }),
+            changed: watch::channel(0).0,
+            all_changed,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -301,27 +324,7 @@ impl Watch for Live {
 
 /// Starts a run of a branch; where one is at work, that one is returned.
 pub(super) fn start(console: &Arc<Console>, branch: &str, task: Task, by: &str, force: bool) -> Arc<Live> {
-    let stop = console.stop.part();
-    let began = Instant::now();
-    let live = Arc::new(Live {
-        id: format!("{:08x}", rand::random::<u32>()),
-        branch: branch.to_owned(),
-        task,
-        by: by.to_owned(),
-        started_at: SystemTime::now(),
-        stop: stop.clone(),
-        state: Mutex::new(State {
-            began,
-            steps: vec![Step { words: "waiting for its turn", at_s: 0.0 }],
-            estimate: None,
-            transfers: Vec::new(),
-            redials: 0,
-            stopping: false,
-            ended: None,
-        }),
-        changed: watch::channel(0).0,
-        all_changed: console.runs.changed.clone(),
-    });
+    let live = Arc::new(Live::waiting(branch, task, by, console.stop.part(), console.runs.changed.clone()));
     if let Err(other) = console.runs.enter(Arc::clone(&live)) {
         return other;
     }
@@ -379,4 +382,50 @@ async fn perform(console: &Console, run: &Arc<Live>, force: bool) -> Report {
         typed_password: None,
     };
     driver::run(job, run.task).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(branch: &str) -> Arc<Live> {
+        Arc::new(Live::waiting(branch, Task::Update, "test", Stop::default(), watch::channel(0).0))
+    }
+
+    fn ended(branch: &str) -> Arc<Live> {
+        let run = run(branch);
+        drop(Ending(Arc::clone(&run)));
+        assert!(!run.is_at_work());
+        run
+    }
+
+    #[test]
+    fn boundary_of_console_ended_runs_max() {
+        let runs = Runs::new(1);
+        let at_work = run("south");
+        runs.enter(Arc::clone(&at_work)).unwrap();
+        let first = ended("north");
+        runs.enter(Arc::clone(&first)).unwrap();
+        for _ in 2..CONSOLE_ENDED_RUNS_MAX - 1 {
+            runs.enter(ended("north")).unwrap();
+        }
+        assert_eq!(runs.all().len(), CONSOLE_ENDED_RUNS_MAX - 1);
+        runs.enter(ended("north")).unwrap();
+        assert!(runs.find(&first.id).is_some() && runs.all().len() == CONSOLE_ENDED_RUNS_MAX);
+        // the oldest that has ended makes room, never one at work
+        runs.enter(ended("north")).unwrap();
+        assert!(runs.find(&first.id).is_none() && runs.all().len() == CONSOLE_ENDED_RUNS_MAX);
+        assert!(runs.find(&at_work.id).is_some());
+    }
+
+    #[test]
+    fn a_branch_has_one_run_at_a_time() {
+        let runs = Runs::new(1);
+        let first = run("north");
+        runs.enter(Arc::clone(&first)).unwrap();
+        assert_eq!(runs.enter(run("north")).unwrap_err().id, first.id);
+        runs.enter(run("south")).unwrap();
+        drop(Ending(Arc::clone(&first)));
+        runs.enter(run("north")).unwrap();
+    }
 }

@@ -72,3 +72,61 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
 }
+
+/// A client that speaks byte by byte, over no network: time can stand still meanwhile.
+#[cfg(test)]
+pub(super) mod test_client {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    use super::connection;
+
+    pub(in crate::console) struct Client(DuplexStream);
+
+    impl Client {
+        /// Connects to pages.
+        pub(in crate::console) fn connect(router: axum::Router) -> Self {
+            let (here, there) = tokio::io::duplex(256 * 1024);
+            tokio::spawn(async move {
+                let _ = connection(there, ([127, 0, 0, 1], 1).into(), router).await;
+            });
+            Self(here)
+        }
+
+        /// Says something; a server that has heard enough may have closed.
+        pub(in crate::console) async fn say(&mut self, words: &str) {
+            let _ = self.0.write_all(words.as_bytes()).await;
+        }
+
+        /// The status of what is answered until the connection ends; empty where nothing is.
+        pub(in crate::console) async fn status(&mut self) -> String {
+            let mut answer = Vec::new();
+            let _ = self.0.read_to_end(&mut answer).await;
+            let text = String::from_utf8_lossy(&answer);
+            text.split(' ').nth(1).unwrap_or_default().to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::test_client::Client;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn boundary_of_console_header_duration_max() {
+        let moment = Duration::from_millis(1);
+        for (pause, status) in [
+            (CONSOLE_HEADER_DURATION_MAX - 2 * moment, "404"),
+            (CONSOLE_HEADER_DURATION_MAX - moment, "404"),
+            (CONSOLE_HEADER_DURATION_MAX + moment, ""),
+        ] {
+            let mut client = Client::connect(axum::Router::new());
+            client.say("GET / HTTP/1.1\r\nHost: localhost\r\n").await;
+            tokio::time::sleep(pause).await;
+            client.say("Connection: close\r\n\r\n").await;
+            assert_eq!(client.status().await, status, "{pause:?}");
+        }
+    }
+}

@@ -1,5 +1,9 @@
 //! Who is let in, and what a page of another site cannot do.
 
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use tests::kit::{Plan, World};
 
 use crate::fixture::{Console, add_user};
@@ -101,4 +105,41 @@ fn a_login_may_do_what_its_role_says_and_ends_when_the_user_is_removed() {
 
     world.office(&["console", "user", "remove", "decide"]).succeeded();
     assert_eq!(console.get("/", &[("Cookie", first.as_str())]).status, 303);
+}
+
+/// What docs/SECURITY.md says of `console_connections_max`.
+const CONNECTIONS_MAX: usize = 256;
+
+#[test]
+fn boundary_of_console_connections_max() {
+    let world = world();
+    let console = Console::start(&world);
+    let address = console.url.strip_prefix("http://").expect("plain HTTP").to_owned();
+    let connect = || {
+        let stream = TcpStream::connect(&address).expect("the console listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        stream
+    };
+    let ask = |mut stream: &TcpStream| {
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("the request is taken");
+        let mut answer = [0_u8; 12];
+        stream.read_exact(&mut answer).map(|()| String::from_utf8_lossy(&answer).into_owned())
+    };
+    // each has been answered, so each has its seat
+    let mut seated: Vec<TcpStream> = Vec::new();
+    for count in 1..=CONNECTIONS_MAX {
+        let stream = connect();
+        assert_eq!(ask(&stream).expect("an answer"), "HTTP/1.1 200", "connection {count}");
+        seated.push(stream);
+    }
+    let late = connect();
+    late.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+    let waited = ask(&late).expect_err("one more waits");
+    assert!(matches!(waited.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{waited}");
+    seated.pop();
+    late.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let mut answer = [0_u8; 12];
+    (&late).read_exact(&mut answer).expect("a seat that was left is taken");
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }
