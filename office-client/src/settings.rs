@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) id_span: i64,
     /// How long changes are kept for branches.
     pub(crate) retention: Retention,
+    /// Who uses the program, for the record.
+    pub(crate) user: String,
 }
 
 impl Settings {
@@ -80,6 +82,7 @@ impl Settings {
             timeout: duration("timeout", global.timeout.clone().or(file.timeout), limits::SILENCE_DURATION_MAX)?,
             id_span,
             retention,
+            user: user(),
         })
     }
 }
@@ -111,6 +114,14 @@ fn home() -> Option<PathBuf> {
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The system's name for whoever uses the program; their number where it has none.
+fn user() -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let named = || variable("LOGNAME").or_else(|| variable("USER"));
+    let numbered = || std::fs::metadata("/proc/self").map(|metadata| format!("user {}", metadata.uid()));
+    named().or_else(|| numbered().ok()).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Whether the program runs as root: its own directory in /proc belongs to user 0.

@@ -17,6 +17,13 @@ fn an_office_clones_two_shops_and_keeps_them_in_step() {
         let told = world.office(&["update", "--all", "--jobs", "2"]).succeeded();
         assert!(told.contains("north") && told.contains("south"), "{told}");
     }
+    // who started it and what exactly came in stay known
+    let history = world.office(&["--json", "history", "north", "-n", "1"]).succeeded();
+    let run: serde_json::Value = serde_json::from_str(history.trim()).expect("one JSON object per line");
+    let digest = run["pulled_digest"].as_str().expect("sales came in");
+    assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{history}");
+    assert!(run["started_by"].as_str().is_some_and(|by| !by.is_empty()), "{history}");
+
     for name in ["north", "south"] {
         world.office(&["update", name]).succeeded();
         let again = world.office(&["--json", "update", name]).succeeded();

@@ -44,6 +44,7 @@ async fn clone(
         stop: stop.clone(),
         force: args.force,
         typed_password,
+        by: settings.user.clone(),
     };
     if args.dry_run {
         let plan = driver::plan(&job, Task::Clone).await;

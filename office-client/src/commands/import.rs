@@ -18,11 +18,16 @@ pub(crate) async fn run(args: ImportArgs, settings: &Settings, printer: &Printer
     let opened_file = tokio::task::spawn_blocking(move || CarriedFile::open(&path)).await;
     let file = opened_file.map_err(|error| CommandError::failed(error.to_string()))??;
     let opened = Opened::open(settings).await?;
-    let result = import(&file, printer, &opened).await;
+    let result = import(&file, settings, printer, &opened).await;
     opened.close(result).await
 }
 
-async fn import(file: &CarriedFile, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+async fn import(
+    file: &CarriedFile,
+    settings: &Settings,
+    printer: &Printer,
+    opened: &Opened,
+) -> Result<Outcome, CommandError> {
     let branch = opened.office.branch(&file.header.branch).await?;
     let (started_at, began) = (SystemTime::now(), std::time::Instant::now());
     let imported = driver::import(&opened.office, &branch, file).await;
@@ -45,6 +50,8 @@ async fn import(file: &CarriedFile, printer: &Printer, opened: &Opened) -> Resul
         chunk_bytes: None,
         send_rate: None,
         receive_rate: None,
+        started_by: Some(settings.user.clone()),
+        pulled_digest: ok.map(|_| file.header.sha256.clone()),
     };
     opened.office.record_run(&branch, &record).await?;
     let imported: Imported = imported.map_err(|error| CommandError::Drive { branch: branch.name.clone(), error })?;

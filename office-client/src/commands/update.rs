@@ -60,6 +60,7 @@ async fn update(
         stop: stop.clone(),
         force: args.force,
         typed_password,
+        by: settings.user.clone(),
     });
     if args.dry_run {
         return plans(jobs, settings.jobs, printer, &board).await;

@@ -49,6 +49,7 @@ async fn verify(
             stop: stop.clone(),
             force: args.force,
             typed_password,
+            by: settings.user.clone(),
         };
         if args.repair
             && let Some(code) = repair(&job, stop, printer, &board).await
@@ -105,6 +106,7 @@ async fn repair(job: &Job<'_>, stop: &Stop, printer: &Printer, board: &Board) ->
                 progress: board.branch(&name),
                 force: job.force,
                 typed_password: job.typed_password.clone(),
+                by: job.by.clone(),
             };
             driver::carry(job).await
         }

@@ -380,6 +380,7 @@ async fn perform(console: &Console, run: &Arc<Live>, force: bool) -> Report {
         stop: run.stop.clone(),
         force,
         typed_password: None,
+        by: run.by.clone(),
     };
     driver::run(job, run.task).await
 }

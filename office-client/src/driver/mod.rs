@@ -77,6 +77,8 @@ pub(crate) struct Job<'a> {
     pub(crate) force: bool,
     /// The password that was typed, for a branch with a user and without a password file.
     pub(crate) typed_password: Option<String>,
+    /// Who wants it, for the record.
+    pub(crate) by: String,
 }
 
 /// Runs a clone or an update of one branch over a line of its own, records it, and says how it went.
@@ -95,6 +97,7 @@ pub(crate) async fn run(job: Job<'_>, task: Task) -> Report {
 pub(crate) async fn run_over(job: Job<'_>, task: Task, line: &Arc<Line>) -> Report {
     let office = job.office;
     let branch = job.branch.clone();
+    let started_by = job.by.clone();
     let started_at = SystemTime::now();
     let began = tokio::time::Instant::now();
     let mut report = Report::new(&branch.name, task);
@@ -116,6 +119,8 @@ pub(crate) async fn run_over(job: Job<'_>, task: Task, line: &Arc<Line>) -> Repo
             chunk_bytes: figure(report.chunk_bytes),
             send_rate: figure(report.rates.send),
             receive_rate: figure(report.rates.receive),
+            started_by: Some(started_by),
+            pulled_digest: report.pulled_digest.clone(),
         };
         match office.record_run(&branch, &record).await {
             Ok(number) => report.number = Some(number),

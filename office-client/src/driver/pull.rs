@@ -4,7 +4,7 @@ use protocol::methods::{Call as _, Diff, DiffOpen, DiffOptions, FrozenDiff};
 use protocol::session::office::{Event, Task};
 use protocol::xmlrpc::Value;
 
-use super::receive::{file_error, received_bytes, remove, remove_others};
+use super::receive::{file_error, received_bytes, remove, remove_others, sha256};
 use super::{Drive, DriveError, Report};
 use crate::limits::{DIFF_ID_CHARS_MAX, WATERMARK_CHARS_MAX};
 use crate::link::Patience;
@@ -97,7 +97,9 @@ impl Drive<'_> {
         reach("office.pull.apply.before");
         let stop = if self.job.force { None } else { Some(SafetyStop::of(&self.job.branch.settings)?) };
         let branch = &self.job.branch;
+        let digest = sha256(&path).await?;
         let applied = self.job.office.apply_pull_within(branch, watermark, Box::new(file), stop).await?;
+        report.pulled_digest = Some(digest);
         reach("office.pull.applied");
         remove(&path).await?;
         report.pulled_rows += applied.rows;

@@ -113,7 +113,7 @@ async fn open_part(path: &Path, total: u64) -> Result<(tokio::fs::File, u64), Dr
 }
 
 /// SHA-256 of a file, in lower-case hexadecimal.
-async fn sha256(path: &Path) -> Result<String, DriveError> {
+pub(super) async fn sha256(path: &Path) -> Result<String, DriveError> {
     let owned: PathBuf = path.to_owned();
     let hashed = tokio::task::spawn_blocking(move || -> std::io::Result<String> {
         let mut file = std::fs::File::open(owned)?;

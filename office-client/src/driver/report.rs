@@ -61,6 +61,8 @@ pub(crate) struct Report {
     pub(crate) released: i64,
     /// Conflicts it recorded.
     pub(crate) conflicts: i64,
+    /// SHA-256 of the diff that was taken in, as it was received; none when nothing was.
+    pub(crate) pulled_digest: Option<String>,
     /// Bytes sent on the wire.
     pub(crate) sent_bytes: u64,
     /// Bytes received from the wire.
@@ -98,6 +100,7 @@ impl Report {
             quarantined_at_shop: 0,
             released: 0,
             conflicts: 0,
+            pulled_digest: None,
             sent_bytes: 0,
             received_bytes: 0,
             redials: 0,

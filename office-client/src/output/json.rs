@@ -101,6 +101,8 @@ pub(crate) fn history_object(branch: &str, run: &RunRecord) -> Json {
         "send_rate": run.send_rate,
         "receive_rate": run.receive_rate,
         "quarantined": run.quarantined,
+        "started_by": run.started_by,
+        "pulled_digest": run.pulled_digest,
         "error": run.error,
     })
 }

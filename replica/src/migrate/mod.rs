@@ -16,6 +16,7 @@ const STEPS: &[&str] = &[
     include_str!("0007_audit.sql"),
     include_str!("0008_histories.sql"),
     include_str!("0009_retention.sql"),
+    include_str!("0010_run_audit.sql"),
 ];
 
 /// Version of the schema that this program works with.

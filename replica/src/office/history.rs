@@ -34,7 +34,7 @@ pub struct RunFilter {
 
 const COLUMNS: &str =
     "branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error,
-    redials, chunk_bytes, send_rate, receive_rate, quarantined, run";
+    redials, chunk_bytes, send_rate, receive_rate, quarantined, run, started_by, pulled_digest";
 
 fn past_run(row: &Row) -> PastRun {
     let run = RunRecord {
@@ -52,6 +52,8 @@ fn past_run(row: &Row) -> PastRun {
         send_rate: row.get(12),
         receive_rate: row.get(13),
         quarantined: row.get(14),
+        started_by: row.get(16),
+        pulled_digest: row.get(17),
     };
     PastRun { number: row.get(15), branch: row.get(0), run }
 }
@@ -63,8 +65,8 @@ impl Office {
         let row = client
             .query_one(
                 "insert into sync.run(branch_id, branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error,
-                                      redials, chunk_bytes, send_rate, receive_rate, quarantined)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) returning run",
+                                      redials, chunk_bytes, send_rate, receive_rate, quarantined, started_by, pulled_digest)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) returning run",
                 &[
                     &branch.id,
                     &branch.name,
@@ -82,6 +84,8 @@ impl Office {
                     &run.send_rate,
                     &run.receive_rate,
                     &run.quarantined,
+                    &run.started_by,
+                    &run.pulled_digest,
                 ],
             )
             .await

@@ -184,6 +184,10 @@ pub struct RunRecord {
     pub send_rate: Option<i64>,
     /// The same from the shop.
     pub receive_rate: Option<i64>,
+    /// Who started it; none for runs of versions that did not keep it.
+    pub started_by: Option<String>,
+    /// SHA-256 of what was taken in from the shop, as it was received; none when nothing was.
+    pub pulled_digest: Option<String>,
 }
 
 /// What is waiting for a branch.

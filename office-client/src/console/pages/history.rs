@@ -123,8 +123,15 @@ pub(in crate::console) async fn one(
         ("Chunks at the end", run.chunk_bytes.map_or_else(|| "–".to_owned(), size)),
         ("Redials", run.redials.to_string()),
         ("Time", span(run.seconds)),
+        ("Started by", run.started_by.clone().unwrap_or_else(|| "–".to_owned())),
+        ("SHA-256 of what came in", run.pulled_digest.as_deref().map_or_else(|| "–".to_owned(), short)),
     ];
     Ok(answer::render(&Record { frame, link: segment(&past.branch), row, figures }))
+}
+
+/// The beginning of a digest: enough to tell two apart; all of it is in `office-client --json history`.
+fn short(digest: &str) -> String {
+    digest.chars().take(16).collect()
 }
 
 pub(super) fn row(past: &PastRun) -> Row {

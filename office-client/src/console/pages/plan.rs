@@ -80,6 +80,7 @@ pub(super) async fn of(console: &Console, name: &str, task: Task) -> Result<Show
         stop: console.stop.part(),
         force: false,
         typed_password: None,
+        by: console.settings.user.clone(),
     };
     let plan = driver::plan(&job, task).await.map_err(|error| {
         let status = axum::http::StatusCode::UNPROCESSABLE_ENTITY;

@@ -76,6 +76,7 @@ async fn compare(console: &Console, name: &str) -> Result<Comparison, PageError>
         stop: console.stop.part(),
         force: false,
         typed_password: None,
+        by: console.settings.user.clone(),
     };
     let compared = match job.branch.timestamp {
         Some(_) => driver::verify(&job).await,
