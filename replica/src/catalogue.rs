@@ -74,6 +74,8 @@ pub struct Table {
     pub deferrable_uniques: Vec<Vec<String>>,
     /// Whether rows have unique values besides the primary key.
     pub more_uniques: bool,
+    /// Columns that these values, or what excludes other rows, are made of.
+    pub unique_columns: Vec<String>,
     /// Triggers of the application that fire on row changes.
     pub application_triggers: Vec<String>,
     /// Estimated rows, as the last ANALYZE saw them; negative when unknown.
@@ -165,6 +167,7 @@ impl Catalogue {
                 application_triggers: row.get(5),
                 estimated_rows: row.get(6),
                 more_uniques: row.get(7),
+                unique_columns: row.get(8),
             };
             catalogue.tables.insert(name, table);
         }
@@ -317,7 +320,13 @@ select c.oid, n.nspname::text, c.relname::text, c.relkind = 'p',
                  where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D'
                    and p.pronamespace is distinct from to_regnamespace('sync')), '{}'),
        c.reltuples,
-       exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and not i.indisprimary)
+       exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and not i.indisprimary),
+       -- by name in the index, or (of expressions and conditions) by what it depends on
+       array(select distinct a.attname::text from pg_index i join pg_attribute a on a.attrelid = c.oid
+             where i.indrelid = c.oid and (i.indisunique or i.indisexclusion) and not i.indisprimary
+               and (a.attnum = any(i.indkey::int2[]) or exists (
+                   select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = i.indexrelid
+                      and d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid and d.refobjsubid = a.attnum)))
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
   and n.nspname not in ('sync', 'sync_aside', 'pg_catalog', 'information_schema') and n.nspname not like 'pg\\_%'

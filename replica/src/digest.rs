@@ -147,20 +147,13 @@ pub async fn rows(
         bucket(&table.key_list("x."), buckets)
     );
     if let Some(captured) = captured {
-        let numbers: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
-        let list = numbers.join(", ");
-        let keys = match captured.depth {
-            Depth::OldValues => format!("select {list} from {} where op = 'D'", captured.log()),
-            Depth::Keys | Depth::Tombstones => {
-                let unnested: Vec<String> = numbers.iter().map(|name| format!("unnest({name}) as {name}")).collect();
-                format!("select {} from {}", unnested.join(", "), captured.log())
-            }
-        };
+        let deleted = if captured.depth == Depth::OldValues { "op = 'D'" } else { "true" };
+        let keys = captured.keys(table.key.len(), "", deleted);
         sql += &format!(
             " union all select distinct {}::text, null from ({keys}) k where {} = any($1)
               and not exists (select from {} t where {})",
             key_json(table, |index, _| format!("k.k{}", index + 1)),
-            bucket(&numbers.iter().map(|name| format!("k.{name}")).collect::<Vec<_>>().join(", "), buckets),
+            bucket(&(1..=table.key.len()).map(|index| format!("k.k{index}")).collect::<Vec<_>>().join(", "), buckets),
             table.target(),
             table.same_numbered_key("k.", "t.")
         );
@@ -220,11 +213,13 @@ pub async fn mark(
                 let there = format!("select from {} t where {}", table.target(), table.same_numbered_key("k.", "t."));
                 format!("case when exists ({there}) then 'R' else 'D' end::\"char\"")
             } else {
-                "'R'".to_owned()
+                "'R'::\"char\"".to_owned()
             };
+            let arrays: Vec<String> = numbers.iter().map(|name| format!("array_agg({name})")).collect();
             format!(
-                "insert into {}(op, target, {list}) select {operation}, {peer}, {list} from {}",
+                "insert into {}(op, target, {list}) select op, {peer}, {} from (select {operation} as op, {list} from {}) x group by op",
                 captured.log(),
+                arrays.join(", "),
                 key_rows(table)
             )
         }

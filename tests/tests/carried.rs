@@ -181,7 +181,7 @@ fn a_file_that_does_not_fit_is_refused_and_changes_nothing() {
     world.clone_all();
     let (north, south) = (world.shop("north"), world.shop("south"));
     north.database.execute("insert into sale(product, total) values (1, 1)");
-    world.office.execute("update product set price = 9 where id = 9");
+    world.office.execute("update product set price = 99 where id = 9");
     let (there, back) = (file(&world, "there"), file(&world, "back"));
     world.office(&["update", "north", "--export", &there]).succeeded();
     north.run("export", &[&back]).succeeded();

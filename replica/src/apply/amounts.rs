@@ -14,7 +14,7 @@ use tokio_postgres::Transaction;
 use super::ApplyOrder;
 use super::staging::Staging;
 use crate::ReplicaError;
-use crate::capture::CapturedTable;
+use crate::capture::{CapturedTable, numbered};
 use crate::catalogue::{Catalogue, Table, quote_literal};
 use crate::error::classify;
 use crate::watermark::Snapshot;
@@ -137,22 +137,21 @@ pub async fn begin_new(
         .map(|row| (TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)), row.get(2)))
         .collect();
     for (name, rules) in &policy.tables {
-        let (Some(table), Some(log)) = (catalogue.get(name), captured.get(name).map(CapturedTable::log)) else {
-            continue;
-        };
+        let (Some(table), Some(captured)) = (catalogue.get(name), captured.get(name)) else { continue };
         for column in rules.delta.iter().filter(|column| table.column(column).is_some()) {
             if begun.remove(&(name.clone(), column.clone())) {
                 continue;
             }
-            let numbers = (1..=table.key.len()).map(|index| format!("k{index}")).collect::<Vec<_>>().join(", ");
+            let numbers = numbered(table.key.len());
             let literal = quote_literal(column);
+            let window = format!("{} and {}", since.unseen(), crate::diff::meant_for(peer));
             let from = format!(
                 "{} x left join (
                      select {numbers}, (array_agg(op order by seq))[1] as first, bool_or(old ? {literal}) as known,
                             (array_agg(old ->> {literal} order by seq) filter (where old ? {literal}))[1] as before
-                     from {log} where {} and origin is distinct from {peer} group by {numbers}) d on {}",
+                     from ({}) l group by {numbers}) d on {}",
                 table.target(),
-                since.unseen(),
+                captured.rows(table.key.len(), &window),
                 table.same_numbered_key("d.", "x.")
             );
             let value = format!("case when d.known then d.before::numeric else x.{} end", quote_identifier(column));

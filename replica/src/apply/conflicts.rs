@@ -18,6 +18,7 @@ use super::amounts;
 use super::staging::Staging;
 use super::target::{Incoming, ShapeKind};
 use crate::ReplicaError;
+use crate::capture::{CapturedTable, numbered};
 use crate::catalogue::quote_literal;
 use crate::error::classify;
 
@@ -33,7 +34,7 @@ pub(super) struct Contest<'a> {
     us: Side,
     /// The entries of our log that the peer has not seen.
     unseen: String,
-    log: String,
+    captured: &'a CapturedTable,
 }
 
 impl<'a> Contest<'a> {
@@ -51,7 +52,7 @@ impl<'a> Contest<'a> {
             Incoming::FromOffice { .. } => Side::Shop,
         };
         let unseen = format!("{} and {}", agreed.unseen(), crate::diff::meant_for(order.origin));
-        Some(Self { order, staging, rule: rules.conflict, us, unseen, log: captured.log() })
+        Some(Self { order, staging, rule: rules.conflict, us, unseen, captured })
     }
 
     /// Locks the rows that are about to be merged: what somebody was just changing is in the change log afterwards, so it
@@ -100,8 +101,8 @@ impl<'a> Contest<'a> {
     fn gather(&self) -> String {
         let shape = &self.staging.shape;
         let table = &shape.table;
-        let numbers: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
-        let numbers = numbers.join(", ");
+        let count = table.key.len();
+        let numbers = numbered(count);
         let updates = matches!(shape.kind, ShapeKind::Update | ShapeKind::GuardedUpdate);
         let theirs = match shape.kind {
             ShapeKind::Delete => "null::jsonb".to_owned(),
@@ -124,8 +125,7 @@ impl<'a> Contest<'a> {
         let mut sql = format!(
             // of the old values of a column the first one counts: jsonb_object_agg keeps the last
             "with e as materialized (
-                 select seq, op, old, {numbers}, case when op <> 'R' then {STAMP} end as stamp from {} l
-                 where {} and exists (select from {} s where {})),
+                 select seq, op, old, {numbers}, stamp from ({}) l where exists (select from {} s where {})),
              d as (
                  select {numbers}, (array_agg(op order by seq))[1] as first, bool_or(op = 'R') as asked,
                         jsonb_object_agg(j.key, j.value order by seq desc) filter (where j.key is not null) as olds,
@@ -135,8 +135,7 @@ impl<'a> Contest<'a> {
                     case when {first_key} then {} end as sync$ours, d.first <> 'U' or d.asked as sync$whole,
                     case when d.first <> 'I' then d.olds end as sync$olds, d.stamp as sync$our_stamp
              from {} s join d on {} {join} {} t on {}",
-            self.log,
-            self.unseen,
+            self.captured.rows(count, &self.unseen),
             self.staging.name(),
             table.same_numbered_key("l.", "s."),
             image("t.", &written),
@@ -150,10 +149,10 @@ impl<'a> Contest<'a> {
             sql += &format!(
                 " union all
                  select -row_number() over (), {told}, null::jsonb, true, g.old, null::text
-                 from {} s left join (select distinct on ({numbers}) {numbers}, old from {} where op = 'D' order by {numbers}, seq desc) g on {}
+                 from {} s left join (select distinct on ({numbers}) {numbers}, old from ({}) l order by {numbers}, seq desc) g on {}
                  where not exists (select from {} t where {}) and not exists (select from d where {})",
                 self.staging.name(),
-                self.log,
+                self.captured.rows(count, "op = 'D'"),
                 table.same_numbered_key("g.", "s."),
                 table.target(),
                 table.same_key("t.", "s."),
@@ -297,12 +296,14 @@ impl<'a> Contest<'a> {
         let table = &shape.table;
         let name = self.staging.name();
         let from = format!("{} c join pg_temp.decided d using (sync$number)", self.contended());
-        let numbers: Vec<String> = (1..=table.key.len()).map(|index| format!("k{index}")).collect();
+        let numbers = numbered(table.key.len());
+        let arrays: Vec<String> = (1..=table.key.len()).map(|index| format!("array_agg(k{index})")).collect();
         let mut sql = format!(
-            "insert into {}(op, {}) select distinct 'R'::\"char\", {} from {from} where d.whole;
+            "insert into {}(op, {numbers}) select 'R', {}
+                 from (select distinct {} from {from} where d.whole) x({numbers}) having count(*) > 0;
              delete from {name} s using {from} where s.ctid = c.sync$place and d.dropped;",
-            self.log,
-            numbers.join(", "),
+            self.captured.log(),
+            arrays.join(", "),
             table.key_list("c.")
         );
         match &shape.kind {
@@ -358,22 +359,28 @@ impl<'a> Contest<'a> {
             return Ok(());
         }
         let table = &self.staging.shape.table;
+        let count = table.key.len();
+        let columns = numbered(count);
+        let arrays: Vec<String> = (1..=count).map(|index| format!("l.k{index}")).collect();
+        let stamped = format!(
+            "(select distinct on ({0}) {0}, sync$stamp from {1} where sync$stamp is not null order by {0}, ctid desc) s",
+            table.key_list(""),
+            self.staging.name()
+        );
+        let same = table.same_numbered_key("u.", "s.");
         let sql = format!(
-            "update {} l set changed_by = s.sync$stamp::jsonb ->> 'by', application = s.sync$stamp::jsonb ->> 'application',
-                 changed_at = sync.moment(s.sync$stamp::jsonb)
-             from {} s where l.xid = pg_current_xact_id() and l.origin = {} and {} and s.sync$stamp is not null",
-            self.log,
-            self.staging.name(),
+            "update {} l set stamps = (
+                 select array_agg(coalesce(s.sync$stamp, u.stamp) order by u.place)
+                 from unnest(l.stamps, {1}) with ordinality as u(stamp, {columns}, place) left join {stamped} on {same})
+             where l.xid = pg_current_xact_id() and l.origin = {2}
+               and exists (select from unnest({1}) as u({columns}) join {stamped} on {same})",
+            self.captured.log(),
+            arrays.join(", "),
             self.order.origin,
-            table.same_numbered_key("l.", "s.")
         );
         transaction.batch_execute(&sql).await.map_err(|error| classify("note who changed rows", error))
     }
 }
-
-/// A log entry's who and when, as the note `stamp` carries it.
-pub(crate) const STAMP: &str = "jsonb_build_object('at', (extract(epoch from changed_at) * 1000000)::bigint, \
-                                'by', changed_by, 'application', application)::text";
 
 const CREATE_DECIDED: &str =
     "create temp table decided(sync$number bigint primary key, bits text, dropped boolean not null,

@@ -100,6 +100,9 @@ pub(super) const ROW_CONDITIONS: &str =
 /// State of a row that the row filter of the policy does not give to the branch.
 pub(super) const ROW_FILTER: &str = "row filter";
 
+/// State of an update of a row that is not here.
+pub(super) const ROW_MISSING: &str = "row missing";
+
 /// State of a delete whose row is still referred to.
 pub(super) const STILL_REFERRED_TO: &str = "23001";
 
@@ -121,6 +124,7 @@ pub(super) const REASONS: &[(&str, &str)] = &[
     ("22P04", "a row has too many or too few values"),
     ("44000", "a row is outside the view's condition"),
     ("P0001", "a trigger of the application refused the row"),
+    (ROW_MISSING, "columns of a row have changed, and the row is not here: the other end is asked to send it whole"),
     (ROW_FILTER, "by the policy's row filter the row belongs to another branch"),
 ];
 

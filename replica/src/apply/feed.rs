@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::ApplyOrder;
 use super::target::{Conversion, Shape, ShapeKind, resolve};
-use super::told::{ToldConflict, stamp};
+use super::told::{ToldConflict, ToldMissing, stamp};
 use crate::ReplicaError;
 use crate::catalogue::Table;
 use crate::spool::spool_error;
@@ -61,6 +61,8 @@ pub(super) enum Message {
     Watermark(String),
     /// A conflict that the sender found and decided.
     Conflict(Box<ToldConflict>),
+    /// A row that the sender needs whole.
+    Missing(ToldMissing),
 }
 
 /// The running thread.
@@ -183,6 +185,11 @@ impl Parse {
                     let conflict = ToldConflict::parse(json)
                         .map_err(|message| refused(number, format!("the note of a conflict: {message}")))?;
                     self.send(Message::Conflict(Box::new(conflict)))?;
+                }
+                Event::Note { name: "missing", json } => {
+                    if let Some(missing) = ToldMissing::parse(json) {
+                        self.send(Message::Missing(missing))?;
+                    }
                 }
                 Event::Note { .. } => {}
                 Event::Watermark(text) => {

@@ -262,6 +262,9 @@ impl Apply<'_> {
             if orphans::of_another_branch(self.transaction, order, staging).await? > 0 {
                 pass.culprits = true;
             }
+            if orphans::of_missing_rows(self.transaction, order, staging).await? > 0 {
+                pass.culprits = true;
+            }
             noted.note(self.transaction, order, staging).await?;
             if thorough && !table.key.is_empty() {
                 orphans::note_kept(self.transaction, staging).await?;

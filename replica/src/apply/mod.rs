@@ -49,10 +49,9 @@ use staging::{Merged, Staging};
 use target::{Shape, ShapeKind};
 
 pub use amounts::{begin as begin_amounts, begin_new as begin_new_amounts, begin_of as begin_amounts_of};
-pub(crate) use conflicts::STAMP;
 pub(crate) use failure::of_statement as refused;
 pub use target::Incoming;
-pub(crate) use told::conflicts as told_conflicts;
+pub(crate) use told::{conflicts as told_conflicts, missing as told_missing};
 
 /// What an apply did.
 #[derive(Debug, Clone, Default)]
@@ -237,18 +236,26 @@ impl<'a> Apply<'a> {
                 Message::Block(block) => self.block(block).await?,
                 Message::SetVal { sequence, value, called } => self.sequences.push((sequence, value, called)),
                 Message::Watermark(text) => self.watermark = Some(text),
+                Message::Missing(told) => {
+                    self.pause_copy().await?;
+                    told.request(self.transaction, self.order).await?;
+                }
                 Message::Conflict(told) if self.order.incoming == Incoming::FromShop => {
-                    // no other statement gets through while a COPY is open
-                    match self.order.quarantine {
-                        Some(_) => self.settle_copy().await?,
-                        None => self.close_copy().await?,
-                    }
+                    self.pause_copy().await?;
                     self.conflicts += i64::from(told.record(self.transaction, self.order).await?);
                 }
                 Message::Conflict(_) => {}
             }
         }
         self.finish().await
+    }
+
+    /// No other statement gets through while a COPY is open.
+    async fn pause_copy(&mut self) -> Result<(), ReplicaError> {
+        match self.order.quarantine {
+            Some(_) => self.settle_copy().await,
+            None => self.close_copy().await,
+        }
     }
 
     async fn block(&mut self, block: Block) -> Result<(), ReplicaError> {

@@ -3,7 +3,8 @@
 use protocol::names::quote_identifier;
 use tokio_postgres::Transaction;
 
-use super::failure::{ROW_FILTER, STILL_REFERRED_TO};
+use super::conflicts::Contest;
+use super::failure::{ROW_FILTER, ROW_MISSING, STILL_REFERRED_TO};
 use super::quarantine::culprits;
 use super::references::{
     self, References, analyze, by_primary_key, check_all, gone, key_names, lock_parents, pairs, written,
@@ -53,6 +54,34 @@ pub(super) async fn of_another_branch(
         .await
         .map_err(|error| classify("check the row filter", error))?;
     Ok(found)
+}
+
+/// Notes the keys of staged updates whose rows are not here. Nothing would happen to them, and the change would be lost:
+/// they wait, and the peer is asked for the whole rows. (Where both sides change a table, that is a conflict.)
+pub(super) async fn of_missing_rows(
+    transaction: &Transaction<'_>,
+    order: &ApplyOrder,
+    staging: &Staging,
+) -> Result<u64, ReplicaError> {
+    let table = &staging.shape.table;
+    if staging.shape.kind != ShapeKind::Update || table.key.is_empty() || Contest::of(order, staging).is_some() {
+        return Ok(0);
+    }
+    transaction
+        .execute(
+            &format!(
+                "insert into {} select distinct {}, '{ROW_MISSING}', null, null, null from {} s
+                 where not exists (select from {} t where {})",
+                culprits(table),
+                table.key_list("s."),
+                staging.name(),
+                table.target(),
+                table.same_key("t.", "s.")
+            ),
+            &[],
+        )
+        .await
+        .map_err(|error| classify("look for rows that are not here", error))
 }
 
 /// Remembers which rows that are about to be merged are there already: the others go again when they lack a parent.

@@ -45,8 +45,8 @@ pub(super) async fn parents(
             quote_literal(&parent.name.name)
         ),
         Depth::OldValues => format!(
-            "select distinct on (m.key) m.key, d.old as image from ({missing}) m join {} d on d.op = 'D' and {} order by m.key, d.seq desc",
-            captured.log(),
+            "select distinct on (m.key) m.key, d.old as image from ({missing}) m join ({}) d on {} order by m.key, d.seq desc",
+            captured.rows(parent.key.len(), "op = 'D'"),
             parent
                 .key_columns()
                 .enumerate()

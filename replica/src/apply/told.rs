@@ -3,13 +3,16 @@
 //! They come from the other end, so they are taken in only as far as they are what they should be.
 
 use protocol::merge::{ConflictKind, Image, Side};
-use protocol::names::TableName;
+use protocol::names::{TableName, quote_identifier};
 use protocol::policy::Direction;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Transaction;
 
 use super::ApplyOrder;
+use super::failure::ROW_MISSING;
 use crate::ReplicaError;
+use crate::capture::request;
+use crate::catalogue::quote_literal;
 use crate::error::classify;
 use crate::watermark::Snapshot;
 
@@ -46,6 +49,57 @@ pub(crate) fn conflicts(since: &Snapshot, peer: i32) -> String {
          from sync.conflict where {} and peer = {peer} order by conflict",
         since.unseen()
     )
+}
+
+/// The query of the notes `missing`: rows of that peer of which an update has come since a snapshot, and which are not here.
+/// They wait in quarantine until the peer has sent them whole.
+pub(crate) fn missing(since: &Snapshot, peer: i32) -> String {
+    format!(
+        "select jsonb_build_object('schema', schema_name, 'table', table_name, 'key', key)::text
+         from sync.quarantine where {} and peer = {peer} and state = '{ROW_MISSING}' order by entry",
+        since.unseen()
+    )
+}
+
+/// A row that the other end needs whole, as the note `missing` carries it.
+#[derive(Debug, Deserialize)]
+pub(super) struct ToldMissing {
+    schema: String,
+    table: String,
+    key: Image,
+}
+
+impl ToldMissing {
+    /// Reads the note; what is none asks for nothing.
+    pub(super) fn parse(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// Logs the row as changed, so that it travels whole; where there is none of that key, nothing.
+    pub(super) async fn request(&self, transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<(), ReplicaError> {
+        let failed = |error| classify("look for a row that the other end misses", error);
+        let name = TableName::new(self.schema.clone(), self.table.clone());
+        let (Some(table), Some(captured)) = (order.catalogue.get(&name), order.captured.get(&name)) else {
+            return Ok(());
+        };
+        let mut conditions = Vec::new();
+        for column in table.key_columns() {
+            let Some(Some(value)) = self.key.get(&column.name) else { return Ok(()) };
+            conditions.push(format!(
+                "x.{} = {}::{}",
+                quote_identifier(&column.name),
+                quote_literal(value),
+                column.type_name
+            ));
+        }
+        transaction.batch_execute("savepoint asked").await.map_err(failed)?;
+        // a value that the key cannot have names no row
+        let end = match request(transaction, table, captured, &conditions.join(" and ")).await {
+            Ok(()) => "release savepoint asked",
+            Err(_) => "rollback to savepoint asked; release savepoint asked",
+        };
+        transaction.batch_execute(end).await.map_err(failed)
+    }
 }
 
 /// A conflict that a shop found and decided, as the note `conflict` carries it.

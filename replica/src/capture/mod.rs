@@ -3,6 +3,8 @@
 //! It happens in the database, so any program and any hand with psql is covered. `install` brings the triggers in line
 //! with what should be captured, and finds out whether they were tampered with since they were installed.
 
+mod compare;
+mod log;
 mod triggers;
 
 use std::collections::BTreeMap;
@@ -17,9 +19,9 @@ use crate::error::classify;
 /// What is captured of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// The keys of changed rows (tables that flow one way).
+    /// The keys of changed rows, and which columns changed (tables that flow one way).
     Keys,
-    /// Keys, and the images of deleted rows (what the office owns and shops refer to).
+    /// The same, and the images of deleted rows (what the office owns and shops refer to).
     Tombstones,
     /// Keys, the old values of changed columns, who and when (tables with direction `both`).
     OldValues,
@@ -52,7 +54,11 @@ pub struct CapturedTable {
     pub name: TableName,
     /// What is captured.
     pub depth: Depth,
+    /// The columns that entries can tell apart, in the order in which the log numbers them.
+    pub columns: Vec<String>,
 }
+
+pub(crate) use log::numbered;
 
 impl CapturedTable {
     /// The table's change log.
@@ -73,7 +79,7 @@ pub struct Coverage {
 /// Reads which tables are under capture.
 pub async fn captured(client: &impl GenericClient) -> Result<BTreeMap<TableName, CapturedTable>, ReplicaError> {
     let rows = client
-        .query("select number, schema_name, table_name, depth from sync.captured_table where active", &[])
+        .query("select number, schema_name, table_name, depth, columns from sync.captured_table where active", &[])
         .await
         .map_err(|error| classify("read the captured tables", error))?;
     Ok(rows
@@ -81,7 +87,7 @@ pub async fn captured(client: &impl GenericClient) -> Result<BTreeMap<TableName,
         .map(|row| {
             let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
             let depth = Depth::parse(row.get(3));
-            (name.clone(), CapturedTable { number: row.get(0), name, depth })
+            (name.clone(), CapturedTable { number: row.get(0), name, depth, columns: row.get(4) })
         })
         .collect())
 }
@@ -95,6 +101,7 @@ struct Installed {
     triggers: String,
     present: String,
     parts: Vec<u32>,
+    columns: Vec<String>,
 }
 
 impl Installed {
@@ -132,6 +139,7 @@ pub async fn install(
             present: row.get(7),
             log_shape: row.get(8),
             parts: row.get(9),
+            columns: row.get(10),
         };
         installed.insert(name, entry);
     }
@@ -161,6 +169,7 @@ pub async fn install(
         }
         let shape = triggers::shape(table, depth);
         let mut resend = false;
+        let mut columns = log::columns_known(&[], table);
         let number = match installed.get(name) {
             Some(entry) if entry.shape == shape && entry.relation == table.oid && entry.active => {
                 if entry.triggers == entry.present {
@@ -169,18 +178,24 @@ pub async fn install(
                 if entry.has_gap() {
                     coverage.gaps.push(name.clone());
                 }
+                columns = log::columns_known(&entry.columns, table);
                 entry.number
             }
-            Some(entry) if entry.log_shape == triggers::log_shape(table, depth) => {
+            Some(entry)
+                if entry.log_shape == log::log_shape(table, depth)
+                    || Some(&entry.log_shape) == log::entry_per_row(table, depth).as_ref() =>
+            {
                 // what waits in the log stays valid, only the functions have to be made anew; a table that took the
                 // place of another is sent whole
                 resend = entry.active && entry.relation != table.oid || entry.shape.is_empty() && known;
-                if adapt(transaction, table, depth, entry.number, &shape).await? {
+                columns = log::columns_known(&entry.columns, table);
+                if adapt(transaction, table, depth, entry, &shape, &columns).await? {
                     entry.number
                 } else {
                     resend = true;
+                    columns = log::columns_known(&[], table);
                     forget(transaction, entry.number).await?;
-                    register(transaction, table, depth, &shape).await?
+                    register(transaction, table, depth, &shape, &columns).await?
                 }
             }
             Some(entry) => {
@@ -190,17 +205,17 @@ pub async fn install(
                     resend = true;
                 }
                 forget(transaction, entry.number).await?;
-                register(transaction, table, depth, &shape).await?
+                register(transaction, table, depth, &shape, &columns).await?
             }
             None => {
                 resend = known;
-                register(transaction, table, depth, &shape).await?
+                register(transaction, table, depth, &shape, &columns).await?
             }
         };
         if resend {
-            transaction.batch_execute(&triggers::resend(table, depth, number, "true")).await.map_err(failed)?;
+            transaction.batch_execute(&log::resend(table, depth, number, "true")).await.map_err(failed)?;
         }
-        create(transaction, table, depth, number).await?;
+        create(transaction, table, depth, number, &columns).await?;
         coverage.installed.push(name.clone());
     }
     Ok(coverage)
@@ -215,7 +230,7 @@ pub async fn request(
     condition: &str,
 ) -> Result<(), ReplicaError> {
     client
-        .batch_execute(&triggers::resend(table, captured.depth, captured.number, condition))
+        .batch_execute(&log::resend(table, captured.depth, captured.number, condition))
         .await
         .map_err(|error| classify("ask for rows to be sent", error))
 }
@@ -253,13 +268,14 @@ async fn register(
     table: &Table,
     depth: Depth,
     shape: &str,
+    columns: &[String],
 ) -> Result<i32, ReplicaError> {
     let failed = |error| classify("register a captured table", error);
     let style = if triggers::by_row(table) { "row" } else { "statement" };
     let row = transaction
         .query_one(
-            "insert into sync.captured_table(schema_name, table_name, relation, style, depth, shape, log_shape)
-             values ($1, $2, $3, $4, $5, $6, $7) returning number",
+            "insert into sync.captured_table(schema_name, table_name, relation, style, depth, shape, log_shape, columns)
+             values ($1, $2, $3, $4, $5, $6, $7, $8) returning number",
             &[
                 &table.name.schema,
                 &table.name.name,
@@ -267,25 +283,39 @@ async fn register(
                 &style,
                 &depth.as_str(),
                 &shape,
-                &triggers::log_shape(table, depth),
+                &log::log_shape(table, depth),
+                &columns,
             ],
         )
         .await
         .map_err(failed)?;
     let number: i32 = row.get(0);
-    transaction.batch_execute(&triggers::log_table(table, depth, number)).await.map_err(failed)?;
+    transaction.batch_execute(&log::log_table(table, depth, number)).await.map_err(failed)?;
     Ok(number)
 }
 
-/// Keeps the log of a table whose columns or types have changed; false where the keys in it cannot be converted.
+/// Keeps the log of a table whose columns or types have changed, or that an earlier version made; false where the keys in
+/// it cannot be converted.
 async fn adapt(
     transaction: &Transaction<'_>,
     table: &Table,
     depth: Depth,
-    number: i32,
+    entry: &Installed,
     shape: &str,
+    columns: &[String],
 ) -> Result<bool, ReplicaError> {
     let failed = |error| classify("adapt a change log", error);
+    let number = entry.number;
+    // whoever is writing ends first: then nobody is on the way to the log with the functions that are about to go
+    let sql = format!("lock table {} in share row exclusive mode", table.target());
+    transaction.batch_execute(&sql).await.map_err(failed)?;
+    if Some(&entry.log_shape) == log::entry_per_row(table, depth).as_ref() {
+        let sql = log::convert(table, depth, number);
+        transaction.batch_execute(&sql).await.map_err(failed)?;
+    } else {
+        let sql = log::widen(depth, number);
+        transaction.batch_execute(&sql).await.map_err(failed)?;
+    }
     for (index, column) in table.key_columns().enumerate() {
         let name = format!("k{}", index + 1);
         let row = transaction
@@ -295,7 +325,7 @@ async fn adapt(
             )
             .await
             .map_err(failed)?;
-        let wanted = triggers::log_type(column, depth);
+        let wanted = log::log_type(column);
         if row.get::<_, String>(0) != wanted {
             let sql = format!(
                 "savepoint adapt; alter table sync.log_{number} alter column {name} type {wanted} using {name}::{wanted}; release savepoint adapt"
@@ -309,15 +339,14 @@ async fn adapt(
             }
         }
     }
-    if depth == Depth::OldValues {
-        // the functions did not know the new columns: rows updated meanwhile go whole
-        let sql = format!("update sync.log_{number} set op = 'R' where op = 'U'");
-        transaction.batch_execute(&sql).await.map_err(failed)?;
+    if !log::knew_columns(table, &entry.shape) {
+        // the functions did not know what became of the columns: rows updated meanwhile go whole
+        transaction.batch_execute(&log::distrust(depth, number)).await.map_err(failed)?;
     }
     transaction
         .execute(
-            "update sync.captured_table set shape = $2, depth = $3 where number = $1",
-            &[&number, &shape, &depth.as_str()],
+            "update sync.captured_table set shape = $2, depth = $3, log_shape = $4, columns = $5 where number = $1",
+            &[&number, &shape, &depth.as_str(), &log::log_shape(table, depth), &columns],
         )
         .await
         .map_err(failed)?;
@@ -329,6 +358,7 @@ async fn forget(transaction: &Transaction<'_>, number: i32) -> Result<(), Replic
         .batch_execute(&format!(
             "drop table if exists sync.log_{number};
              drop function if exists sync.capture_{number}_keys() cascade;
+             drop function if exists sync.capture_{number}_update() cascade;
              drop function if exists sync.capture_{number}_row() cascade;
              drop function if exists sync.capture_{number}_all() cascade;
              drop function if exists sync.capture_{number}_gone() cascade;
@@ -339,9 +369,15 @@ async fn forget(transaction: &Transaction<'_>, number: i32) -> Result<(), Replic
         .map_err(|error| classify("drop a change log", error))
 }
 
-async fn create(transaction: &Transaction<'_>, table: &Table, depth: Depth, number: i32) -> Result<(), ReplicaError> {
+async fn create(
+    transaction: &Transaction<'_>,
+    table: &Table,
+    depth: Depth,
+    number: i32,
+    columns: &[String],
+) -> Result<(), ReplicaError> {
     let failed = |error| classify("create capture triggers", error);
-    transaction.batch_execute(&triggers::definition(table, depth, number)).await.map_err(failed)?;
+    transaction.batch_execute(&triggers::definition(table, depth, number, columns)).await.map_err(failed)?;
     if table.partitioned {
         // TRUNCATE of one partition fires only that partition's triggers, and they are not inherited
         let partitions = transaction
@@ -397,7 +433,7 @@ const INSTALLED: &str = "
 select c.schema_name, c.table_name, c.number, c.relation, c.shape, c.active, c.triggers::text,
        coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled::text order by t.tgrelid, t.tgname)
                  from pg_trigger t where starts_with(t.tgname::text, 'zz_sync_' || c.number || '_')), '{}')::text, c.log_shape,
-       array(select p.relid::oid from pg_partition_tree(c.relation::regclass) p) || c.relation
+       array(select p.relid::oid from pg_partition_tree(c.relation::regclass) p) || c.relation, c.columns
 from sync.captured_table c";
 
 /// Whether somebody already counts on what is captured: a branch was cloned, or the shop has a watermark.

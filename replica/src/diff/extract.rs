@@ -30,8 +30,8 @@ pub struct Extraction {
     pub watermark: Option<String>,
     /// What to remember with it.
     pub labels: BTreeMap<String, String>,
-    /// What is told beside the rows: a query of one text column, and the name of the notes.
-    pub notes: Option<(&'static str, String)>,
+    /// What is told beside the rows: queries of one text column, with the names of the notes.
+    pub notes: Vec<(&'static str, String)>,
 }
 
 /// A table of a full copy.
@@ -54,10 +54,12 @@ pub async fn extract_changes(
     extraction: Extraction,
 ) -> Result<FrozenStream, ReplicaError> {
     let thread = ScriptThread::start(extraction.writer, caution(&tables, counts))?;
-    let mut outcome = match &extraction.notes {
-        Some((name, query)) => notes(transaction, name, query, &thread).await,
-        None => Ok(()),
-    };
+    let mut outcome = Ok(());
+    for (name, query) in &extraction.notes {
+        if outcome.is_ok() {
+            outcome = notes(transaction, name, query, &thread).await;
+        }
+    }
     for plan in tables {
         if outcome.is_err() {
             break;
@@ -99,6 +101,20 @@ fn caution(tables: &[TablePlan], counts: &[WindowCount]) -> Option<String> {
         "where unique values have moved from row to row, a plain run stops at a duplicate key; it may be so in: {}",
         names.join(", ")
     ))
+}
+
+/// Whether there is anything to be told beside the rows.
+pub async fn any_notes(transaction: &Transaction<'_>, notes: &[(&'static str, String)]) -> Result<bool, ReplicaError> {
+    for (_, query) in notes {
+        let row = transaction
+            .query_one(&format!("select exists ({query})"), &[])
+            .await
+            .map_err(|error| classify("look for what is told beside the rows", error))?;
+        if row.get(0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn notes(

@@ -7,7 +7,7 @@ use protocol::names::{TableName, quote_identifier};
 use tokio_postgres::GenericClient;
 
 use crate::ReplicaError;
-use crate::capture::{CapturedTable, Depth};
+use crate::capture::{CapturedTable, Depth, numbered};
 use crate::catalogue::{ForeignKey, Table, quote_literal};
 use crate::error::classify;
 use crate::subset;
@@ -28,6 +28,9 @@ pub struct TablePlan {
     pub delta: Vec<String>,
     /// Changes of these tables may move rows of this one in or out of the subset: nearest parent first.
     pub follows: Vec<Followed>,
+    /// The receiver has the rows as they were when the window began, so of an update the changed columns are enough.
+    /// Rows of tables that flow one way travel whole otherwise.
+    pub known: bool,
 }
 
 /// A parent that decides about rows of its children (`rows = "via parent"`).
@@ -80,11 +83,11 @@ async fn count<'a>(
     let mut parts = Vec::new();
     for captured in tables {
         by_number.insert(captured.number, captured.name.clone());
-        let keys = match captured.depth {
-            Depth::Keys | Depth::Tombstones => "coalesce(sum(cardinality(k1)), 0)::bigint",
-            Depth::OldValues => "count(*)",
-        };
-        parts.push(format!("select {}, {keys} from {} where {condition}", captured.number, captured.log()));
+        parts.push(format!(
+            "select {}, coalesce(sum(cardinality(k1)), 0)::bigint from {} where {condition}",
+            captured.number,
+            captured.log()
+        ));
     }
     if parts.is_empty() {
         return Ok(Vec::new());
@@ -118,82 +121,77 @@ impl TablePlan {
         shape_of(&self.table)
     }
 
-    /// The query that yields, per changed key: for `Keys` logs `gone, key..., columns...`; for `OldValues` logs
-    /// `operation, gone, old, totals, stamp, key..., columns...`. `gone` is t when the row is no longer there.
+    /// The query that yields, per changed key: for `Keys` logs `changed, gone, key..., columns...`; for `OldValues` logs
+    /// `operation, gone, old, totals, stamp, key..., columns...`. `gone` is t when the row is no longer there;
+    /// `changed` has a digit for each of the log's columns, or is null when the row has to travel whole.
     pub(super) fn query(&self, since: &Snapshot, peer: i32) -> String {
-        let numbers: Vec<String> = (1..=self.table.key.len()).map(|index| format!("k{index}")).collect();
-        let keys = numbers.join(", ");
-        let log = self.captured.log();
+        let count = self.table.key.len();
+        let keys = numbered(count);
         let window = condition(since, peer);
         let columns: Vec<String> =
             self.table.written_columns().map(|column| format!("b.{}", quote_identifier(&column.name))).collect();
         let columns = columns.join(", ");
-        let on: Vec<String> = self
-            .table
-            .key_columns()
-            .zip(&numbers)
-            .map(|(column, number)| format!("b.{} = k.{number}", quote_identifier(&column.name)))
-            .collect();
-        let on = on.join(" and ");
+        let on = self.table.same_numbered_key("k.", "b.");
         let gone = self
             .table
             .key_columns()
             .next()
             .map_or_else(String::new, |column| format!("b.{} is null", quote_identifier(&column.name)));
-        let k_keys: Vec<String> = numbers.iter().map(|number| format!("k.{number}")).collect();
+        let k_keys: Vec<String> = (1..=count).map(|index| format!("k.k{index}")).collect();
         let k_keys = k_keys.join(", ");
         let target = subset::source(&self.table, self.subset.as_deref());
         let followed = self.followed(since, peer);
         let housekeeping = self.housekeeping(&gone);
+        // an update of what the row filter looks at may bring a row in that the receiver has never seen
+        let deciding = self.deciding_columns();
         match self.captured.depth {
             Depth::Keys | Depth::Tombstones => {
-                if self.table.partitioned {
-                    let own = key_window(&self.captured, self.table.key.len(), &window, "gone, ");
-                    let followed: String = followed
-                        .iter()
-                        .map(|query| format!(" union all select false, {keys} from ({query}) v"))
-                        .collect();
-                    return format!(
-                        "with k as materialized (select {keys}, coalesce(bool_or(gone), false) as deleted from ({own}{followed}) u group by {keys} order by {keys})
-                         select {gone}, {k_keys}, {columns} from k left join {target} b on {on}{housekeeping}",
-                    );
-                }
-                let own = key_window(&self.captured, self.table.key.len(), &window, "");
-                let followed: String = followed.iter().map(|query| format!(" union all {query}")).collect();
+                let (deletes, deleted) = if self.table.partitioned {
+                    ("gone, ", ", coalesce(bool_or(gone), false) as deleted")
+                } else {
+                    ("", "")
+                };
+                let changed = if self.known { "changed, " } else { "null::varbit as changed, " };
+                let own = self.captured.keys(count, &format!("{changed}{deletes}"), &window);
+                let none = if self.table.partitioned { "null::varbit, false" } else { "null::varbit" };
+                let followed: String =
+                    followed.iter().map(|query| format!(" union all select {none}, {keys} from ({query}) v")).collect();
+                let entered: String =
+                    deciding.iter().map(|index| format!(" and get_bit(bit_or(changed), {index}) = 0")).collect();
+                // one entry that does not say which columns it changed, and the whole row travels
                 format!(
-                    "with k as materialized (select distinct {keys} from ({own}{followed}) u order by {keys})
-                     select {gone}, {k_keys}, {columns} from k left join {target} b on {on}",
+                    "with k as materialized (
+                         select {keys}, case when bool_and(changed is not null){entered} then bit_or(changed) end as changed{deleted}
+                         from ({own}{followed}) u group by {keys} order by {keys})
+                     select k.changed, {gone}, {k_keys}, {columns} from k left join {target} b on {on}{housekeeping}",
                 )
             }
             Depth::OldValues => {
                 let totals = self.totals(peer);
-                // an update of what the row filter looks at may bring a row in that the receiver has never seen
-                let deciding = self.deciding_columns();
                 let operation = if deciding.is_empty() {
                     "f.op".to_owned()
                 } else {
-                    format!("case when f.op = 'U' and f.old ?| array[{}] then 'R' else f.op end", deciding.join(", "))
+                    let names = deciding.iter().map(|index| quote_literal(&self.captured.columns[*index]));
+                    let names: Vec<String> = names.collect();
+                    format!("case when f.op = 'U' and f.old ?| array[{}] then 'R' else f.op end", names.join(", "))
                 };
                 let followed: String = followed
                     .iter()
-                    .map(|query| {
-                        format!(" union all select 0, 'R'::\"char\", null::jsonb, {keys}, null from ({query}) v")
-                    })
+                    .map(|query| format!(" union all select 0, 'R'::\"char\", null, null, {keys} from ({query}) v"))
                     .collect();
+                let own = self.captured.rows(count, &window);
                 format!(
                     // the first entry of a key in the window says what the row was at its start; of the old values of a
                     // column the first one counts (jsonb_object_agg keeps the last, hence the descending order); R asks
                     // for the whole row, and so does an insert behind an update: the receiver itself may have deleted the
                     // row in between, which is no entry of this window
-                    "with e as materialized (select seq, op, old, {keys}, case when op <> 'R' then {stamp} end as stamp
-                                from {log} where {window}{followed}),
+                    "with e as materialized (select seq, op, old, stamp, {keys} from ({own}) w{followed}),
                           f as (select {keys}, case when bool_or(op in ('R', 'I')) then 'R' else (array_agg(op order by seq))[1] end as op, bool_or(op = 'D') as deleted,
                                 jsonb_object_agg(j.key, j.value order by seq desc) filter (where j.key is not null) as old,
                                 (array_agg(stamp order by seq desc) filter (where stamp is not null))[1] as stamp
                                 from e left join lateral jsonb_each(e.old) j on true group by {keys}),
                           k as materialized (select {keys}, {operation} as op, f.deleted, f.old, f.stamp from f order by (f.op <> 'U'), {keys})
                      select k.op, {gone}, k.old, {totals}, k.stamp, {k_keys}, {columns} from k left join {target} b on {on}{housekeeping}",
-                    stamp = crate::apply::STAMP
                 )
             }
         }
@@ -209,15 +207,11 @@ impl TablePlan {
         format!(" where not ({gone}) or k.deleted or exists (select from {target} r where {same_key})")
     }
 
-    /// The columns that the row filter may look at, as literals.
-    fn deciding_columns(&self) -> Vec<String> {
+    /// The places among the log's columns of those that the row filter may look at.
+    fn deciding_columns(&self) -> Vec<usize> {
         let Some(subset) = &self.subset else { return Vec::new() };
-        self.table
-            .columns
-            .iter()
-            .filter(|column| subset.contains(&column.name))
-            .map(|column| quote_literal(&column.name))
-            .collect()
+        let names = self.captured.columns.iter().enumerate();
+        names.filter(|(_, name)| subset.contains(*name)).map(|(index, _)| index).collect()
     }
 
     /// The totals of the delta columns as a JSON object: the value without what the receiver contributed to it.
@@ -255,7 +249,7 @@ impl TablePlan {
         for depth in 0..self.follows.len() {
             let mut keys = {
                 let last = &self.follows[depth];
-                key_window(&last.captured, last.parent.key.len(), &window, "")
+                last.captured.keys(last.parent.key.len(), "", &window)
             };
             // from the changed parent down to the table, one foreign key at a time
             for step in (0..=depth).rev() {
@@ -286,17 +280,6 @@ impl TablePlan {
         }
         queries
     }
-}
-
-/// The keys of a log's window, as columns k1, k2, ... behind other columns of it.
-fn key_window(captured: &CapturedTable, columns: usize, window: &str, others: &str) -> String {
-    let keys: Vec<String> = (1..=columns)
-        .map(|index| match captured.depth {
-            Depth::Keys | Depth::Tombstones => format!("unnest(k{index}) as k{index}"),
-            Depth::OldValues => format!("k{index}"),
-        })
-        .collect();
-    format!("select {others}{} from {} where {window}", keys.join(", "), captured.log())
 }
 
 /// A table's written columns as the dialect's writer wants them.

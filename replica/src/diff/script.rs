@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use protocol::dialect::{ScriptWriter, Shape};
 use protocol::names::TableName;
+use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc;
 
 use super::lines::{LineBuffer, split_fields, unescape};
@@ -16,6 +17,10 @@ use crate::ReplicaError;
 use crate::capture::Depth;
 use crate::catalogue::Table;
 use crate::spool::{FrozenWriter, spool_error};
+
+/// Bytes of unchanged values from which on an update of the others is shorter: what it says besides is the same in each,
+/// and leaves little when it is compressed. Many short rows go in one statement, which is faster to take in.
+const LEFT_OUT_MIN: usize = 32;
 
 /// What the thread is told.
 pub(super) enum Work {
@@ -77,7 +82,7 @@ impl ScriptThread {
 
 enum Current {
     Nothing,
-    Changes { plan: Arc<TablePlan>, shape: Shape, rows: u64, deleted: LineBuffer },
+    Changes { plan: Arc<TablePlan>, shape: Shape, rows: u64, deleted: LineBuffer, updated: LineBuffer },
     Copy { table: Arc<Table>, rows: u64 },
 }
 
@@ -100,7 +105,8 @@ fn run(writer: FrozenWriter, caution: Option<&str>, mut receiver: mpsc::Receiver
             Work::Changes(plan) => {
                 run.end_table()?;
                 let shape = plan.shape();
-                run.current = Current::Changes { plan, shape, rows: 0, deleted: LineBuffer::default() };
+                let (deleted, updated) = (LineBuffer::default(), LineBuffer::default());
+                run.current = Current::Changes { plan, shape, rows: 0, deleted, updated };
             }
             Work::Copy(table) => {
                 run.end_table()?;
@@ -131,10 +137,12 @@ impl Run {
                 *rows += 1;
                 self.script.copy_block_rows(line)
             }
-            Current::Changes { plan, shape, rows, deleted } => {
+            Current::Changes { plan, shape, rows, deleted, updated } => {
                 let line = line.strip_suffix(b"\n").unwrap_or(line);
                 let written = match plan.captured.depth {
-                    Depth::Keys | Depth::Tombstones => keys_line(&mut self.script, plan, shape, deleted, line)?,
+                    Depth::Keys | Depth::Tombstones => {
+                        keys_line(&mut self.script, plan, shape, (deleted, updated), line)?
+                    }
                     Depth::OldValues => old_values_line(&mut self.script, plan, shape, deleted, line)?,
                 };
                 *rows += u64::from(written);
@@ -150,7 +158,13 @@ impl Run {
                 self.script.copy_block_end()?;
                 self.counts.push((table.name.clone(), rows));
             }
-            Current::Changes { plan, rows, deleted, .. } => {
+            Current::Changes { plan, shape, rows, deleted, updated } => {
+                // behind the whole rows: receivers take many rows of one kind at a time
+                let script = &mut self.script;
+                updated.drain(|line| {
+                    let (bits, row) = split_fields(line, 1);
+                    script.update(&shape, &changed_columns(&plan, &shape, bits), row, None)
+                })?;
                 if rows > 0 {
                     self.counts.push((plan.table.name.clone(), rows));
                 }
@@ -169,11 +183,11 @@ impl Run {
         // children before their parents: the reverse of the order in which rows were written
         for (plan, lines) in deletes.into_iter().rev() {
             let shape = plan.shape();
-            let old_values = plan.captured.depth == Depth::OldValues;
+            let is_plain = plan.captured.depth != Depth::OldValues;
             let count = gone.entry(plan.table.name.to_string()).or_default();
             lines.drain(|line| {
                 *count += 1;
-                if !old_values {
+                if is_plain {
                     return script.delete(&shape, line);
                 }
                 let (key, rest) = split_fields(line, plan.table.key.len());
@@ -193,15 +207,16 @@ impl Run {
     }
 }
 
-/// `gone, key..., columns...`
+/// `changed, gone, key..., columns...`
 fn keys_line(
     script: &mut ScriptWriter<FrozenWriter>,
     plan: &TablePlan,
     shape: &Shape,
-    deleted: &mut LineBuffer,
+    (deleted, updated): (&mut LineBuffer, &mut LineBuffer),
     line: &[u8],
 ) -> io::Result<bool> {
-    let (gone, rest) = split_fields(line, 1);
+    let (bits, rest) = split_fields(line, 1);
+    let (gone, rest) = split_fields(rest, 1);
     let (key, row) = split_fields(rest, plan.table.key.len());
     if gone == b"t" {
         if plan.deletes {
@@ -209,8 +224,38 @@ fn keys_line(
         }
         return Ok(plan.deletes);
     }
+    if bits != b"\\N" {
+        let set = changed_columns(plan, shape, bits);
+        if set.is_empty() {
+            // only what the receiver does not have
+            return Ok(false);
+        }
+        // unique values that move between rows can be exchanged where all of these travel in the same way
+        let moves = set.iter().any(|&index| plan.table.unique_columns.contains(&shape.columns[index].name));
+        if !moves && left_out(shape, &set, row) >= LEFT_OUT_MIN {
+            let mut line = bits.to_vec();
+            line.push(b'\t');
+            line.extend_from_slice(row);
+            updated.push(&line)?;
+            return Ok(true);
+        }
+    }
     script.upsert(shape, row)?;
     Ok(true)
+}
+
+/// The places in the shape of the columns that a bit of the log is set for.
+fn changed_columns(plan: &TablePlan, shape: &Shape, bits: &[u8]) -> Vec<usize> {
+    let changed = plan.captured.columns.iter().zip(bits).filter(|(_, bit)| **bit == b'1').map(|(name, _)| name);
+    changed.filter_map(|name| shape.columns.iter().position(|column| !column.key && column.name == *name)).collect()
+}
+
+/// The bytes of the values that need not travel.
+fn left_out(shape: &Shape, set: &[usize], row: &[u8]) -> usize {
+    let fields = row.split(|&byte| byte == b'\t').enumerate();
+    let unchanged =
+        fields.filter(|(index, _)| !set.contains(index) && shape.columns.get(*index).is_some_and(|column| !column.key));
+    unchanged.map(|(_, field)| field.len()).sum()
 }
 
 /// `operation, gone, old, totals, stamp, key..., columns...`
@@ -240,40 +285,35 @@ fn old_values_line(
         }
         return Ok(false);
     }
-    let totals: serde_json::Map<String, serde_json::Value> =
-        unescape(totals).and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let totals = object(totals);
     if operation != b"U" {
         if !totals.is_empty() {
-            script.note("total", &serde_json::Value::Object(totals).to_string())?;
+            script.note("total", &Json::Object(totals).to_string())?;
         }
         note_stamp(script, stamp)?;
         script.upsert(shape, row)?;
         return Ok(true);
     }
-    let old: serde_json::Map<String, serde_json::Value> =
-        unescape(old).and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-    let mut set = Vec::new();
-    let mut was = serde_json::Map::new();
-    for (index, column) in shape.columns.iter().enumerate() {
-        let Some(before) = old.get(&column.name) else { continue };
-        if column.key {
-            continue;
-        }
-        // also a column that has come back to its old value: the receiver may have seen it in between
-        set.push(index);
-        was.insert(column.name.clone(), before.clone());
-    }
+    // also a column that has come back to its old value: the receiver may have seen it in between
+    let mut was = object(old);
+    was.retain(|name, _| shape.columns.iter().any(|column| !column.key && column.name == *name));
+    let set: Vec<usize> =
+        (0..shape.columns.len()).filter(|&index| was.contains_key(&shape.columns[index].name)).collect();
     if set.is_empty() {
         return Ok(false);
     }
-    let totals: serde_json::Map<String, serde_json::Value> =
-        totals.into_iter().filter(|(name, _)| was.contains_key(name)).collect();
+    let totals: Map<String, Json> = totals.into_iter().filter(|(name, _)| was.contains_key(name)).collect();
     if !totals.is_empty() {
-        script.note("total", &serde_json::Value::Object(totals).to_string())?;
+        script.note("total", &Json::Object(totals).to_string())?;
     }
     note_stamp(script, stamp)?;
-    script.update(shape, &set, row, Some(&serde_json::Value::Object(was).to_string()))?;
+    script.update(shape, &set, row, Some(&Json::Object(was).to_string()))?;
     Ok(true)
+}
+
+/// A COPY field that holds a JSON object; empty where it does not.
+fn object(field: &[u8]) -> Map<String, Json> {
+    unescape(field).and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
 /// Who changed the row, and when.

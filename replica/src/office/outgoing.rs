@@ -15,7 +15,7 @@ use tokio_postgres::{IsolationLevel, Transaction};
 use super::{Backlog, Branch, Office, Outgoing, State};
 use crate::ReplicaError;
 use crate::diff::{
-    CopyPlan, Extraction, Followed, TablePlan, WindowCount, count_window, extract_changes, extract_copy,
+    CopyPlan, Extraction, Followed, TablePlan, WindowCount, any_notes, count_window, extract_changes, extract_copy,
 };
 use crate::drift;
 use crate::error::classify;
@@ -95,7 +95,7 @@ impl Office {
             writer: self.inner.spool.create(&id, level)?,
             watermark: None,
             labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
-            notes: None,
+            notes: Vec::new(),
         };
         let stream = extract_copy(&transaction, plans, extraction).await?;
         transaction.commit().await.map_err(|error| classify("freeze a clone", error))?;
@@ -245,7 +245,8 @@ impl Office {
         let flows = |name: &TableName| rules.get(name).is_some_and(|rules| rules.direction.flows_to_shop());
         let captured = state.captured.values().filter(|table| flows(&table.name));
         let mut counts = count_window(transaction, captured, since, peer).await?;
-        if counts.is_empty() {
+        let notes = vec![("missing", crate::apply::told_missing(since, peer))];
+        if counts.is_empty() && !any_notes(transaction, &notes).await? {
             return Ok(None);
         }
         let left_out = drift::left_out(transaction, Some(peer), &state.catalogue).await?;
@@ -278,6 +279,7 @@ impl Office {
                 delta: table_rules.delta.clone(),
                 subset: subset::condition(&state.catalogue, &rules, &name, branch.id)?,
                 follows,
+                known: true,
             });
         }
         let level = self.level(branch).await?;
@@ -286,7 +288,7 @@ impl Office {
             writer: self.inner.spool.create(&id, level)?,
             watermark: None,
             labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
-            notes: None,
+            notes,
         };
         let stream = extract_changes(transaction, plans, &counts, since, peer, extraction).await?;
         if stream.rows == 0 {

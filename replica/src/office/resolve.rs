@@ -387,7 +387,7 @@ async fn ask_for_whole_row(
     let values: Vec<String> = table
         .key_columns()
         .enumerate()
-        .map(|(index, column)| format!("($1::text[])[{}]::{}", index + 1, column.type_name))
+        .map(|(index, column)| format!("array[($1::text[])[{}]::{}]", index + 1, column.type_name))
         .collect();
     let key: Vec<Option<String>> =
         table.key_columns().map(|column| conflict.key.get(&column.name).cloned().flatten()).collect();

@@ -12,7 +12,7 @@ use tokio_postgres::IsolationLevel;
 use super::Shop;
 use super::state::State;
 use crate::ReplicaError;
-use crate::diff::{Extraction, TablePlan, count_window, extract_changes};
+use crate::diff::{Extraction, TablePlan, any_notes, count_window, extract_changes};
 use crate::drift;
 use crate::error::classify;
 use crate::node;
@@ -156,14 +156,17 @@ impl Shop {
         let snapshot = watermark::current_snapshot(&transaction).await?;
         retention::refuse_gap(&transaction, &selected.snapshot).await?;
         let counts = count_window(&transaction, state.captured.values(), &selected.snapshot, peer).await?;
-        let told = crate::apply::told_conflicts(&selected.snapshot, peer);
-        let nothing = counts.is_empty() && !has_any(&transaction, &told).await?;
+        let notes = vec![
+            ("conflict", crate::apply::told_conflicts(&selected.snapshot, peer)),
+            ("missing", crate::apply::told_missing(&selected.snapshot, peer)),
+        ];
+        let nothing = counts.is_empty() && !any_notes(&transaction, &notes).await?;
         let issued = if purpose == Purpose::Preview {
             // ends a stream that nobody reads
             Watermark::new(0, Some(state.incarnation.tag))
         } else {
             let mut teller = self.inner.pool.get().await?;
-            if let Renewal::Repoint(exact) = renewal(selected.exact, counts.is_empty()) {
+            if let Renewal::Repoint(exact) = renewal(selected.exact, nothing) {
                 transaction.commit().await.map_err(failed)?;
                 watermark::repoint(&*teller, peer, &exact, &snapshot).await?;
                 return Ok(empty(&exact));
@@ -193,6 +196,8 @@ impl Shop {
                     delta: rules.delta.clone(),
                     subset: None,
                     follows: Vec::new(),
+                    // who names another time may have had the rows, or may not
+                    known: selected.exact.is_some(),
                 })
             })
             .collect();
@@ -205,8 +210,7 @@ impl Shop {
         }
         let id = format!("diff-{:016x}", rand::random::<u64>());
         let writer = self.inner.spool.create(&id, level)?;
-        let extraction =
-            Extraction { writer, watermark: Some(issued.to_string()), labels, notes: Some(("conflict", told)) };
+        let extraction = Extraction { writer, watermark: Some(issued.to_string()), labels, notes };
         let stream = extract_changes(&transaction, plans, &counts, &selected.snapshot, peer, extraction).await?;
         transaction.commit().await.map_err(failed)?;
         crate::killpoint::reach("shop.diff.frozen");
@@ -217,14 +221,6 @@ impl Shop {
         }
         Ok(stream)
     }
-}
-
-async fn has_any(transaction: &tokio_postgres::Transaction<'_>, query: &str) -> Result<bool, ReplicaError> {
-    let row = transaction
-        .query_one(&format!("select exists ({query})"), &[])
-        .await
-        .map_err(|error| classify("look for conflicts to tell", error))?;
-    Ok(row.get(0))
 }
 
 /// Nothing changed: a stream without bytes, whose watermark still counts.

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use super::Shop;
 use super::state::State;
 use crate::ReplicaError;
-use crate::capture::{CapturedTable, Depth};
+use crate::capture::CapturedTable;
 use crate::catalogue::Table;
 use crate::digest;
 use crate::error::classify;
@@ -139,23 +139,14 @@ async fn has_news(
     key: &[String],
     since: &Snapshot,
 ) -> Result<bool, ReplicaError> {
-    let count = table.key.len();
-    let numbers: Vec<String> = (1..=count).map(|number| format!("k{number}")).collect();
-    let keys = match captured.depth {
-        Depth::OldValues => numbers.join(", "),
-        Depth::Keys | Depth::Tombstones => {
-            numbers.iter().map(|number| format!("unnest({number}) as {number}")).collect::<Vec<_>>().join(", ")
-        }
-    };
     let same: Vec<String> = table
         .key_columns()
         .enumerate()
         .map(|(index, column)| format!("k{0} = ${0}::text::{1}", index + 1, column.type_name))
         .collect();
     let sql = format!(
-        "select exists (select from (select {keys} from {} where {}) k where {})",
-        captured.log(),
-        since.unseen(),
+        "select exists (select from ({}) k where {})",
+        captured.keys(table.key.len(), "", &since.unseen()),
         same.join(" and ")
     );
     let row = client

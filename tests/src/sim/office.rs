@@ -190,7 +190,8 @@ impl Office {
             _ => return Err(WasRestored),
         };
         let snapshot = self.db.snapshot();
-        let window = Window { since: &since, peer: peer(branch), sabotage: ctx.sabotage, since_time: i64::MIN };
+        let window =
+            Window { since: &since, known: true, peer: peer(branch), sabotage: ctx.sabotage, since_time: i64::MIN };
         let lines = stream::changes(&self.db.now, &self.db.schema, &window);
         ctx.model.frozen(super::judge::source_rows(&self.db.now.rows));
         if lines.is_empty() {

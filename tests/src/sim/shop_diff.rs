@@ -123,7 +123,8 @@ impl Shop {
         let snapshot = self.db.snapshot();
         let newest = since.watermark().and_then(|mark| self.db.now.records.marks.get(&(OFFICE_PEER, mark.micros)));
         let since_time = newest.map_or(i64::MIN, |mark| mark.newest);
-        let window = Window { since: &selected, peer: OFFICE_PEER, sabotage: ctx.sabotage, since_time };
+        let window =
+            Window { since: &selected, known: exact.is_some(), peer: OFFICE_PEER, sabotage: ctx.sabotage, since_time };
         let is_empty = window.entries(&self.db.now).is_empty();
         let lines = stream::changes(&self.db.now, &self.db.schema, &window);
         let exact = exact.and_then(|_| since.watermark());

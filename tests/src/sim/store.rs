@@ -120,8 +120,8 @@ impl<R> Content<R> {
         };
         match depth {
             Depth::None => {}
-            Depth::Keys => self.log.push(Entry { xid, origin, op, key, old: Image::new(), at }),
-            Depth::OldValues => self.log.push(Entry { xid, origin, op, key, old, at }),
+            // of the old values only the names count in tables that flow one way
+            Depth::Keys | Depth::OldValues => self.log.push(Entry { xid, origin, op, key, old, at }),
         }
         true
     }

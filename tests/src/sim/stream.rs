@@ -71,6 +71,8 @@ impl Stream {
 /// A window of a change log: everything that one snapshot does not see and that did not come from a peer.
 pub(super) struct Window<'a> {
     pub(super) since: &'a Snapshot,
+    /// The receiver has the rows as they were then: changed columns are enough.
+    pub(super) known: bool,
     pub(super) peer: u32,
     pub(super) sabotage: Option<Sabotage>,
     /// The newest time in the log when `since` was taken, for those who believe in clocks.
@@ -142,6 +144,11 @@ pub(super) fn changes<R>(content: &Content<R>, schema: &Schema, window: &Window<
                 }
                 Change::Set { set, was }
             }
+            (Some(row), Depth::Keys) if is_update && window.known => {
+                let changed = before(&entries);
+                let set = row.iter().filter(|(name, _)| changed.contains_key(*name));
+                Change::Set { set: set.map(|(name, value)| (name.clone(), value.clone())).collect(), was: Image::new() }
+            }
             (Some(row), _) => Change::Put { row: row.clone() },
         };
         let told = match &change {
@@ -201,7 +208,7 @@ pub(super) fn apply<R>(content: &mut Content<R>, order: &Order<'_>, lines: &[Lin
     let schema = order.schema;
     let contended: BTreeMap<Key, (Image, bool, Option<Stamp>)> = match &order.agreed {
         Some(agreed) => {
-            let window = Window { since: agreed, peer: order.peer, sabotage: None, since_time: 0 };
+            let window = Window { since: agreed, known: true, peer: order.peer, sabotage: None, since_time: 0 };
             let entries = window.entries(content).into_iter();
             entries
                 .filter(|(key, _)| schema.depth(key.0) == Depth::OldValues)
@@ -226,6 +233,7 @@ pub(super) fn apply<R>(content: &mut Content<R>, order: &Order<'_>, lines: &[Lin
         } else {
             match &line.change {
                 Change::Put { row } => Some(row.clone()),
+                // of a row that is not here nothing but these columns would be: the judge sees a row that nobody has written
                 Change::Set { set, .. } => {
                     let mut row = ours.clone().unwrap_or_default();
                     row.extend(set.clone());

@@ -32,11 +32,10 @@ const WIDE: &str = "
         vat int not null, shelf text, updated_at timestamptz not null);
 ";
 
-const POLICY: &str = "
-name = \"wide\"
-[tables]
-article = \"both\"
-";
+/// Both directions, and one.
+fn policy(direction: &str) -> String {
+    format!("name = \"wide\"\n[tables]\narticle = \"{direction}\"\n")
+}
 
 const ARTICLES: &str = "
     insert into article select n, 'A-' || lpad((n * 7919 % 1000003)::text, 8, '0'), 'article ' || md5(n::text),
@@ -48,7 +47,16 @@ const ARTICLES: &str = "
 
 #[test]
 fn a_thousand_new_prices_cost_less_than_half_of_a_dump_of_their_rows() {
-    let world = World::new(&Plan::of(WIDE, POLICY, ARTICLES));
+    new_prices("both");
+}
+
+#[test]
+fn so_they_do_where_the_office_alone_owns_the_table() {
+    new_prices("from-source");
+}
+
+fn new_prices(direction: &str) {
+    let world = World::new(&Plan::of(WIDE, &policy(direction), ARTICLES));
     world.enrol();
     world.clone_all();
     world.office.execute("update article set price = price * 1.07 where id % 5 = 0");
@@ -63,7 +71,7 @@ fn a_thousand_new_prices_cost_less_than_half_of_a_dump_of_their_rows() {
     world.office(&["update", "north"]).succeeded();
     let counts = proxy.counts();
     let wire = counts.to_agent + counts.to_office;
-    println!("1000 new prices: {wire} bytes on the wire, pg_dump --inserts | gzip {dump}");
+    println!("1000 new prices, {direction}: {wire} bytes on the wire, pg_dump --inserts | gzip {dump}");
     assert!(wire * 2 <= dump, "{wire} bytes on the wire, a dump has {dump}");
     world.assert_agree(&["article"]);
 }

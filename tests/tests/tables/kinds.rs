@@ -74,6 +74,19 @@ async fn a_table_with_very_many_columns_travels() {
     world.settle(4).await;
     world.assert_agree().await;
     assert_eq!(world.database.value("select c300 || c301 from wide_both where id = 3").as_deref(), Some("xy"));
+    // all columns of a row at once, and rows that go: what the log keeps of them is wide too
+    let all: Vec<String> = (0..600).map(|number| format!("c{number} = 'z'")).collect();
+    for table in ["wide", "wide_both"] {
+        world.database.execute(&format!(
+            "update {table} set {} where id = 4; delete from {table} where id in (5, 99)",
+            all.join(", ")
+        ));
+    }
+    world.shop("north").database.execute("update wide_both set c0 = 'north' where id in (4, 5)");
+    world.settle(4).await;
+    world.assert_agree().await;
+    assert_eq!(world.database.int("select count(*) from wide_both where c599 = 'z' and id = 4"), 1);
+    assert_eq!(world.database.int("select count(*) from sync.conflict"), 2);
 }
 
 const TRIGGERS: &str = "
