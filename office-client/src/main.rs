@@ -1,6 +1,7 @@
 //! `office-client`: the office's command line. It connects to the shop agents and decides what happens.
 #![forbid(unsafe_code)]
 
+mod alerts;
 mod cli;
 mod commands;
 mod config;
@@ -12,6 +13,7 @@ mod exit;
 mod limits;
 mod link;
 mod output;
+mod schedule;
 mod settings;
 mod standing;
 mod stop;

@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) retry_for_given: bool,
     /// How long a connection may stay silent.
     pub(crate) timeout: Duration,
+    /// What the console runs for every new alert.
+    pub(crate) alert_command: Option<String>,
     /// Width of a branch's id range.
     pub(crate) id_span: i64,
     /// How long changes are kept for branches.
@@ -80,6 +82,7 @@ impl Settings {
             retry_for: duration("retry-for", retry_for, limits::RETRY_DURATION_MAX)?,
             retry_for_given,
             timeout: duration("timeout", global.timeout.clone().or(file.timeout), limits::SILENCE_DURATION_MAX)?,
+            alert_command: file.alert_command,
             id_span,
             retention,
             user: user(),

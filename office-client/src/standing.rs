@@ -107,6 +107,8 @@ pub(crate) struct Standing {
     pub(crate) attention: Attention,
     /// Its newest run.
     pub(crate) last: Option<PastRun>,
+    /// How many runs have failed since the last one that was done.
+    pub(crate) failures: i64,
     /// What its line was measured to carry.
     pub(crate) rates: Rates,
 }
@@ -124,6 +126,7 @@ pub(crate) async fn of(office: &Office, branches: Vec<Branch>) -> Result<Vec<Sta
     let conflicts = office.open_conflicts().await?;
     let quarantined = office.quarantine_counts().await?;
     let at_shops = office.shop_quarantine_counts().await?;
+    let failures = office.failures_in_a_row().await?;
     let mut all = Vec::with_capacity(branches.len());
     for branch in branches {
         let backlog = match branch.timestamp {
@@ -136,7 +139,8 @@ pub(crate) async fn of(office: &Office, branches: Vec<Branch>) -> Result<Vec<Sta
         let last = last.remove(&branch.name);
         let state = BranchState::of(&branch, last.as_ref().map(|past| &past.run));
         let rates = Rates::of(office, &branch).await?;
-        all.push(Standing { branch, state, backlog, attention, last, rates });
+        let failures = failures.get(&branch.id).copied().unwrap_or(0);
+        all.push(Standing { branch, state, backlog, attention, last, failures, rates });
     }
     Ok(all)
 }

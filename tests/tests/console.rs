@@ -4,5 +4,7 @@
 mod door;
 #[path = "console/fixture.rs"]
 mod fixture;
+#[path = "console/programs.rs"]
+mod programs;
 #[path = "console/staff.rs"]
 mod staff;

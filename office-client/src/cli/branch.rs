@@ -113,6 +113,12 @@ pub(crate) struct BranchSettings {
     /// Times of day, local, in which the branch may be called, as in 22:00-06:00 or 22:00-06:00,12:30-13:30
     #[arg(long, value_name = "FROM-TO")]
     pub(crate) window: Option<String>,
+    /// When the console updates it by itself: every 15m, at 06:00,13:30, with `jitter 5m` behind either to spread branches
+    #[arg(long, value_name = "SCHEDULE")]
+    pub(crate) schedule: Option<String>,
+    /// Age of the shop's data from which on the console and `status` say so [default: 26h]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) alert_after: Option<String>,
     /// Share of a table's rows that one update may delete without asking, or off [default: 30%, from 100 rows on]
     #[arg(long, value_name = "PERCENT")]
     pub(crate) stop_deletes: Option<String>,

@@ -12,6 +12,7 @@ use crate::cli::{BranchAdd, BranchCommand, BranchRemove, BranchSet, BranchSettin
 use crate::error::CommandError;
 use crate::link::{Address, parse_fingerprint, read_password};
 use crate::output::{self, Printer, Table};
+use crate::schedule::Schedule;
 use crate::settings::Settings;
 use crate::{driver, units};
 
@@ -178,6 +179,12 @@ fn check(settings: &BranchSettings) -> Result<(), CommandError> {
     if let Some(window) = settings.window.as_deref().filter(|window| !window.is_empty()) {
         driver::parse_windows(window).map_err(|error| wrong("window", error))?;
     }
+    if let Some(schedule) = settings.schedule.as_deref().filter(|schedule| !schedule.is_empty()) {
+        Schedule::parse(schedule).map_err(|error| wrong("schedule", error))?;
+    }
+    if let Some(age) = settings.alert_after.as_deref().filter(|age| !age.is_empty()) {
+        units::parse_duration(age).map_err(|error| wrong("alert-after", error))?;
+    }
     if let Some(budget) = settings.byte_budget.as_deref().filter(|budget| !budget.is_empty()) {
         driver::parse_budget(budget).map_err(|error| wrong("byte-budget", error))?;
     }
@@ -209,6 +216,8 @@ fn apply(settings: &BranchSettings, into: &mut BTreeMap<String, String>) -> Resu
         ("rate_limit", settings.rate_limit.clone()),
         ("byte_budget", settings.byte_budget.clone()),
         ("window", settings.window.clone()),
+        ("schedule", settings.schedule.clone()),
+        ("alert_after", settings.alert_after.clone()),
         ("stop_deletes", settings.stop_deletes.clone()),
         ("stop_changes", settings.stop_changes.clone()),
         ("link_up", settings.link_up.clone()),

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use super::{Opened, Outcome};
+use crate::alerts;
 use crate::cli::StatusArgs;
 use crate::error::CommandError;
 use crate::output::{self, Printer, Table};
@@ -37,14 +38,19 @@ async fn status(args: &StatusArgs, printer: &Printer, opened: &Opened) -> Result
         "last result",
     ]);
     let now = SystemTime::now();
+    let mut told = Vec::new();
     for standing in standing::of(office, branches).await? {
         printer.object(&output::status_object(&standing, now));
         table.line(output::status_cells(&standing, now));
+        told.extend(alerts::of(&standing, now));
     }
     if table.is_empty() {
         printer.talk("there is no branch yet: `office-client branch add NAME --url URL`");
     } else {
         printer.table(&table);
+    }
+    for alert in told {
+        printer.talk(&format!("{}: {}", alert.branch, alert.words));
     }
     Ok(Outcome::Done)
 }

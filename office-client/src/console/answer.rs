@@ -59,6 +59,11 @@ impl PageError {
         &self.message
     }
 
+    /// What to do about it.
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// The status.
     pub(super) fn status(&self) -> StatusCode {
         self.status

@@ -5,17 +5,20 @@
 //! form carries a token that only the console's own pages have, and the cookie is `SameSite=Strict`.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::{Body, HttpBody as _};
-use axum::extract::{Form, FromRequest, Request, State};
+use axum::extract::{ConnectInfo, Form, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use base64::Engine as _;
 
 use super::Console;
 use super::answer::{PageError, gzipped};
-use super::door::Visitor;
+use super::door::{Refusal, Visitor};
 use super::users::Role;
 use crate::limits::{CONSOLE_BODY_BYTES_MAX, CONSOLE_BODY_DURATION_MAX};
 
@@ -39,9 +42,21 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
 ];
 
 /// Lets a request through, or says why not.
-pub(super) async fn guard(State(console): State<Arc<Console>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(console): State<Arc<Console>>,
+    Extension(ConnectInfo(peer)): Extension<ConnectInfo<SocketAddr>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let headers = request.headers().clone();
-    let answer = match admit(&console, request.method(), request.uri().path(), &headers) {
+    let by_program = request.uri().path().starts_with("/api/");
+    let admitted = match admit(&console, request.method(), request.uri().path(), &headers) {
+        Err(_) if by_program && console.door.needs_login() && is_our_own(&headers) => {
+            program(&console, &headers, peer.ip()).await.map(Some)
+        }
+        admitted => admitted,
+    };
+    let answer = match admitted {
         Ok(visitor) => {
             if let Some(visitor) = visitor {
                 request.extensions_mut().insert(visitor);
@@ -78,7 +93,9 @@ fn admit(
     if !console.door.needs_login() {
         return Ok(Some(console.door.anybody()));
     }
-    let visitor = cookie(headers).and_then(|secret| console.door.session(secret));
+    // a cookie is for pages: a program sends its login with every call
+    let secret = cookie(headers).filter(|_| !path.starts_with("/api/"));
+    let visitor = secret.and_then(|secret| console.door.session(secret));
     if visitor.is_some() || path == "/login" {
         return Ok(visitor);
     }
@@ -90,6 +107,27 @@ fn admit(
             .into_response(),
     };
     Err(answer.into())
+}
+
+/// A program, which sends name and password with every call.
+async fn program(console: &Console, headers: &HeaderMap, peer: IpAddr) -> Result<Visitor, Box<Response>> {
+    let refused = |status: StatusCode, error: &str| {
+        let body = axum::Json(serde_json::json!({ "error": error, "hint": "send user and password with HTTP Basic" }));
+        let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"office-client console\", charset=\"UTF-8\"")];
+        Box::new((status, challenge, body).into_response())
+    };
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|text| text.strip_prefix("Basic ")).and_then(|text| {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()?;
+        String::from_utf8(bytes).ok()
+    });
+    let Some((name, password)) = given.as_deref().and_then(|pair| pair.split_once(':')) else {
+        return Err(refused(StatusCode::UNAUTHORIZED, "a login is needed"));
+    };
+    console.door.program(name, password, peer).await.map_err(|refusal| match refusal {
+        Refusal::Wrong => refused(StatusCode::UNAUTHORIZED, "name and password do not belong together"),
+        Refusal::Later(_) => refused(StatusCode::TOO_MANY_REQUESTS, "too many wrong passwords: try again later"),
+    })
 }
 
 /// The secret of the session.

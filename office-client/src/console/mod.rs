@@ -4,6 +4,7 @@
 //! that looks; what has ended is in the history of the database. See docs/CONSOLE.md.
 
 mod answer;
+mod api;
 mod assets;
 mod door;
 mod guard;
@@ -13,6 +14,7 @@ mod overview;
 mod pages;
 mod routes;
 mod runs;
+mod scheduler;
 mod server;
 mod users;
 
@@ -113,6 +115,7 @@ pub(crate) async fn serve(
         closing: CancellationToken::new(),
     });
     let watching = tokio::spawn(overview::keep(Arc::clone(&console)));
+    let scheduling = tokio::spawn(scheduler::keep(Arc::clone(&console)));
     match &tls {
         Some(tls) => {
             printer.talk(&format!("certificate {}", tls.facts().fingerprint));
@@ -121,8 +124,10 @@ pub(crate) async fn serve(
         None => printer.talk(&format!("listening on http://{address}")),
     }
     server::run(listener, Arc::clone(&console), tls).await;
-    watching.abort();
-    let _ = watching.await;
+    for task in [watching, scheduling] {
+        task.abort();
+        let _ = task.await;
+    }
     console.runs.ended().await;
     Ok(())
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use replica::ReplicaError;
 use replica::office::Branch;
 use tokio::sync::{Notify, watch};
 
-use super::Console;
+use super::{Console, scheduler};
+use crate::alerts::{self, Alert};
 use crate::limits::{CONSOLE_IDLE_PAUSE, CONSOLE_LOOK_PAUSE};
 use crate::standing::{self, Standing};
 
@@ -18,6 +20,8 @@ pub(super) struct Overview {
     pub(super) standings: Vec<Standing>,
     /// Numbers of those that are held by a run, of this or of another process.
     pub(super) held: BTreeSet<i64>,
+    /// What somebody should know of.
+    pub(super) alerts: Vec<Alert>,
 }
 
 impl Overview {
@@ -29,7 +33,9 @@ impl Overview {
     /// The same of some branches.
     pub(super) async fn of(console: &Console, branches: Vec<Branch>) -> Result<Self, ReplicaError> {
         let standings = standing::of(&console.office, branches).await?;
-        Ok(Self { standings, held: console.office.held_branches().await? })
+        let now = SystemTime::now();
+        let alerts = standings.iter().flat_map(|standing| alerts::of(standing, now)).collect();
+        Ok(Self { standings, held: console.office.held_branches().await?, alerts })
     }
 }
 
@@ -61,6 +67,7 @@ impl Board {
 
 /// Keeps looking: often while a page shows it, seldom otherwise.
 pub(super) async fn keep(console: Arc<Console>) {
+    let mut told = BTreeSet::new();
     loop {
         let board = &console.overview;
         let pause = if board.shown.receiver_count() > 0 { CONSOLE_LOOK_PAUSE } else { CONSOLE_IDLE_PAUSE };
@@ -70,7 +77,11 @@ pub(super) async fn keep(console: Arc<Console>) {
             () = console.closing.cancelled() => return,
         }
         match Overview::take(&console).await {
-            Ok(overview) => drop(board.shown.send_replace(Some(Arc::new(overview)))),
+            Ok(overview) => {
+                let overview = Arc::new(overview);
+                board.shown.send_replace(Some(Arc::clone(&overview)));
+                scheduler::tell(&console, &overview, &mut told).await;
+            }
             Err(error) => tracing::warn!(error = %crate::error::chain(&error), "how the branches stand is not known"),
         }
     }

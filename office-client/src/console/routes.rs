@@ -6,7 +6,7 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 
 use super::pages::{add, branch, branches, clone, conflicts, history, login, plan, quarantine, run, verify};
-use super::{Console, assets, guard, live};
+use super::{Console, api, assets, guard, live};
 
 /// The router.
 pub(super) fn router(console: Arc<Console>) -> Router {
@@ -23,6 +23,7 @@ pub(super) fn router(console: Arc<Console>) -> Router {
         .route("/branches/{name}/plan", get(plan::page))
         .route("/branches/{name}/clone", get(clone::page).post(run::clone))
         .route("/branches/{name}/clone/plan", get(clone::plan))
+        .route("/branches/{name}/schedule", post(branch::set_schedule))
         .route("/branches/{name}/pause", post(branches::pause))
         .route("/branches/{name}/resume", post(branches::resume))
         .route("/runs/{id}", get(run::page))
@@ -33,6 +34,8 @@ pub(super) fn router(console: Arc<Console>) -> Router {
         .route("/quarantine/{id}/retry", post(quarantine::retry))
         .route("/quarantine/{id}/drop", post(quarantine::drop_row))
         .route("/history", get(history::page))
+        .route("/history.csv", get(history::csv))
+        .nest("/api/v1", api::router())
         .route("/history/{number}", get(history::one))
         .route("/live/branches", get(live::branch_list))
         .route("/live/runs/{id}", get(live::one_run))

@@ -29,7 +29,7 @@ use protocol::methods::{FrozenDiff, HelloReply};
 use protocol::session::office::{Action, Ending, Event, Run, Task};
 use replica::office::{Branch, Office, Outgoing, RunRecord};
 
-pub(crate) use allowance::{parse_budget, parse_windows};
+pub(crate) use allowance::{is_open_now, parse_budget, parse_windows};
 pub(crate) use carried::{export, import};
 pub(crate) use dry_run::{Plan, plan};
 pub(crate) use error::DriveError;

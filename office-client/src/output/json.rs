@@ -6,6 +6,7 @@ use protocol::xmlrpc::{Blob, DateTime, Value};
 use replica::office::{Branch, RunRecord};
 use serde_json::{Value as Json, json};
 
+use crate::alerts;
 use crate::driver::{Comparison, Plan, Repaired, Report};
 use crate::standing::Standing;
 
@@ -59,6 +60,8 @@ pub(crate) fn status_object(standing: &Standing, now: SystemTime) -> Json {
         "conflicts": attention.conflicts,
         "quarantined": attention.quarantined,
         "quarantined_at_shop": attention.at_shop,
+        "failures": standing.failures,
+        "alerts": alerts::of(standing, now).iter().map(|alert| json!({ "kind": alert.kind, "words": alert.words })).collect::<Vec<_>>(),
     })
 }
 

@@ -102,7 +102,8 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
-    fn as_str(self) -> &'static str {
+    /// The word for it.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Receive => "receive",
             Self::Send => "send",

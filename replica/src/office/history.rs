@@ -1,5 +1,6 @@
 //! The history of runs.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use tokio_postgres::Row;
@@ -125,6 +126,18 @@ impl Office {
             .await
             .map_err(|error| classify("read the history", error))?;
         Ok(row.as_ref().map(past_run))
+    }
+
+    /// How many runs of each branch have failed since the last one that was done, by the branch's number; branches without
+    /// any are left out.
+    pub async fn failures_in_a_row(&self) -> Result<BTreeMap<i64, i64>, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        let sql = "select r.branch_id, count(*) from sync.run r
+                   where r.result in ('failed', 'refused', 'unreachable') and r.run > coalesce(
+                       (select max(d.run) from sync.run d where d.branch_id = r.branch_id and d.result = 'done'), 0)
+                   group by 1";
+        let rows = client.query(sql, &[]).await.map_err(|error| classify("read the history", error))?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     /// Bytes per second that the branch's line has carried to it and from it, each as of the newest run that measured it.

@@ -8,13 +8,16 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use replica::office::{Branch, RunFilter};
 
-use super::{Frame, Hands, branches, history, number};
+use super::{Frame, Hands, branches, history, number, segment};
 use crate::commands;
-use crate::console::Console;
-use crate::console::answer::{self, Answer};
+use crate::console::answer::{self, Answer, PageError};
 use crate::console::door::Visitor;
+use crate::console::guard::Posted;
 use crate::console::moment::Moment;
 use crate::console::overview::Overview;
+use crate::console::users::Role;
+use crate::console::{Console, scheduler};
+use crate::schedule::Schedule;
 
 /// Runs that are listed.
 const RUNS: i64 = 8;
@@ -29,6 +32,8 @@ struct Page {
     flows: Vec<Flow>,
     facts: Vec<Fact>,
     link_facts: Vec<Fact>,
+    schedule: String,
+    next: Option<Moment>,
     runs: Vec<history::Row>,
 }
 
@@ -64,7 +69,30 @@ pub(in crate::console) async fn page(
     let flows = flows(&commands::policy_directions(&policy)?);
     let (facts, link_facts) = (facts(&branch), link_facts(&branch));
     let hands = Hands::from(&visitor);
-    Ok(answer::render(&Page { frame, hands, row, policy: branch.policy, flows, facts, link_facts, runs }))
+    let next = scheduler::due(&console, &branch, None).await?.map(Moment);
+    let schedule = branch.settings.get("schedule").cloned().unwrap_or_default();
+    let policy = branch.policy;
+    Ok(answer::render(&Page { frame, hands, row, policy, flows, facts, link_facts, schedule, next, runs }))
+}
+
+/// `POST /branches/NAME/schedule`
+pub(in crate::console) async fn set_schedule(
+    State(console): State<Arc<Console>>,
+    Path(name): Path<String>,
+    posted: Posted,
+) -> Answer {
+    posted.needs(Role::Decide)?;
+    let mut branch = console.office.branch(&name).await?;
+    match posted.field("schedule") {
+        "" => drop(branch.settings.remove("schedule")),
+        text => {
+            Schedule::parse(text).map_err(PageError::wrong)?;
+            branch.settings.insert("schedule".to_owned(), text.to_owned());
+        }
+    }
+    console.office.save_branch(&branch).await?;
+    tracing::info!(branch = name, by = posted.visitor.called(), "a schedule was changed at the console");
+    Ok(answer::see(&format!("/branches/{}", segment(&name))))
 }
 
 fn flows(tables: &[(String, String)]) -> Vec<Flow> {

@@ -34,6 +34,8 @@ struct Page {
 /// A sentence about all of them.
 struct Summary {
     text: String,
+    /// What the rows themselves do not show in words: branches that are stale or fail again and again.
+    alerts: Vec<(String, String, String)>,
     can_update: bool,
 }
 
@@ -119,14 +121,14 @@ pub(in crate::console) async fn page(
     };
     let said = said.map(|text| Said { text, undo: None });
     let frame = Frame::of(&console, &visitor, "Branches", "branches").await?.saying(said);
-    Ok(answer::render(&Page { frame, hands: Hands::from(&visitor), summary: summary(&rows), rows }))
+    Ok(answer::render(&Page { frame, hands: Hands::from(&visitor), summary: summary(&overview, &rows), rows }))
 }
 
 /// What the list is made of, for pages that are open.
 pub(in crate::console) fn fragments(console: &Console, overview: &Overview, visitor: &Visitor) -> Fragments {
     let hands = &Hands::from(visitor);
     let rows: Vec<Row> = overview.standings.iter().map(|standing| row(console, overview, standing)).collect();
-    let summary = summary(&rows);
+    let summary = summary(overview, &rows);
     let mut fragments = vec![("summary".to_owned(), answer::fragment(&SummaryFragment { summary: &summary, hands }))];
     for row in &rows {
         // apart, so that a button is not replaced under the finger because a figure has changed
@@ -164,7 +166,9 @@ async fn set_paused(console: &Console, name: &str, posted: &Posted, paused: bool
     Ok(answer::see(&format!("/?said={said}&of={}", segment(name))))
 }
 
-fn summary(rows: &[Row]) -> Summary {
+fn summary(overview: &Overview, rows: &[Row]) -> Summary {
+    let alerts = overview.alerts.iter().filter(|alert| matches!(alert.kind, "stale" | "failing"));
+    let alerts = alerts.map(|alert| (alert.branch.clone(), segment(&alert.branch), alert.words.clone())).collect();
     let of = |tone: &str| rows.iter().filter(|row| row.tone == tone).count();
     let mut parts = Vec::new();
     for (count, words) in [
@@ -178,7 +182,7 @@ fn summary(rows: &[Row]) -> Summary {
         }
     }
     let can_update = rows.iter().any(|row| row.cloned && !row.paused && row.run.is_none());
-    Summary { text: parts.join(" · "), can_update }
+    Summary { text: parts.join(" · "), alerts, can_update }
 }
 
 /// What there is to show of a branch.

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::IntoResponse as _;
 use replica::office::{PastRun, RunFilter};
 use serde::Deserialize;
 
+use super::charts::{self, Chart};
 use super::{Frame, bytes, number, segment, span};
 use crate::console::Console;
 use crate::console::answer::{self, Answer, PageError};
 use crate::console::door::Visitor;
 use crate::console::moment::Moment;
-use crate::limits::CONSOLE_RUNS_MAX;
+use crate::limits::{CONSOLE_CSV_LINES_MAX, CONSOLE_RUNS_MAX};
 
 /// The results that can be filtered by, with their words.
 const RESULTS: [(&str, &str); 6] = [
@@ -33,7 +36,10 @@ struct Page {
     branch: String,
     result: String,
     results: [(&'static str, &'static str); 6],
+    charts: Vec<Chart>,
     runs: Vec<Row>,
+    /// The address of the same as a file.
+    csv: String,
     /// The address of the runs before these.
     older: Option<String>,
 }
@@ -95,9 +101,52 @@ pub(in crate::console) async fn page(
         format!("/history?branch={branch}&result={result}&below={}", last.number)
     });
     let frame = Frame::of(&console, &visitor, "History", "history").await?;
-    let runs = found.iter().map(row).collect();
+    let (charts, runs) = (charts::of(&found), found.iter().map(row).collect());
     let (branch, result) = (asked.branch, asked.result);
-    Ok(answer::render(&Page { frame, branches, branch, result, results: RESULTS, runs, older }))
+    let csv = format!("/history.csv?branch={}&result={}", segment(&branch), segment(&result));
+    Ok(answer::render(&Page { frame, branches, branch, result, results: RESULTS, charts, runs, csv, older }))
+}
+
+/// `GET /history.csv`: the same runs as a file, for a spreadsheet.
+pub(in crate::console) async fn csv(State(console): State<Arc<Console>>, Query(asked): Query<Asked>) -> Answer {
+    let runs = console.office.runs(&asked.filter(), CONSOLE_CSV_LINES_MAX).await?;
+    let mut text = String::from(
+        "number,branch,run,result,started_at,seconds,pulled_rows,pushed_rows,received_bytes,sent_bytes,redials,quarantined,error\r\n",
+    );
+    for past in &runs {
+        let run = &past.run;
+        let cells = [
+            past.number.to_string(),
+            cell(&past.branch),
+            cell(&run.kind),
+            cell(&run.result),
+            Moment(run.started_at).iso(),
+            format!("{:.3}", run.seconds),
+            run.pulled_rows.to_string(),
+            run.pushed_rows.to_string(),
+            run.received_bytes.to_string(),
+            run.sent_bytes.to_string(),
+            run.redials.to_string(),
+            run.quarantined.to_string(),
+            cell(run.error.as_deref().unwrap_or("")),
+        ];
+        text.push_str(&cells.join(","));
+        text.push_str("\r\n");
+    }
+    let head = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"history.csv\""),
+    ];
+    Ok((head, text).into_response())
+}
+
+/// A cell of RFC 4180. What a spreadsheet would take for a formula gets an apostrophe in front.
+fn cell(text: &str) -> String {
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    if guard.is_empty() && !text.contains([',', '"', '\n', '\r']) {
+        return text.to_owned();
+    }
+    format!("\"{guard}{}\"", text.replace('"', "\"\""))
 }
 
 /// `GET /history/NUMBER`
@@ -159,5 +208,17 @@ pub(super) fn row(past: &PastRun) -> Row {
         received: size(run.received_bytes),
         sent: size(run.sent_bytes),
         redials: run.redials,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cell;
+
+    #[test]
+    fn a_cell_breaks_no_file_and_is_no_formula() {
+        assert_eq!(cell("north"), "north");
+        assert_eq!(cell("a, \"b\"\nc"), "\"a, \"\"b\"\"\nc\"");
+        assert_eq!(cell("=1+1"), "\"'=1+1\"");
     }
 }

@@ -3,6 +3,7 @@
 pub(super) mod add;
 pub(super) mod branch;
 pub(super) mod branches;
+mod charts;
 pub(super) mod clone;
 pub(super) mod conflicts;
 pub(super) mod history;

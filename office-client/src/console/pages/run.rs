@@ -91,6 +91,7 @@ struct StepLine {
     words: String,
     at: String,
     now: bool,
+    failed: bool,
 }
 
 struct Moving {
@@ -238,7 +239,7 @@ fn picture(live: &Live) -> Picture {
         End {
             words: result_words(ended.result).to_owned(),
             error: ended.error.clone(),
-            hint: ended.hint.clone(),
+            hint: advice(ended.result).map(str::to_owned).or_else(|| ended.hint.clone()),
             figures,
             differing: report
                 .comparison
@@ -256,6 +257,7 @@ fn picture(live: &Live) -> Picture {
         words: sentence(step.words),
         at: span(step.at_s),
         now: at == last && end.is_none(),
+        failed: at == last && end.as_ref().is_some_and(|end| end.again),
     });
     let (tone, words) = match &state.ended {
         None if state.stopping => ("busy", "Stopping at the next chunk".to_owned()),
@@ -307,6 +309,19 @@ fn moving(transfer: &Transfer) -> Moving {
             .map(|(table, rows)| (table.clone(), number(i64::try_from(*rows).unwrap_or(i64::MAX))))
             .collect(),
         done,
+    }
+}
+
+/// What to do about it here, where that is not what one does at the command line.
+fn advice(result: RunResult) -> Option<&'static str> {
+    match result {
+        RunResult::Unreachable => Some(
+            "Is the shop’s machine on, and the line up? Nothing is lost: update again when it is, and it goes on where it stopped.",
+        ),
+        RunResult::Postponed | RunResult::Interrupted => {
+            Some("Nothing is lost: the next update goes on where this one stopped.")
+        }
+        RunResult::Done | RunResult::Failed | RunResult::Refused => None,
     }
 }
 
