@@ -1,5 +1,7 @@
-//! What somebody should know of without looking: said on the page, in `status`, and by a command of the office's own.
+//! What somebody should know of without looking: said on the page, in `status`, and by the console to a command or an
+//! address of the office's own.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::standing::{BranchState, Standing};
@@ -9,26 +11,37 @@ use crate::units;
 const AGE_MAX: Duration = Duration::from_secs(26 * 3600);
 /// Failed runs in a row from which on it is said.
 const FAILURES: i64 = 3;
+/// Room on the disk of the state directory below which it is said: frozen streams, and the office's own database if it is
+/// kept there, need it.
+pub(crate) const ROOM_MIN: u64 = 1 << 30;
 
 /// Something to know of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Alert {
-    /// The branch.
-    pub(crate) branch: String,
-    /// `stale`, `failing`, `conflicts`, `quarantine`.
+    /// The branch; none where it is about the office itself.
+    pub(crate) branch: Option<String>,
+    /// `stale`, `failing`, `conflicts`, `quarantine`, `disk`.
     pub(crate) kind: &'static str,
     /// In words.
     pub(crate) words: String,
 }
 
-/// What there is to know of a branch. One that is paused or was never cloned is nobody's surprise.
+impl Alert {
+    /// The branch; empty where it is about the office itself.
+    pub(crate) fn branch_or_office(&self) -> &str {
+        self.branch.as_deref().unwrap_or("")
+    }
+}
+
+/// What there is to know of a branch. One that is paused, retired or was never cloned is nobody's surprise.
 pub(crate) fn of(standing: &Standing, now: SystemTime) -> Vec<Alert> {
     let branch = &standing.branch;
-    if branch.timestamp.is_none() || matches!(standing.state, BranchState::Paused | BranchState::New) {
+    let is_quiet = matches!(standing.state, BranchState::Paused | BranchState::New | BranchState::Retired);
+    if branch.timestamp.is_none() || is_quiet {
         return Vec::new();
     }
     let mut alerts = Vec::new();
-    let mut say = |kind, words| alerts.push(Alert { branch: branch.name.clone(), kind, words });
+    let mut say = |kind, words| alerts.push(Alert { branch: Some(branch.name.clone()), kind, words });
     let age_max = match branch.settings.get("alert_after") {
         Some(text) => units::parse_duration(text).unwrap_or(AGE_MAX),
         None => AGE_MAX,
@@ -49,4 +62,34 @@ pub(crate) fn of(standing: &Standing, now: SystemTime) -> Vec<Alert> {
         rows => say("quarantine", format!("{} in quarantine", units::count(rows, "row"))),
     }
     alerts
+}
+
+/// What there is to know of the office itself.
+pub(crate) fn of_office(state_dir: &Path, room_min: u64) -> Vec<Alert> {
+    let room = nix::sys::statvfs::statvfs(state_dir).ok().map(|facts| {
+        #[allow(clippy::useless_conversion)] // these are narrower on other systems
+        let (blocks, size) = (u64::from(facts.blocks_available()), u64::from(facts.fragment_size()));
+        blocks.saturating_mul(size)
+    });
+    match room {
+        Some(room) if room < room_min => {
+            let words = format!("the disk of {} has {} left", state_dir.display(), units::bytes(room));
+            vec![Alert { branch: None, kind: "disk", words }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_runs_full_is_said_and_one_with_room_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(of_office(dir.path(), 0), []);
+        let alerts = of_office(dir.path(), u64::MAX);
+        assert_eq!((alerts[0].kind, alerts[0].branch.as_deref()), ("disk", None));
+        assert!(alerts[0].words.contains(" left"), "{}", alerts[0].words);
+    }
 }

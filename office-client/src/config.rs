@@ -26,6 +26,10 @@ pub(crate) struct FileConfig {
     pub(crate) timeout: Option<String>,
     /// `alert-command`: run for every new alert of the console, with ALERT_BRANCH, ALERT_KIND and ALERT_TEXT.
     pub(crate) alert_command: Option<String>,
+    /// `alert-webhook`: the address that every new alert of the console is posted to, as JSON.
+    pub(crate) alert_webhook: Option<String>,
+    /// `alert-room`: room on the disk of the state directory below which it is an alert, as in `1GiB`.
+    pub(crate) alert_room: Option<String>,
     /// `id-span`: width of a branch's id range.
     pub(crate) id_span: Option<i64>,
     /// `retention-min`: how long changes are kept at least, also when every branch has them, as in `14d`.
@@ -43,6 +47,8 @@ const KEYS: &[&str] = &[
     "retry-for",
     "timeout",
     "alert-command",
+    "alert-webhook",
+    "alert-room",
     "id-span",
     "retention-min",
     "retention-max",
@@ -122,7 +128,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_under_its_documented_name() {
-        let text = "database='a'\npg-bindir='/b'\npolicy='shop'\nstate-dir='/s'\njobs=3\nretry-for='1m'\ntimeout='9s'\nalert-command='x'\nid-span=7\nretention-min='14d'\nretention-max='90d'\n";
+        let text = "database='a'\npg-bindir='/b'\npolicy='shop'\nstate-dir='/s'\njobs=3\nretry-for='1m'\ntimeout='9s'\nalert-command='x'\nalert-webhook='https://a/b'\nalert-room='1GiB'\nid-span=7\nretention-min='14d'\nretention-max='90d'\n";
         let config = parse(text, "c.toml").unwrap();
         assert_eq!((config.jobs, config.id_span), (Some(3), Some(7)));
         assert!(KEYS.iter().all(|key| text.contains(&format!("{key}="))), "a key without a test");

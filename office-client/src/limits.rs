@@ -116,13 +116,10 @@ pub(crate) const CONSOLE_STOP_DURATION_MAX: Duration = Duration::from_secs(5);
 /// Lines of a list that one call of the programming interface gets.
 pub(crate) const CONSOLE_API_LINES_MAX: i64 = 1000;
 
-/// Lines of a download.
-pub(crate) const CONSOLE_CSV_LINES_MAX: i64 = 50_000;
-
 /// How often the console looks which branch is due.
 pub(crate) const CONSOLE_SCHEDULE_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long the office's own command for alerts may take.
+/// How long the office's own command for alerts may take, and the program that alerts are posted to.
 pub(crate) const CONSOLE_ALERT_DURATION_MAX: Duration = Duration::from_secs(30);
 
 /// How often the console looks how branches stand while somebody watches.

@@ -1,14 +1,15 @@
 //! When a branch is updated by itself: every so often, or at times of the day.
 //!
 //! A schedule is a setting of the branch, so every office process on the database sees the same one. What was missed while
-//! no console ran is caught up once. The branch's lease keeps two processes from updating it at the same time, and the
-//! history from doing it one after the other.
+//! no console ran is caught up once. Of several processes one begins a run (`Office::claim_run`), and the branch's lease
+//! keeps any two runs of it apart.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
+use replica::office::Attempt;
 
 use crate::units;
 
@@ -18,6 +19,12 @@ const EVERY_MIN: Duration = Duration::from_secs(60);
 const EVERY_MAX: Duration = Duration::from_secs(31 * 86_400);
 /// Times of a day.
 const TIMES_MAX: usize = 48;
+/// Results after which a run is begun again before its time; one that was refused to protect data waits for somebody.
+const AGAIN: [&str; 3] = ["unreachable", "failed", "postponed"];
+/// How long after its beginning; twice as long after every further failure in a row.
+const AGAIN_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// At most.
+const AGAIN_PAUSE_MAX: Duration = Duration::from_secs(3600);
 
 /// A schedule: `every 15m`, `every 1h jitter 5m`, `at 06:00,13:30`, `at 22:00 jitter 10m`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,9 +88,25 @@ impl Schedule {
         Ok(Self { when, jitter })
     }
 
-    /// When the next run is due after the last one began, and after the branch could first be updated. One that was missed
-    /// is due at once, however many were. `seed` decides about the jitter: it is the same until the next run has begun.
-    pub(crate) fn due(&self, last: SystemTime, seed: u64, zone: &TimeZone) -> Option<SystemTime> {
+    /// When the next run of a branch is due. One that was missed is due at once, and however many were, once. One that came
+    /// to nothing (the shop was not reached, the process that began it has died) is begun again before the next time.
+    pub(crate) fn next(&self, branch: i64, attempt: &Attempt, zone: &TimeZone) -> Option<SystemTime> {
+        let began = attempt.last.as_ref().map(|(at, _)| *at);
+        let last = attempt.claimed_at.max(began)?;
+        let regular = self.due(last, seed(branch, last), zone)?;
+        let came_to_nothing = attempt.unrecorded
+            || attempt.last.as_ref().is_some_and(|(_, result)| AGAIN.contains(&result.as_str()));
+        if !came_to_nothing {
+            return Some(regular);
+        }
+        let doublings = u32::try_from(attempt.failures.clamp(1, 8) - 1).unwrap_or(0);
+        let pause = AGAIN_PAUSE.saturating_mul(1 << doublings).min(AGAIN_PAUSE_MAX);
+        Some(regular.min(last.checked_add(pause)?))
+    }
+
+    /// When it is due after a run that began then. `seed` decides about the jitter: it is the same until the next run has
+    /// begun.
+    fn due(&self, last: SystemTime, seed: u64, zone: &TimeZone) -> Option<SystemTime> {
         let base = match &self.when {
             When::Every(every) => last.checked_add(*every)?,
             When::At(times) => {
@@ -108,7 +131,7 @@ fn next_of(times: &[Time], after: &Zoned) -> Option<Zoned> {
 }
 
 /// A number that stays the same until the next run of the branch has begun.
-pub(crate) fn seed(branch: i64, last: SystemTime) -> u64 {
+fn seed(branch: i64, last: SystemTime) -> u64 {
     let since = last.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     // any fixed mixing will do: it only has to tell branches and runs apart
     (branch.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ since.wrapping_mul(0xbf58_476d_1ce4_e5b9)) >> 17
@@ -162,6 +185,51 @@ mod tests {
         let schedule = Schedule::parse("at 06:00").unwrap();
         assert!(schedule.due(at(last), 0, &TimeZone::UTC).unwrap() < now);
         assert!(schedule.due(now, 0, &TimeZone::UTC).unwrap() > now, "and not again after that");
+    }
+
+    fn attempt(claimed: Option<&str>, unrecorded: bool, last: Option<(&str, &str)>, failures: i64) -> Attempt {
+        let last = last.map(|(began, result)| (at(began), result.to_owned()));
+        Attempt { claimed_at: claimed.map(at), unrecorded, last, failures, ..Attempt::default() }
+    }
+
+    #[test]
+    fn a_run_that_came_to_nothing_is_begun_again_before_its_time_and_less_and_less_often() {
+        let schedule = Schedule::parse("at 06:00").unwrap();
+        let next = |attempt: Attempt| {
+            let next = schedule.next(1, &attempt, &TimeZone::UTC).unwrap();
+            Timestamp::try_from(next).unwrap().to_string()
+        };
+        let began = "2026-11-21T06:00:00Z";
+        for (result, failures, expected) in [
+            ("done", 0, "2026-11-22T06:00:00Z"),
+            ("interrupted", 0, "2026-11-22T06:00:00Z"),
+            ("refused", 1, "2026-11-22T06:00:00Z"),
+            ("unreachable", 1, "2026-11-21T06:05:00Z"),
+            ("unreachable", 2, "2026-11-21T06:10:00Z"),
+            ("failed", 40, "2026-11-21T07:00:00Z"),
+            ("postponed", 0, "2026-11-21T06:05:00Z"),
+        ] {
+            assert_eq!(next(attempt(Some(began), false, Some((began, result)), failures)), expected, "{result}");
+        }
+        // whoever began it has died: the history knows nothing of it
+        let before = Some(("2026-11-20T06:00:00Z", "done"));
+        assert_eq!(next(attempt(Some(began), true, before, 0)), "2026-11-21T06:05:00Z");
+        // never a later time than the schedule's own
+        let often = Schedule::parse("every 2m").unwrap();
+        let soon = often.next(1, &attempt(None, false, Some((began, "failed")), 9), &TimeZone::UTC).unwrap();
+        assert_eq!(soon, at("2026-11-21T06:02:00Z"));
+    }
+
+    #[test]
+    fn a_time_that_the_clock_leaves_out_or_has_twice_comes_once_a_day() {
+        let zone = TimeZone::get("Europe/Lisbon").unwrap_or(TimeZone::UTC);
+        let schedule = Schedule::parse("at 01:30").unwrap();
+        for (last, hours) in [("2026-03-28T02:00:00Z", 24..26), ("2026-10-24T02:00:00Z", 22..26)] {
+            let first = schedule.due(at(last), 0, &zone).unwrap();
+            let second = schedule.due(first, 0, &zone).unwrap();
+            let between = second.duration_since(first).unwrap().as_secs() / 3600;
+            assert!(hours.contains(&between), "{last}: {between} hours between two runs");
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use replica::retention::Retention;
 use crate::cli::Global;
 use crate::config::{self, FileConfig};
 use crate::error::CommandError;
-use crate::{limits, units};
+use crate::link::Webhook;
+use crate::{alerts, limits, units};
 
 /// The validated settings.
 #[derive(Debug, Clone)]
@@ -34,6 +35,10 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     /// What the console runs for every new alert.
     pub(crate) alert_command: Option<String>,
+    /// Where it posts them.
+    pub(crate) alert_webhook: Option<Webhook>,
+    /// Room on the disk of the state directory below which it is one.
+    pub(crate) alert_room: u64,
     /// Width of a branch's id range.
     pub(crate) id_span: i64,
     /// How long changes are kept for branches.
@@ -83,6 +88,15 @@ impl Settings {
             retry_for_given,
             timeout: duration("timeout", global.timeout.clone().or(file.timeout), limits::SILENCE_DURATION_MAX)?,
             alert_command: file.alert_command,
+            alert_webhook: file
+                .alert_webhook
+                .map(|text| text.parse().map_err(|error| CommandError::usage(format!("`alert-webhook`: {error}"))))
+                .transpose()?,
+            alert_room: match file.alert_room {
+                Some(text) => units::parse_rate(&text)
+                    .map_err(|_| CommandError::usage(format!("`alert-room`: `{text}` is no size; write 1GiB")))?,
+                None => alerts::ROOM_MIN,
+            },
             id_span,
             retention,
             user: user(),

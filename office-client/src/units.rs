@@ -26,6 +26,8 @@ pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
         "kb" => 1000.0,
         "m" | "mib" => 1024.0 * 1024.0,
         "mb" => 1_000_000.0,
+        "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        "gb" => 1_000_000_000.0,
         _ => return Err(format!("`{text}` is no rate; write 3KiB/s or 1MB/s")),
     };
     let number: f64 = number.parse().map_err(|_| format!("`{text}` is no rate; write 3KiB/s or 1MB/s"))?;

@@ -4,7 +4,11 @@
 mod door;
 #[path = "console/fixture.rs"]
 mod fixture;
-#[path = "console/programs.rs"]
-mod programs;
+#[path = "console/alerts.rs"]
+mod alerts;
+#[path = "console/api.rs"]
+mod api;
+#[path = "console/schedules.rs"]
+mod schedules;
 #[path = "console/staff.rs"]
 mod staff;

@@ -13,11 +13,16 @@ use crate::standing;
 /// A line per branch.
 pub(crate) async fn run(args: StatusArgs, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {
     let opened = Opened::open(settings).await?;
-    let result = status(&args, printer, &opened).await;
+    let result = status(&args, settings, printer, &opened).await;
     opened.close(result).await
 }
 
-async fn status(args: &StatusArgs, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
+async fn status(
+    args: &StatusArgs,
+    settings: &Settings,
+    printer: &Printer,
+    opened: &Opened,
+) -> Result<Outcome, CommandError> {
     let office = &opened.office;
     let mut branches = office.branches().await?;
     for name in &args.names {
@@ -38,7 +43,7 @@ async fn status(args: &StatusArgs, printer: &Printer, opened: &Opened) -> Result
         "last result",
     ]);
     let now = SystemTime::now();
-    let mut told = Vec::new();
+    let mut told = alerts::of_office(&settings.state_dir, settings.alert_room);
     for standing in standing::of(office, branches).await? {
         printer.object(&output::status_object(&standing, now));
         table.line(output::status_cells(&standing, now));
@@ -50,7 +55,10 @@ async fn status(args: &StatusArgs, printer: &Printer, opened: &Opened) -> Result
         printer.table(&table);
     }
     for alert in told {
-        printer.talk(&format!("{}: {}", alert.branch, alert.words));
+        match &alert.branch {
+            Some(branch) => printer.talk(&format!("{branch}: {}", alert.words)),
+            None => printer.talk(&alert.words),
+        }
     }
     Ok(Outcome::Done)
 }

@@ -3,18 +3,22 @@
 use std::io::Write as _;
 
 use askama::Template;
+use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use replica::ReplicaError;
+use serde_json::json;
 
 use super::pages::Frame;
 use crate::error::{self, CommandError};
 
 /// Bodies below this size gain nothing.
 const WORTH_BYTES: usize = 1024;
+/// Words of the framework about what it could not read.
+const WORDS_BYTES_MAX: usize = 16 * 1024;
 
 /// What a handler of a page answers.
 pub(super) type Answer = Result<Response, PageError>;
@@ -59,15 +63,18 @@ impl PageError {
         &self.message
     }
 
-    /// What to do about it.
-    pub(super) fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
-    }
-
     /// The status.
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
+}
+
+/// What was looked up by its name or number, which an address may have wrong.
+pub(super) fn known<T>(found: Result<T, ReplicaError>) -> Result<T, PageError> {
+    found.map_err(|error| match error {
+        ReplicaError::Invalid(words) => PageError::missing(words),
+        error => error.into(),
+    })
 }
 
 impl From<ReplicaError> for PageError {
@@ -112,12 +119,51 @@ struct ErrorFragment<'a> {
     hint: Option<&'a str>,
 }
 
+/// What a page about an error says, for programs.
+#[derive(Debug, Clone)]
+struct Words {
+    message: String,
+    hint: Option<String>,
+}
+
+/// An answer to a program: an error, whoever has made it, as JSON.
+pub(super) async fn for_program(answer: Response) -> Response {
+    let is_json =
+        answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if is_json || !(answer.status().is_client_error() || answer.status().is_server_error()) {
+        return answer;
+    }
+    let (mut parts, body) = answer.into_parts();
+    let words = match parts.extensions.remove::<Words>() {
+        Some(words) => words,
+        // a path, a query or a body that the framework could not read: its words are plain text
+        None => {
+            let text = axum::body::to_bytes(body, WORDS_BYTES_MAX).await.unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let message = match (text.is_empty(), parts.status.canonical_reason()) {
+                (true, Some(reason)) => reason.to_lowercase(),
+                _ => text,
+            };
+            Words { message, hint: Some("/api/v1/openapi.json says what is asked how".to_owned()) }
+        }
+    };
+    for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+        parts.headers.remove(name);
+    }
+    let body = Json(json!({ "error": words.message, "hint": words.hint })).into_response();
+    let kind = body.headers().get(header::CONTENT_TYPE).cloned();
+    parts.headers.extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
+    Response::from_parts(parts, body.into_body())
+}
+
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let frame = Frame::bare("Something is not right");
         let page =
             ErrorPage { frame, status: self.status.as_u16(), message: &self.message, hint: self.hint.as_deref() };
-        (self.status, render(&page)).into_response()
+        let mut answer = (self.status, render(&page)).into_response();
+        answer.extensions_mut().insert(Words { message: self.message, hint: self.hint });
+        answer
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use protocol::session::office::Task;
@@ -17,9 +17,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Console;
-use super::answer::PageError;
+use super::answer::{Answer, PageError, known};
 use super::door::Visitor;
 use super::guard::may;
+use super::overview::Overview;
 use super::runs::{self, Live};
 use super::users::Role;
 use crate::limits::CONSOLE_API_LINES_MAX;
@@ -33,6 +34,7 @@ pub(super) fn router() -> Router<Arc<Console>> {
     Router::new()
         .route("/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], DOCUMENT)))
         .route("/branches", get(branches))
+        .route("/alerts", get(alerts))
         .route("/branches/{name}", get(branch))
         .route("/branches/{name}/update", post(update))
         .route("/runs/{id}", get(run))
@@ -42,27 +44,8 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/conflicts/{id}", get(conflict).post(resolve))
         .route("/quarantine", get(quarantine))
         .route("/quarantine/{id}/retry", post(retry))
-        .fallback(async || {
-            Refused::from(PageError::missing("there is no such address; /api/v1/openapi.json lists all"))
-        })
+        .fallback(async || PageError::missing("there is no such address; /api/v1/openapi.json lists all"))
 }
-
-/// An error as JSON.
-struct Refused(PageError);
-
-impl<E: Into<PageError>> From<E> for Refused {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        (self.0.status(), Json(json!({ "error": self.0.message(), "hint": self.0.hint() }))).into_response()
-    }
-}
-
-type Answer = Result<Response, Refused>;
 
 /// Which lines of a list.
 #[derive(Debug, Default, Deserialize)]
@@ -89,8 +72,18 @@ async fn branches(State(console): State<Arc<Console>>) -> Answer {
     Ok(Json(json!({ "branches": all })).into_response())
 }
 
+async fn alerts(State(console): State<Arc<Console>>) -> Answer {
+    let overview = Overview::take(&console).await?;
+    let all: Vec<Value> = overview
+        .alerts
+        .iter()
+        .map(|alert| json!({ "branch": alert.branch, "kind": alert.kind, "words": alert.words }))
+        .collect();
+    Ok(Json(json!({ "alerts": all })).into_response())
+}
+
 async fn branch(State(console): State<Arc<Console>>, Path(name): Path<String>) -> Answer {
-    let branch = console.office.branch(&name).await?;
+    let branch = known(console.office.branch(&name).await)?;
     let mut object = output::branch_object(&branch);
     // paths of this machine are nobody's business
     if let Some(object) = object.as_object_mut() {
@@ -108,7 +101,7 @@ async fn update(
     Path(name): Path<String>,
 ) -> Answer {
     may(&visitor, Role::Sync)?;
-    let branch = console.office.branch(&name).await?;
+    let branch = known(console.office.branch(&name).await)?;
     let live = runs::start(&console, &branch.name, Task::Update, visitor.called(), false);
     Ok((StatusCode::ACCEPTED, Json(run_object(&live))).into_response())
 }
@@ -151,7 +144,7 @@ async fn conflicts(State(console): State<Arc<Console>>, Query(lines): Query<Line
 }
 
 async fn conflict(State(console): State<Arc<Console>>, Path(id): Path<i64>) -> Answer {
-    Ok(Json(output::standing_object(&console.office.conflict(id).await?)).into_response())
+    Ok(Json(output::standing_object(&known(console.office.conflict(id).await)?)).into_response())
 }
 
 #[derive(Debug, Deserialize)]
@@ -173,9 +166,9 @@ async fn resolve(
         (Some("shop"), None) => Take::Side(Side::Shop),
         (None, Some(value)) => Take::Value(value),
         _ => {
-            return Err(
-                PageError::wrong("send {\"take\": \"office\"}, {\"take\": \"shop\"} or {\"value\": \"...\"}").into()
-            );
+            return Err(PageError::wrong(
+                "send {\"take\": \"office\"}, {\"take\": \"shop\"} or {\"value\": \"...\"}",
+            ));
         }
     };
     let resolved = console.office.resolve_conflict(id, take).await?;
@@ -195,7 +188,7 @@ async fn retry(
     Path(id): Path<i64>,
 ) -> Answer {
     may(&visitor, Role::Decide)?;
-    let before = console.office.quarantined(id).await?;
+    let before = known(console.office.quarantined(id).await)?;
     let applied = console.office.retry_quarantined(id).await?;
     let left = console.office.quarantine(before.branch.as_deref(), i64::MAX).await?;
     let still = left.iter().find(|entry| entry.id == id);
@@ -242,6 +235,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn boundary_of_console_api_lines_max() {
+        let of = |limit| Lines { limit, ..Lines::default() }.limit();
+        assert_eq!((of(None), of(Some(CONSOLE_API_LINES_MAX))), (CONSOLE_API_LINES_MAX, CONSOLE_API_LINES_MAX));
+        assert_eq!((of(Some(CONSOLE_API_LINES_MAX + 1)), of(Some(0))), (CONSOLE_API_LINES_MAX, 1));
+    }
 
     /// Method and path of every route above, as the source has them.
     fn routes() -> BTreeSet<(String, String)> {

@@ -201,7 +201,9 @@ impl Door {
 
     /// A program that sends name and password with every call.
     pub(super) async fn program(&self, name: &str, password: &str, peer: IpAddr) -> Result<Visitor, Refusal> {
-        let key = digest(&format!("{}:{name}{password}", name.len()));
+        // with the hash in it: a password that was changed is not known any more
+        let hash = self.user(name).map(|user| user.hash().to_owned()).unwrap_or_default();
+        let key = digest(&format!("{}:{name}{hash}{password}", name.len()));
         let known = {
             let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
             proven.retain(|_, at| at.elapsed() < PROVEN_MAX);

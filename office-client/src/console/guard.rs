@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use base64::Engine as _;
 
 use super::Console;
-use super::answer::{PageError, gzipped};
+use super::answer::{PageError, for_program, gzipped};
 use super::door::{Refusal, Visitor};
 use super::users::Role;
 use crate::limits::{CONSOLE_BODY_BYTES_MAX, CONSOLE_BODY_DURATION_MAX};
@@ -65,6 +65,7 @@ pub(super) async fn guard(
         }
         Err(answer) => *answer,
     };
+    let answer = if by_program { for_program(answer).await } else { answer };
     finished(&headers, answer).await
 }
 

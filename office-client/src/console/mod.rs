@@ -3,6 +3,7 @@
 //! It runs the same driver as the command line. What it knows of a run at work is kept in memory and told to every page
 //! that looks; what has ended is in the history of the database. See docs/CONSOLE.md.
 
+mod alerting;
 mod answer;
 mod api;
 mod assets;
@@ -83,6 +84,8 @@ pub(crate) struct Console {
     overview: overview::Board,
     /// Who may come in.
     door: door::Door,
+    /// Held by who tells alerts: one after the other.
+    telling: tokio::sync::Mutex<()>,
     /// Ends what would never end by itself: streams of events.
     closing: CancellationToken,
 }
@@ -112,6 +115,7 @@ pub(crate) async fn serve(
         runs: runs::Runs::new(settings.jobs),
         overview: overview::Board::default(),
         door,
+        telling: tokio::sync::Mutex::default(),
         closing: CancellationToken::new(),
     });
     let watching = tokio::spawn(overview::keep(Arc::clone(&console)));

@@ -8,7 +8,7 @@ use replica::ReplicaError;
 use replica::office::Branch;
 use tokio::sync::{Notify, watch};
 
-use super::{Console, scheduler};
+use super::{Console, alerting};
 use crate::alerts::{self, Alert};
 use crate::limits::{CONSOLE_IDLE_PAUSE, CONSOLE_LOOK_PAUSE};
 use crate::standing::{self, Standing};
@@ -34,7 +34,9 @@ impl Overview {
     pub(super) async fn of(console: &Console, branches: Vec<Branch>) -> Result<Self, ReplicaError> {
         let standings = standing::of(&console.office, branches).await?;
         let now = SystemTime::now();
-        let alerts = standings.iter().flat_map(|standing| alerts::of(standing, now)).collect();
+        let settings = &console.settings;
+        let mut alerts = alerts::of_office(&settings.state_dir, settings.alert_room);
+        alerts.extend(standings.iter().flat_map(|standing| alerts::of(standing, now)));
         Ok(Self { standings, held: console.office.held_branches().await?, alerts })
     }
 }
@@ -67,9 +69,9 @@ impl Board {
 
 /// Keeps looking: often while a page shows it, seldom otherwise.
 pub(super) async fn keep(console: Arc<Console>) {
-    let mut told = BTreeSet::new();
+    let board = &console.overview;
+    board.look();
     loop {
-        let board = &console.overview;
         let pause = if board.shown.receiver_count() > 0 { CONSOLE_LOOK_PAUSE } else { CONSOLE_IDLE_PAUSE };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -80,7 +82,7 @@ pub(super) async fn keep(console: Arc<Console>) {
             Ok(overview) => {
                 let overview = Arc::new(overview);
                 board.shown.send_replace(Some(Arc::clone(&overview)));
-                scheduler::tell(&console, &overview, &mut told).await;
+                alerting::tell(&console, &overview).await;
             }
             Err(error) => tracing::warn!(error = %crate::error::chain(&error), "how the branches stand is not known"),
         }

@@ -67,6 +67,11 @@ impl User {
         Ok(Self { name: name.to_owned(), role, hash })
     }
 
+    /// The hash of their password: another one after a change, also to the same password.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+
     /// Whether it is their password. Takes about 20 ms and 19 MiB.
     pub(super) fn fits(&self, password: &str) -> bool {
         verify_password(password.as_bytes(), &self.hash)

@@ -27,7 +27,7 @@ use std::time::SystemTime;
 use protocol::fault::Fault;
 use protocol::methods::{FrozenDiff, HelloReply};
 use protocol::session::office::{Action, Ending, Event, Run, Task};
-use replica::office::{Branch, Office, Outgoing, RunRecord};
+use replica::office::{Branch, Lease, Office, Outgoing, RunRecord};
 
 pub(crate) use allowance::{is_open_now, parse_budget, parse_windows};
 pub(crate) use carried::{export, import};
@@ -101,7 +101,8 @@ pub(crate) async fn run_over(job: Job<'_>, task: Task, line: &Arc<Line>) -> Repo
     let started_at = SystemTime::now();
     let began = tokio::time::Instant::now();
     let mut report = Report::new(&branch.name, task);
-    let result = run_leased(job, task, line, &mut report).await;
+    let mut lease = None;
+    let result = run_leased(job, task, line, &mut report, &mut lease).await;
     report.finish(result, began.elapsed());
     if report.was_begun {
         let record = RunRecord {
@@ -128,9 +129,15 @@ pub(crate) async fn run_over(job: Job<'_>, task: Task, line: &Arc<Line>) -> Repo
                 tracing::warn!(branch = %branch.name, error = %crate::error::chain(&error), "the run is missing in the history");
             }
         }
-        if let Err(error) = office.upkeep().await {
-            tracing::warn!(error = %crate::error::chain(&error), "what nobody needs any more is still kept");
-        }
+    }
+    // only now: whoever comes next finds this run in the history, or nothing of it
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
+    if report.was_begun
+        && let Err(error) = office.upkeep().await
+    {
+        tracing::warn!(error = %crate::error::chain(&error), "what nobody needs any more is still kept");
     }
     report
 }
@@ -140,9 +147,16 @@ fn figure(figure: Option<u64>) -> Option<i64> {
     figure.map(|figure| i64::try_from(figure).unwrap_or(i64::MAX))
 }
 
-async fn run_leased(job: Job<'_>, task: Task, line: &Arc<Line>, report: &mut Report) -> Result<(), DriveError> {
+/// Runs it while the branch is held; `held` is for whoever calls to release.
+async fn run_leased(
+    job: Job<'_>,
+    task: Task,
+    line: &Arc<Line>,
+    report: &mut Report,
+    held: &mut Option<Lease>,
+) -> Result<(), DriveError> {
     check_state(&job, task)?;
-    let lease = job.office.lease(&job.branch).await?;
+    *held = Some(job.office.lease(&job.branch).await?);
     report.was_begun = true;
     let mut drive = Drive::new(job, line).await?;
     if let Err(error) = drive.allowance.check(0) {
@@ -161,7 +175,6 @@ async fn run_leased(job: Job<'_>, task: Task, line: &Arc<Line>, report: &mut Rep
     let moved = if report.sent_bytes > report.received_bytes { &drive.sending } else { &drive.receiving };
     report.chunk_bytes = moved.measured().map(|_| moved.bytes());
     drive.job.progress.finish();
-    lease.release().await;
     result
 }
 

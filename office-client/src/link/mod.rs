@@ -15,6 +15,7 @@ mod retry;
 #[cfg(test)]
 mod scripted;
 mod trust;
+mod webhook;
 
 pub(crate) use address::Address;
 pub(crate) use client::{Client, LinkSettings, Patience};
@@ -26,3 +27,4 @@ pub(crate) use peer::Peer;
 pub(crate) use raw::{Heard, RawAnswer, exchange};
 pub(crate) use retry::Retry;
 pub(crate) use trust::{TrustSettings, parse_fingerprint};
+pub(crate) use webhook::Webhook;

@@ -18,6 +18,7 @@ const STEPS: &[&str] = &[
     include_str!("0009_retention.sql"),
     include_str!("0010_run_audit.sql"),
     include_str!("0011_changed_columns.sql"),
+    include_str!("0012_schedules.sql"),
 ];
 
 /// Version of the schema that this program works with.

@@ -1,5 +1,7 @@
 //! The database of the office, as office-client uses it.
 
+mod alerts;
+mod attempts;
 mod branches;
 mod carried;
 mod compare;
@@ -37,11 +39,13 @@ use crate::retention::Retention;
 use crate::spool::{FrozenStream, Spool};
 use crate::witness::Witness;
 
+pub use attempts::Attempt;
 pub use carried::{Exported, Imported};
 pub use compare::{Compared, Scope};
 pub use conflicts::{Conflict, ConflictKind, Image, Side, Stamp, Take};
 pub use history::{PastRun, RunFilter};
 pub use layout::OfficeLayout;
+pub use lease::Lease;
 pub use repair::{Loser, RepairBase};
 pub use resolve::{Resolved, Standing};
 

@@ -51,7 +51,7 @@ fn on_this_machine_nobody_logs_in_and_no_other_site_gets_anything() {
     assert_eq!(world.office.int("select count(*) from sync.branch_synchronization where paused"), 1);
 
     assert_eq!(console.get("/no/such/page", &[]).status, 404);
-    assert_eq!(console.get("/branches/nobody", &[]).status, 400);
+    assert_eq!(console.get("/branches/nobody", &[]).status, 404);
     assert!(console.process.terminate().success(), "{}", console.process.stderr());
 }
 

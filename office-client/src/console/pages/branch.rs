@@ -34,6 +34,8 @@ struct Page {
     link_facts: Vec<Fact>,
     schedule: String,
     next: Option<Moment>,
+    /// Whether it is due, and waits for its window.
+    waits: bool,
     runs: Vec<history::Row>,
 }
 
@@ -58,7 +60,7 @@ pub(in crate::console) async fn page(
     Extension(visitor): Extension<Visitor>,
     Path(name): Path<String>,
 ) -> Answer {
-    let branch = console.office.branch(&name).await?;
+    let branch = answer::known(console.office.branch(&name).await)?;
     let overview = Overview::of(&console, vec![branch.clone()]).await?;
     let row = overview.standings.iter().map(|standing| branches::row(&console, &overview, standing)).next();
     let Some(row) = row else { return Ok(answer::see("/")) };
@@ -69,10 +71,11 @@ pub(in crate::console) async fn page(
     let flows = flows(&commands::policy_directions(&policy)?);
     let (facts, link_facts) = (facts(&branch), link_facts(&branch));
     let hands = Hands::from(&visitor);
-    let next = scheduler::due(&console, &branch, None).await?.map(Moment);
+    let next = scheduler::next(&console, &branch).await?;
+    let (next, waits) = (next.map(|(at, _)| Moment(at)), next.is_some_and(|(_, waits)| waits));
     let schedule = branch.settings.get("schedule").cloned().unwrap_or_default();
     let policy = branch.policy;
-    Ok(answer::render(&Page { frame, hands, row, policy, flows, facts, link_facts, schedule, next, runs }))
+    Ok(answer::render(&Page { frame, hands, row, policy, flows, facts, link_facts, schedule, next, waits, runs }))
 }
 
 /// `POST /branches/NAME/schedule`
@@ -82,7 +85,7 @@ pub(in crate::console) async fn set_schedule(
     posted: Posted,
 ) -> Answer {
     posted.needs(Role::Decide)?;
-    let mut branch = console.office.branch(&name).await?;
+    let mut branch = answer::known(console.office.branch(&name).await)?;
     match posted.field("schedule") {
         "" => drop(branch.settings.remove("schedule")),
         text => {

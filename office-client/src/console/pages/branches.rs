@@ -34,8 +34,8 @@ struct Page {
 /// A sentence about all of them.
 struct Summary {
     text: String,
-    /// What the rows themselves do not show in words: branches that are stale or fail again and again.
-    alerts: Vec<(String, String, String)>,
+    /// What the rows themselves do not show in words: all but what waits for a decision.
+    alerts: Vec<(Option<String>, String)>,
     can_update: bool,
 }
 
@@ -158,7 +158,7 @@ pub(in crate::console) async fn resume(
 
 async fn set_paused(console: &Console, name: &str, posted: &Posted, paused: bool) -> Answer {
     posted.needs(Role::Decide)?;
-    let mut branch = console.office.branch(name).await?;
+    let mut branch = answer::known(console.office.branch(name).await)?;
     branch.paused = paused;
     console.office.save_branch(&branch).await?;
     console.overview.look();
@@ -167,8 +167,8 @@ async fn set_paused(console: &Console, name: &str, posted: &Posted, paused: bool
 }
 
 fn summary(overview: &Overview, rows: &[Row]) -> Summary {
-    let alerts = overview.alerts.iter().filter(|alert| matches!(alert.kind, "stale" | "failing"));
-    let alerts = alerts.map(|alert| (alert.branch.clone(), segment(&alert.branch), alert.words.clone())).collect();
+    let alerts = overview.alerts.iter().filter(|alert| !matches!(alert.kind, "conflicts" | "quarantine"));
+    let alerts = alerts.map(|alert| (alert.branch.clone(), alert.words.clone())).collect();
     let of = |tone: &str| rows.iter().filter(|row| row.tone == tone).count();
     let mut parts = Vec::new();
     for (count, words) in [

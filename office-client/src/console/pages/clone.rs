@@ -62,14 +62,14 @@ pub(in crate::console) async fn plan(
         Ok(made) => made,
         Err(error) => return Ok(error.as_fragment()),
     };
-    let cloned = console.office.branch(&name).await?.cloned_at.map(Moment);
+    let cloned = answer::known(console.office.branch(&name).await)?.cloned_at.map(Moment);
     let (hands, link) = (&Hands::from(&visitor), &segment(&name));
     Ok(answer::render(&Fragment { hands, link, branch: &name, cloned, plan: made }))
 }
 
 async fn show(console: &Console, visitor: &Visitor, name: String, plan: Option<plan::Shown>) -> Answer {
     may(visitor, Role::Decide)?;
-    let cloned = console.office.branch(&name).await?.cloned_at.map(Moment);
+    let cloned = answer::known(console.office.branch(&name).await)?.cloned_at.map(Moment);
     let frame = Frame::of(console, visitor, format!("Clone {name}"), "branches").await?;
     Ok(answer::render(&Page { frame, hands: Hands::from(visitor), link: segment(&name), branch: name, cloned, plan }))
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::IntoResponse as _;
+use futures_util::stream;
 use replica::office::{PastRun, RunFilter};
 use serde::Deserialize;
 
@@ -16,7 +18,26 @@ use crate::console::Console;
 use crate::console::answer::{self, Answer, PageError};
 use crate::console::door::Visitor;
 use crate::console::moment::Moment;
-use crate::limits::{CONSOLE_CSV_LINES_MAX, CONSOLE_RUNS_MAX};
+use crate::limits::CONSOLE_RUNS_MAX;
+
+/// What the file says of each run.
+const CSV_COLUMNS: [&str; 13] = [
+    "number",
+    "branch",
+    "run",
+    "result",
+    "started_at",
+    "seconds",
+    "pulled_rows",
+    "pushed_rows",
+    "received_bytes",
+    "sent_bytes",
+    "redials",
+    "quarantined",
+    "error",
+];
+/// Runs of the file that are in memory at one time.
+const CSV_RUNS_AT_A_TIME: i64 = 1000;
 
 /// The results that can be filtered by, with their words.
 const RESULTS: [(&str, &str); 6] = [
@@ -107,37 +128,50 @@ pub(in crate::console) async fn page(
     Ok(answer::render(&Page { frame, branches, branch, result, results: RESULTS, charts, runs, csv, older }))
 }
 
-/// `GET /history.csv`: the same runs as a file, for a spreadsheet.
+/// `GET /history.csv`: the same runs as a file, for a spreadsheet; all of them, a piece at a time.
 pub(in crate::console) async fn csv(State(console): State<Arc<Console>>, Query(asked): Query<Asked>) -> Answer {
-    let runs = console.office.runs(&asked.filter(), CONSOLE_CSV_LINES_MAX).await?;
-    let mut text = String::from(
-        "number,branch,run,result,started_at,seconds,pulled_rows,pushed_rows,received_bytes,sent_bytes,redials,quarantined,error\r\n",
-    );
-    for past in &runs {
-        let run = &past.run;
-        let cells = [
-            past.number.to_string(),
-            cell(&past.branch),
-            cell(&run.kind),
-            cell(&run.result),
-            Moment(run.started_at).iso(),
-            format!("{:.3}", run.seconds),
-            run.pulled_rows.to_string(),
-            run.pushed_rows.to_string(),
-            run.received_bytes.to_string(),
-            run.sent_bytes.to_string(),
-            run.redials.to_string(),
-            run.quarantined.to_string(),
-            cell(run.error.as_deref().unwrap_or("")),
-        ];
-        text.push_str(&cells.join(","));
-        text.push_str("\r\n");
-    }
+    let wanted = asked.filter();
+    let head = csv_line(&CSV_COLUMNS.map(str::to_owned));
+    let pieces = stream::unfold(Some((console, wanted, head)), |at| async move {
+        let (console, mut wanted, mut text) = at?;
+        let runs = match console.office.runs(&wanted, CSV_RUNS_AT_A_TIME).await {
+            Ok(runs) => runs,
+            // the file must not look whole: the connection breaks
+            Err(error) => return Some((Err(error), None)),
+        };
+        runs.iter().for_each(|past| text.push_str(&csv_line(&cells(past))));
+        wanted.below = runs.last().map(|last| last.number);
+        let is_last = (runs.len() as i64) < CSV_RUNS_AT_A_TIME;
+        Some((Ok(text), (!is_last).then(|| (console, wanted, String::new()))))
+    });
     let head = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"history.csv\""),
     ];
-    Ok((head, text).into_response())
+    Ok((head, Body::from_stream(pieces)).into_response())
+}
+
+fn cells(past: &PastRun) -> [String; CSV_COLUMNS.len()] {
+    let run = &past.run;
+    [
+        past.number.to_string(),
+        cell(&past.branch),
+        cell(&run.kind),
+        cell(&run.result),
+        Moment(run.started_at).iso(),
+        format!("{:.3}", run.seconds),
+        run.pulled_rows.to_string(),
+        run.pushed_rows.to_string(),
+        run.received_bytes.to_string(),
+        run.sent_bytes.to_string(),
+        run.redials.to_string(),
+        run.quarantined.to_string(),
+        cell(run.error.as_deref().unwrap_or("")),
+    ]
+}
+
+fn csv_line(cells: &[String]) -> String {
+    cells.join(",") + "\r\n"
 }
 
 /// A cell of RFC 4180. What a spreadsheet would take for a formula gets an apostrophe in front.

@@ -71,7 +71,7 @@ pub(super) fn is_fragment(headers: &HeaderMap) -> bool {
 
 /// Makes the plan.
 pub(super) async fn of(console: &Console, name: &str, task: Task) -> Result<Shown, PageError> {
-    let branch = console.office.branch(name).await?;
+    let branch = answer::known(console.office.branch(name).await)?;
     let job = Job {
         office: &console.office,
         settings: &console.settings,

@@ -177,7 +177,7 @@ pub(in crate::console) async fn clone(
 }
 
 async fn begin(console: &Arc<Console>, name: &str, task: Task, posted: &Posted) -> Answer {
-    let branch = console.office.branch(name).await?;
+    let branch = answer::known(console.office.branch(name).await)?;
     let force = posted.ticked("force");
     if force {
         posted.needs(Role::Decide)?;

@@ -67,7 +67,7 @@ pub(in crate::console) async fn page(
 }
 
 async fn compare(console: &Console, name: &str) -> Result<Comparison, PageError> {
-    let branch = console.office.branch(name).await?;
+    let branch = answer::known(console.office.branch(name).await)?;
     let job = Job {
         office: &console.office,
         settings: &console.settings,
