@@ -13,6 +13,7 @@ mod exit;
 mod limits;
 mod link;
 mod output;
+mod page;
 mod schedule;
 mod settings;
 mod standing;

@@ -52,23 +52,22 @@ const FROM: &str = "sync.quarantine q left join sync.branch_synchronization b on
 pub(crate) async fn entries(
     client: &impl GenericClient,
     branch: Option<&str>,
+    above: Option<i64>,
     limit: i64,
 ) -> Result<Vec<Entry>, ReplicaError> {
-    let sql = format!("select {COLUMNS} from {FROM} where $1::text is null or b.branch = $1 order by q.entry limit $2");
-    let rows = client.query(&sql, &[&branch, &limit]).await.map_err(|error| classify("list the quarantine", error))?;
+    let sql = format!(
+        "select {COLUMNS} from {FROM} where ($1::text is null or b.branch = $1) and ($2::bigint is null or q.entry > $2)
+         order by q.entry limit $3"
+    );
+    let rows = client.query(&sql, &[&branch, &above, &limit]).await.map_err(|error| classify("list the quarantine", error))?;
     rows.iter().map(entry).collect()
 }
 
-/// One row that waits, by its number.
-pub(crate) async fn find(client: &impl GenericClient, id: i64) -> Result<Entry, ReplicaError> {
+/// One row that waits, by its number; none when no such row does.
+pub(crate) async fn find(client: &impl GenericClient, id: i64) -> Result<Option<Entry>, ReplicaError> {
     let sql = format!("select {COLUMNS} from {FROM} where q.entry = $1");
     let row = client.query_opt(&sql, &[&id]).await.map_err(|error| classify("read the quarantine", error))?;
-    match row {
-        Some(row) => entry(&row),
-        None => Err(ReplicaError::Invalid(format!(
-            "no row {id} waits in quarantine: it may have been released; 'office-client quarantine list' lists those that wait"
-        ))),
-    }
+    row.as_ref().map(entry).transpose()
 }
 
 fn entry(row: &Row) -> Result<Entry, ReplicaError> {

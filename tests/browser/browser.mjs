@@ -53,7 +53,7 @@ export class Visit {
     }
 
     // Fails with every rule of WCAG 2.2 AA that the page breaks, in light and dark; keeps a picture where one is wanted.
-    async inspect(name, page = this.page) {
+    async inspect(name, page = this.page, whole = false) {
         for (const scheme of ['light', 'dark']) {
             await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
             await page.evaluate(axe);
@@ -67,7 +67,7 @@ export class Visit {
                 (rule) => `${rule.id}: ${rule.nodes.map((node) => `${node.target} ${node.failureSummary}`).join('; ')}`,
             );
             must(broken.length === 0, `${name}, ${scheme}: ${broken.join('\n')}`);
-            if (shots) await page.screenshot({ path: `${shots}/${name}-${scheme}.png` });
+            if (shots) await page.screenshot({ path: `${shots}/${name}-${scheme}.png`, fullPage: whole });
         }
         await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
         const over = await page.evaluate(

@@ -101,6 +101,29 @@ const scenes = {
         await visit.go('/');
         await row(page, 'north').getByText('1 conflict').waitFor();
         await visit.inspect('branches');
+
+        // its page: a schedule, settings of its link (a wrong one is explained), and both sides compared
+        await row(page, 'north').getByRole('link', { name: 'north', exact: true }).click();
+        await page.getByLabel('When').fill('every 15m jitter 2m');
+        await page.getByRole('button', { name: 'Save' }).first().click();
+        await page.getByRole('status').getByText('saved').waitFor();
+        await page.getByText('Next update').waitFor();
+        await page.getByText('Change the link').click();
+        await page.getByLabel('Called only in').fill('always');
+        await page.locator('#save-settings').click();
+        await page.getByRole('alert').getByText('22:00-06:00').waitFor();
+        await visit.inspect('branch-wrong');
+        await page.getByLabel('Called only in').fill('00:00-00:00');
+        await page.locator('#save-settings').click();
+        await page.getByRole('status').getByText('saved').waitFor();
+        await page.getByText('in 00:00-00:00').waitFor();
+        await page.getByLabel('When').fill('');
+        await page.getByRole('button', { name: 'Save' }).first().click();
+        await page.getByText('Updated when somebody asks for it').waitFor();
+        await visit.inspect('branch', page, true);
+        await page.getByRole('link', { name: 'Verify' }).click();
+        await page.getByRole('heading', { name: 'Rows that differ' }).waitFor();
+        await visit.inspect('verify');
         await visit.end();
     },
 
@@ -141,11 +164,18 @@ const scenes = {
         await visit.inspect('branches-failed');
         await visit.go('/quarantine');
         await visit.inspect('quarantine');
-        await visit.go('/history');
+        await visit.go('/history?branch=north');
+        await page.getByRole('img', { name: /^Rows, in and out of \d+ runs: at most/ }).waitFor();
+        await visit.inspect('history');
+        const [file] = await Promise.all([
+            page.waitForEvent('download'),
+            page.getByRole('link', { name: 'Download as CSV' }).click(),
+        ]);
+        must(file.suggestedFilename() === 'history.csv', 'the history is downloaded as a file');
+        await page.getByLabel('Branch').selectOption('');
         await page.getByLabel('Result').selectOption('unreachable');
         await page.getByRole('button', { name: 'Show' }).click();
         must((await page.locator('table.runs tbody tr').count()) === 1, 'the history filters by result');
-        await visit.inspect('history');
         await page.locator('table.runs tbody a').first().click();
         await visit.inspect('record');
         await visit.end();
@@ -175,6 +205,11 @@ const scenes = {
         }
         await page.keyboard.press('Enter');
         await page.getByRole('heading', { name: 'Done', exact: true }).waitFor();
+        await visit.inspect('phone-run');
+        await visit.go('/');
+        await page.getByRole('button', { name: 'Update all' }).click();
+        await page.getByRole('status').getByText('is being updated').waitFor();
+        await row(page, 'south').getByText('In step').waitFor();
         await visit.end();
     },
 

@@ -129,7 +129,7 @@ async fn a_shop_that_changes_a_row_between_pull_and_push_loses_nothing_silently(
     assert_eq!(north.database.int("select count(*) from sync.conflict where ours ->> 'phone' = 'till'"), 1);
     // it is listed at the office, once, with who and when, and can be decided there, and decided again
     engine.settle(3).await;
-    let open = engine.office.conflicts(true, Some("north"), 10).await.unwrap();
+    let open = engine.office.conflicts(true, Some("north"), None, 10).await.unwrap();
     assert_eq!(open.len(), 1, "{open:?}");
     let conflict = &open[0];
     assert_eq!((conflict.winner, conflict.columns.as_slice()), (Side::Office, &["phone".to_owned()][..]));

@@ -43,7 +43,7 @@ async fn world(branches: &[&str]) -> Engine {
 }
 
 async fn only(engine: &Engine) -> Conflict {
-    let mut open = engine.office.conflicts(true, None, 10).await.expect("the open conflicts");
+    let mut open = engine.office.conflicts(true, None, None, 10).await.expect("the open conflicts");
     assert_eq!(open.len(), 1, "{open:?}");
     open.remove(0)
 }
@@ -96,7 +96,7 @@ async fn a_resolution_reaches_every_shop_and_can_be_reversed() {
     assert_eq!((standing.follows, standing.changed_since), (None, true), "a change since is shown");
     assert!(resolve(&engine, conflict.id, SHOP).await, "and it can still be resolved");
     assert_eq!(phone(&north.database, "Ana"), "shop");
-    let all = engine.office.conflicts(false, Some("north"), 10).await.unwrap();
+    let all = engine.office.conflicts(false, Some("north"), None, 10).await.unwrap();
     assert_eq!(all[0].resolution, Some(SHOP));
 }
 
@@ -123,7 +123,7 @@ async fn a_value_has_to_fit_its_column_and_to_have_only_one() {
     engine.database.execute("update person set phone = 'office' where name = 'Ana'; update person set born = '2000-01-01', email = 'o' where name = 'Bela'");
     north.database.execute("update person set phone = 'shop' where name = 'Ana'; update person set born = '2000-01-02', email = 's' where name = 'Bela'");
     engine.settle(6).await;
-    let open = engine.office.conflicts(true, None, 10).await.unwrap();
+    let open = engine.office.conflicts(true, None, None, 10).await.unwrap();
     let of = |columns: usize| open.iter().find(|conflict| conflict.columns.len() == columns).expect("a conflict").id;
     let refused = |id, value: &str| {
         let (office, take) = (engine.office.clone(), Take::Value(value.to_owned()));

@@ -102,25 +102,14 @@ async fn set(
     opened: &Opened,
 ) -> Result<Outcome, CommandError> {
     let mut branch = opened.office.branch(&args.name).await?;
-    check(args.settings())?;
     if let Some(url) = args.url.clone() {
-        url.parse::<Address>()?;
         branch.url = url;
     }
+    change_settings(args.settings(), &mut branch)?;
     let _lease = opened.office.lease(&branch).await?;
     if settings.policy_given {
         branch.policy = policy::adopt(&opened.office, &settings.policy).await?;
     }
-    if let Some(user) = &args.settings().user {
-        branch.user = (!user.is_empty()).then(|| user.clone());
-    }
-    match &args.settings().password_file {
-        Some(file) if file.as_os_str().is_empty() => branch.password_file = None,
-        Some(file) => branch.password_file = absolute("password-file", Some(file))?.map(PathBuf::from),
-        None => {}
-    }
-    apply(args.settings(), &mut branch.settings)?;
-    check_trust(&branch.url, &branch.settings)?;
     opened.office.save_branch(&branch).await?;
     saved(&branch, "is changed", printer);
     Ok(Outcome::Done)
@@ -241,6 +230,26 @@ fn apply(settings: &BranchSettings, into: &mut BTreeMap<String, String>) -> Resu
         }
     }
     Ok(())
+}
+
+/// Changes the settings of a branch (whose address may have been changed before), at the command line or elsewhere; an
+/// empty value takes one away.
+///
+/// # Errors
+/// If one can never work; the branch is not to be saved then.
+pub(crate) fn change_settings(settings: &BranchSettings, branch: &mut Branch) -> Result<(), CommandError> {
+    check(settings)?;
+    branch.url.parse::<Address>()?;
+    if let Some(user) = &settings.user {
+        branch.user = (!user.is_empty()).then(|| user.clone());
+    }
+    match &settings.password_file {
+        Some(file) if file.as_os_str().is_empty() => branch.password_file = None,
+        Some(file) => branch.password_file = absolute("password-file", Some(file))?.map(PathBuf::from),
+        None => {}
+    }
+    apply(settings, &mut branch.settings)?;
+    check_trust(&branch.url, &branch.settings)
 }
 
 /// Refuses certificates that do not fit the address, or cannot be read.

@@ -7,6 +7,7 @@ use crate::cli::{ConflictsArgs, ConflictsCommand, ConflictsList, ConflictsResolv
 use crate::config::nearest;
 use crate::error::CommandError;
 use crate::output::{self, Printer, Table};
+use crate::page::Page;
 use crate::settings::Settings;
 
 /// Runs `conflicts ...`.
@@ -53,11 +54,10 @@ async fn conflicts(args: &ConflictsList, printer: &Printer, opened: &Opened) -> 
     if let Some(name) = &args.branch {
         opened.office.branch(name).await?;
     }
-    let found = opened.office.conflicts(!args.all, args.branch.as_deref(), args.limit.saturating_add(1)).await?;
-    let more = found.len() > usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let shown = &found[..found.len() - usize::from(more)];
+    let ask = async |limit| opened.office.conflicts(!args.all, args.branch.as_deref(), None, limit).await;
+    let Page { shown, more } = Page::of(args.limit, ask).await?;
     let mut table = Table::new(&["id", "branch", "table", "key", "kind", "columns", "stands", "found (UTC)"]);
-    for conflict in shown {
+    for conflict in &shown {
         printer.object(&output::conflict_object(conflict));
         table.line(output::conflict_cells(conflict));
     }

@@ -5,6 +5,7 @@ use crate::cli::{QuarantineArgs, QuarantineCommand, QuarantineList};
 use crate::error::CommandError;
 use crate::exit;
 use crate::output::{self, Printer, Table};
+use crate::page::Page;
 use crate::settings::Settings;
 
 /// Runs `quarantine ...`.
@@ -40,11 +41,10 @@ async fn list_rows(args: &QuarantineList, printer: &Printer, opened: &Opened) ->
     if let Some(name) = &args.branch {
         opened.office.branch(name).await?;
     }
-    let found = opened.office.quarantine(args.branch.as_deref(), args.limit.saturating_add(1)).await?;
-    let more = found.len() > usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let shown = &found[..found.len() - usize::from(more)];
+    let ask = async |limit| opened.office.quarantine(args.branch.as_deref(), None, limit).await;
+    let Page { shown, more } = Page::of(args.limit, ask).await?;
     let mut table = Table::new(&["id", "branch", "table", "key", "change", "reason", "since (UTC)"]);
-    for entry in shown {
+    for entry in &shown {
         printer.object(&output::quarantine_object(entry));
         table.line(output::quarantine_cells(entry));
     }
@@ -70,12 +70,11 @@ async fn show(id: i64, printer: &Printer, opened: &Opened) -> Result<Outcome, Co
 async fn retry(id: i64, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
     let before = opened.office.quarantined(id).await?;
     let applied = opened.office.retry_quarantined(id).await?;
-    let left = opened.office.quarantine(before.branch.as_deref(), i64::MAX).await?;
-    let still = left.iter().find(|entry| entry.id == id);
-    printer.object(&output::retried_object(&before, still, applied.released));
+    let still = opened.office.still_quarantined(id).await?;
+    printer.object(&output::retried_object(&before, still.as_ref(), applied.released));
     match still {
         Some(entry) => {
-            printer.line(&format!("row {id} still waits: {}", output::quarantine_reason(entry)));
+            printer.line(&format!("row {id} still waits: {}", output::quarantine_reason(&entry)));
             Ok(Outcome::Reported(exit::FAILED))
         }
         None => {

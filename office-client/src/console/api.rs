@@ -55,6 +55,7 @@ struct Lines {
     result: Option<String>,
     all: Option<bool>,
     below: Option<i64>,
+    above: Option<i64>,
     limit: Option<i64>,
 }
 
@@ -138,7 +139,7 @@ async fn history(State(console): State<Arc<Console>>, Query(lines): Query<Lines>
 
 async fn conflicts(State(console): State<Arc<Console>>, Query(lines): Query<Lines>) -> Answer {
     let open = !lines.all.unwrap_or(false);
-    let found = console.office.conflicts(open, lines.branch.as_deref(), lines.limit()).await?;
+    let found = console.office.conflicts(open, lines.branch.as_deref(), lines.below, lines.limit()).await?;
     let all: Vec<Value> = found.iter().map(output::conflict_object).collect();
     Ok(Json(json!({ "conflicts": all })).into_response())
 }
@@ -177,7 +178,7 @@ async fn resolve(
 }
 
 async fn quarantine(State(console): State<Arc<Console>>, Query(lines): Query<Lines>) -> Answer {
-    let found = console.office.quarantine(lines.branch.as_deref(), lines.limit()).await?;
+    let found = console.office.quarantine(lines.branch.as_deref(), lines.above, lines.limit()).await?;
     let all: Vec<Value> = found.iter().map(output::quarantine_object).collect();
     Ok(Json(json!({ "quarantine": all })).into_response())
 }
@@ -190,9 +191,8 @@ async fn retry(
     may(&visitor, Role::Decide)?;
     let before = known(console.office.quarantined(id).await)?;
     let applied = console.office.retry_quarantined(id).await?;
-    let left = console.office.quarantine(before.branch.as_deref(), i64::MAX).await?;
-    let still = left.iter().find(|entry| entry.id == id);
-    Ok(Json(output::retried_object(&before, still, applied.released)).into_response())
+    let still = console.office.still_quarantined(id).await?;
+    Ok(Json(output::retried_object(&before, still.as_ref(), applied.released)).into_response())
 }
 
 fn find(console: &Console, id: &str) -> Result<Arc<Live>, PageError> {

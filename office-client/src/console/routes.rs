@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 
-use super::pages::{add, branch, branches, clone, conflicts, history, login, plan, quarantine, run, verify};
+use super::pages::{add, branch, branches, clone, conflicts, history, login, plan, quarantine, run, settings, verify};
 use super::{Console, api, assets, guard, live};
 
 /// The router.
@@ -23,7 +23,8 @@ pub(super) fn router(console: Arc<Console>) -> Router {
         .route("/branches/{name}/plan", get(plan::page))
         .route("/branches/{name}/clone", get(clone::page).post(run::clone))
         .route("/branches/{name}/clone/plan", get(clone::plan))
-        .route("/branches/{name}/schedule", post(branch::set_schedule))
+        .route("/branches/{name}/schedule", post(settings::schedule))
+        .route("/branches/{name}/settings", post(settings::change))
         .route("/branches/{name}/pause", post(branches::pause))
         .route("/branches/{name}/resume", post(branches::resume))
         .route("/runs/{id}", get(run::page))

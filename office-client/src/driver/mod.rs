@@ -39,7 +39,7 @@ pub(crate) use repair::{Repaired, carry, repair};
 pub(crate) use report::{Report, RunResult};
 #[cfg(test)]
 pub(crate) use verify::Difference;
-pub(crate) use verify::{Comparison, verify};
+pub(crate) use verify::{Comparison, RowDifference, verify};
 
 use crate::link::{self, Client, Credentials, Line, LinkError, LinkSettings, Peer, Retry, TrustSettings};
 use crate::output::Progress;

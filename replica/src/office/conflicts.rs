@@ -99,11 +99,13 @@ const COLUMNS: &str =
 const FROM: &str = "sync.conflict c left join sync.branch_synchronization b on b.peer = c.peer";
 
 impl Office {
-    /// Conflicts, newest first: the open ones, or all; of one branch, or of all; at most `limit`.
+    /// Conflicts, newest first: the open ones, or all; of one branch, or of all; those with a number below that one, or
+    /// from the newest on; at most `limit`.
     pub async fn conflicts(
         &self,
         only_open: bool,
         branch: Option<&str>,
+        below: Option<i64>,
         limit: i64,
     ) -> Result<Vec<Conflict>, ReplicaError> {
         let client = self.inner.pool.get().await?;
@@ -111,9 +113,10 @@ impl Office {
             .query(
                 &format!(
                     "select {COLUMNS} from {FROM} where (not $1 or c.resolved_at is null) and ($2::text is null or b.branch = $2)
-                     order by c.conflict desc limit $3"
+                       and ($3::bigint is null or c.conflict < $3)
+                     order by c.conflict desc limit $4"
                 ),
-                &[&only_open, &branch, &limit],
+                &[&only_open, &branch, &below, &limit],
             )
             .await
             .map_err(|error| classify("list the conflicts", error))?;

@@ -12,10 +12,11 @@ use crate::quarantine::{self, Entry};
 use crate::watermark::Snapshot;
 
 impl Office {
-    /// Rows that wait, oldest first: of one branch, or of all; at most `limit`.
-    pub async fn quarantine(&self, branch: Option<&str>, limit: i64) -> Result<Vec<Entry>, ReplicaError> {
+    /// Rows that wait, oldest first: of one branch, or of all; those with a number above that one, or from the oldest on; at
+    /// most `limit`.
+    pub async fn quarantine(&self, branch: Option<&str>, above: Option<i64>, limit: i64) -> Result<Vec<Entry>, ReplicaError> {
         let client = self.inner.pool.get().await?;
-        quarantine::entries(&*client, branch, limit).await
+        quarantine::entries(&*client, branch, above, limit).await
     }
 
     /// One row that waits.
@@ -23,6 +24,16 @@ impl Office {
     /// # Errors
     /// [`ReplicaError::Invalid`] when no row of that number waits.
     pub async fn quarantined(&self, id: i64) -> Result<Entry, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        quarantine::find(&*client, id).await?.ok_or_else(|| {
+            ReplicaError::Invalid(format!(
+                "no row {id} waits in quarantine: it may have been released; 'office-client quarantine list' lists those that wait"
+            ))
+        })
+    }
+
+    /// The same; none when no row of that number waits any more.
+    pub async fn still_quarantined(&self, id: i64) -> Result<Option<Entry>, ReplicaError> {
         let client = self.inner.pool.get().await?;
         quarantine::find(&*client, id).await
     }

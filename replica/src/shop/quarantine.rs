@@ -15,7 +15,7 @@ impl Shop {
     /// Rows that wait, oldest first, at most `limit`.
     pub async fn quarantine(&self, limit: i64) -> Result<Vec<Entry>, ReplicaError> {
         let client = self.inner.pool.get().await?;
-        quarantine::entries(&*client, None, limit).await
+        quarantine::entries(&*client, None, None, limit).await
     }
 
     /// How many rows wait, by table and reason.

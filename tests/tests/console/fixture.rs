@@ -26,6 +26,8 @@ pub(crate) struct Answer {
     /// By name, in lower case.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: String,
+    /// Of head and body together, as they came.
+    pub(crate) bytes: usize,
 }
 
 /// Lets somebody log in, with [`PASSWORD`].
@@ -64,7 +66,7 @@ impl Console {
         stream.write_all(request.as_bytes()).expect("the request is taken");
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("an answer");
-        Answer::parse(&String::from_utf8_lossy(&bytes))
+        Answer { bytes: bytes.len(), ..Answer::parse(&String::from_utf8_lossy(&bytes)) }
     }
 
     /// One request for a page.
@@ -96,6 +98,6 @@ impl Answer {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        Self { status: status.unwrap_or(0), headers, body: body.to_owned() }
+        Self { status: status.unwrap_or(0), headers, body: body.to_owned(), bytes: 0 }
     }
 }

@@ -122,7 +122,7 @@ async fn try_add(console: &Console, given: &Given, password: &str) -> Result<Str
 }
 
 /// Keeps the password where only this program's user reads it.
-fn store_password(console: &Console, branch: i64, password: &str) -> Result<PathBuf, PageError> {
+pub(super) fn store_password(console: &Console, branch: i64, password: &str) -> Result<PathBuf, PageError> {
     let dir = console.settings.state_dir.join("passwords");
     let path = dir.join(format!("branch-{branch}"));
     let write = || -> std::io::Result<PathBuf> {

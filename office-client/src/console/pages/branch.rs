@@ -5,19 +5,18 @@ use std::time::SystemTime;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use replica::office::{Branch, RunFilter};
+use serde::Deserialize;
 
-use super::{Frame, Hands, branches, history, number, segment};
+use super::settings::Given;
+use super::{Frame, Hands, Said, branches, history, number};
 use crate::commands;
-use crate::console::answer::{self, Answer, PageError};
+use crate::console::answer::{self, Answer};
 use crate::console::door::Visitor;
-use crate::console::guard::Posted;
 use crate::console::moment::Moment;
 use crate::console::overview::Overview;
-use crate::console::users::Role;
 use crate::console::{Console, scheduler};
-use crate::schedule::Schedule;
 
 /// Runs that are listed.
 const RUNS: i64 = 8;
@@ -32,7 +31,8 @@ struct Page {
     flows: Vec<Flow>,
     facts: Vec<Fact>,
     link_facts: Vec<Fact>,
-    schedule: String,
+    given: Given,
+    has_password: bool,
     next: Option<Moment>,
     /// Whether it is due, and waits for its window.
     waits: bool,
@@ -54,48 +54,54 @@ struct Fact {
     code: bool,
 }
 
+/// What was just done.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::console) struct Asked {
+    said: String,
+}
+
 /// `GET /branches/NAME`
 pub(in crate::console) async fn page(
     State(console): State<Arc<Console>>,
     Extension(visitor): Extension<Visitor>,
     Path(name): Path<String>,
+    Query(asked): Query<Asked>,
 ) -> Answer {
-    let branch = answer::known(console.office.branch(&name).await)?;
-    let overview = Overview::of(&console, vec![branch.clone()]).await?;
-    let row = overview.standings.iter().map(|standing| branches::row(&console, &overview, standing)).next();
-    let Some(row) = row else { return Ok(answer::see("/")) };
-    let policy = console.office.policy(&branch.policy).await?;
-    let wanted = RunFilter { branch: Some(name), ..RunFilter::default() };
-    let runs = console.office.runs(&wanted, RUNS).await?.iter().map(history::row).collect();
-    let frame = Frame::of(&console, &visitor, branch.name.clone(), "branches").await?;
-    let flows = flows(&commands::policy_directions(&policy)?);
-    let (facts, link_facts) = (facts(&branch), link_facts(&branch));
-    let hands = Hands::from(&visitor);
-    let next = scheduler::next(&console, &branch).await?;
-    let (next, waits) = (next.map(|(at, _)| Moment(at)), next.is_some_and(|(_, waits)| waits));
-    let schedule = branch.settings.get("schedule").cloned().unwrap_or_default();
-    let policy = branch.policy;
-    Ok(answer::render(&Page { frame, hands, row, policy, flows, facts, link_facts, schedule, next, waits, runs }))
+    let said = (asked.said == "saved").then(|| Said { text: "The settings are saved.".to_owned(), undo: None });
+    show(&console, &visitor, &name, None, said).await
 }
 
-/// `POST /branches/NAME/schedule`
-pub(in crate::console) async fn set_schedule(
-    State(console): State<Arc<Console>>,
-    Path(name): Path<String>,
-    posted: Posted,
+/// The page; with settings that were typed and cannot work, if there are any.
+pub(super) async fn show(
+    console: &Arc<Console>,
+    visitor: &Visitor,
+    name: &str,
+    given: Option<Given>,
+    said: Option<Said>,
 ) -> Answer {
-    posted.needs(Role::Decide)?;
-    let mut branch = answer::known(console.office.branch(&name).await)?;
-    match posted.field("schedule") {
-        "" => drop(branch.settings.remove("schedule")),
-        text => {
-            Schedule::parse(text).map_err(PageError::wrong)?;
-            branch.settings.insert("schedule".to_owned(), text.to_owned());
-        }
-    }
-    console.office.save_branch(&branch).await?;
-    tracing::info!(branch = name, by = posted.visitor.called(), "a schedule was changed at the console");
-    Ok(answer::see(&format!("/branches/{}", segment(&name))))
+    let branch = answer::known(console.office.branch(name).await)?;
+    let overview = Overview::of(console, vec![branch.clone()]).await?;
+    let row = overview.standings.iter().map(|standing| branches::row(console, &overview, standing)).next();
+    let Some(row) = row else { return Ok(answer::see("/")) };
+    let policy = console.office.policy(&branch.policy).await?;
+    let wanted = RunFilter { branch: Some(branch.name.clone()), ..RunFilter::default() };
+    let runs = console.office.runs(&wanted, RUNS).await?.iter().map(history::row).collect();
+    let next = scheduler::next(console, &branch).await?;
+    Ok(answer::render(&Page {
+        frame: Frame::of(console, visitor, branch.name.clone(), "branches").await?.saying(said),
+        hands: Hands::from(visitor),
+        row,
+        flows: flows(&commands::policy_directions(&policy)?),
+        facts: facts(&branch),
+        link_facts: link_facts(&branch),
+        given: given.unwrap_or_else(|| Given::from(&branch)),
+        has_password: branch.password_file.is_some(),
+        next: next.map(|(at, _)| Moment(at)),
+        waits: next.is_some_and(|(_, waits)| waits),
+        runs,
+        policy: branch.policy,
+    }))
 }
 
 fn flows(tables: &[(String, String)]) -> Vec<Flow> {

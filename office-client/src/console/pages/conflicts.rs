@@ -27,7 +27,8 @@ struct Page {
     branch: String,
     all: bool,
     cards: Vec<Card>,
-    more: bool,
+    /// The address of the conflicts before these.
+    older: Option<String>,
 }
 
 /// A conflict as it is shown.
@@ -82,6 +83,7 @@ pub(in crate::console) struct Asked {
     said: String,
     of: String,
     was: String,
+    below: Option<i64>,
 }
 
 /// `GET /conflicts`
@@ -94,15 +96,18 @@ pub(in crate::console) async fn page(
     let branches = office.branches().await?.into_iter().map(|branch| branch.name).collect();
     let (branch, all) = (asked.branch.clone(), !asked.all.is_empty());
     let wanted = (!branch.is_empty()).then_some(branch.as_str());
-    let mut found = office.conflicts(!all, wanted, CONSOLE_CARDS_MAX + 1).await?;
-    let more = found.len() as i64 > CONSOLE_CARDS_MAX;
-    found.truncate(CONSOLE_CARDS_MAX as usize);
-    let mut cards = Vec::with_capacity(found.len());
-    for conflict in found {
+    let ask = async |limit| office.conflicts(!all, wanted, asked.below, limit).await;
+    let found = crate::page::Page::of(CONSOLE_CARDS_MAX, ask).await?;
+    let older = found.turn().map(|last| {
+        let all = if all { "1" } else { "" };
+        format!("/conflicts?branch={}&all={all}&below={}", segment(&branch), last.id)
+    });
+    let mut cards = Vec::with_capacity(found.shown.len());
+    for conflict in found.shown {
         cards.push(card(&office.conflict(conflict.id).await?));
     }
     let frame = Frame::of(&console, &visitor, "Conflicts", "conflicts").await?.saying(said(&asked));
-    Ok(answer::render(&Page { frame, hands: Hands::from(&visitor), branches, branch, all, cards, more }))
+    Ok(answer::render(&Page { frame, hands: Hands::from(&visitor), branches, branch, all, cards, older }))
 }
 
 /// What was just decided, and the form that takes it back: `of` is the conflict, `was` what had stood.

@@ -114,15 +114,14 @@ pub(in crate::console) async fn page(
     Query(asked): Query<Asked>,
 ) -> Answer {
     let branches = console.office.branches().await?.into_iter().map(|branch| branch.name).collect();
-    let mut found = console.office.runs(&asked.filter(), CONSOLE_RUNS_MAX + 1).await?;
-    let more = found.len() as i64 > CONSOLE_RUNS_MAX;
-    found.truncate(CONSOLE_RUNS_MAX as usize);
-    let older = found.last().filter(|_| more).map(|last| {
+    let ask = async |limit| console.office.runs(&asked.filter(), limit).await;
+    let found = crate::page::Page::of(CONSOLE_RUNS_MAX, ask).await?;
+    let older = found.turn().map(|last| {
         let (branch, result) = (segment(&asked.branch), segment(&asked.result));
         format!("/history?branch={branch}&result={result}&below={}", last.number)
     });
     let frame = Frame::of(&console, &visitor, "History", "history").await?;
-    let (charts, runs) = (charts::of(&found), found.iter().map(row).collect());
+    let (charts, runs) = (charts::of(&found.shown), found.shown.iter().map(row).collect());
     let (branch, result) = (asked.branch, asked.result);
     let csv = format!("/history.csv?branch={}&result={}", segment(&branch), segment(&result));
     Ok(answer::render(&Page { frame, branches, branch, result, results: RESULTS, charts, runs, csv, older }))

@@ -11,6 +11,7 @@ pub(super) mod login;
 pub(super) mod plan;
 pub(super) mod quarantine;
 pub(super) mod run;
+pub(super) mod settings;
 pub(super) mod verify;
 
 use std::fmt::Write as _;

@@ -25,7 +25,8 @@ struct Page {
     branches: Vec<String>,
     branch: String,
     cards: Vec<Card>,
-    more: bool,
+    /// The address of the rows after these.
+    next: Option<String>,
     at_shops: Vec<(String, String)>,
 }
 
@@ -56,6 +57,7 @@ pub(in crate::console) struct Asked {
     said: String,
     of: String,
     rows: i64,
+    above: Option<i64>,
 }
 
 /// `GET /quarantine`
@@ -68,14 +70,14 @@ pub(in crate::console) async fn page(
     let branches = office.branches().await?.into_iter().map(|branch| branch.name).collect();
     let branch = asked.branch.clone();
     let wanted = (!branch.is_empty()).then_some(branch.as_str());
-    let mut found = office.quarantine(wanted, CONSOLE_CARDS_MAX + 1).await?;
-    let more = found.len() as i64 > CONSOLE_CARDS_MAX;
-    found.truncate(CONSOLE_CARDS_MAX as usize);
+    let ask = async |limit| office.quarantine(wanted, asked.above, limit).await;
+    let found = crate::page::Page::of(CONSOLE_CARDS_MAX, ask).await?;
+    let next = found.turn().map(|last| format!("/quarantine?branch={}&above={}", segment(&branch), last.id));
     let at_shops = office.shop_quarantine_counts().await?;
     let at_shops = at_shops.into_iter().map(|(name, count)| (name, rows(count))).collect();
     let frame = Frame::of(&console, &visitor, "Quarantine", "quarantine").await?.saying(said(&asked));
-    let cards = found.iter().map(card).collect();
-    Ok(answer::render(&Page { frame, hands: Hands::from(&visitor), branches, branch, cards, more, at_shops }))
+    let cards = found.shown.iter().map(card).collect();
+    Ok(answer::render(&Page { frame, hands: Hands::from(&visitor), branches, branch, cards, next, at_shops }))
 }
 
 fn said(asked: &Asked) -> Option<Said> {
@@ -96,10 +98,10 @@ pub(in crate::console) async fn retry(
     posted: Posted,
 ) -> Answer {
     posted.needs(Role::Decide)?;
-    let before = console.office.quarantined(id).await?;
+    answer::known(console.office.quarantined(id).await)?;
     let applied = console.office.retry_quarantined(id).await?;
-    let left = console.office.quarantine(before.branch.as_deref(), i64::MAX).await?;
-    let said = if left.iter().any(|entry| entry.id == id) { "waits" } else { "released" };
+    let still = console.office.still_quarantined(id).await?;
+    let said = if still.is_some() { "waits" } else { "released" };
     tracing::info!(row = id, by = posted.visitor.called(), said, "a row in quarantine was tried again at the console");
     console.overview.look();
     Ok(answer::see(&format!("/quarantine?said={said}&of={id}&rows={}{}", applied.released, filter(&posted))))

@@ -1,5 +1,6 @@
 //! Both ends compared, table by table.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -7,15 +8,18 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 
-use super::{Frame, number, plan, rows, segment};
+use super::{Frame, number, plan, rows, segment, value};
 use crate::console::Console;
 use crate::console::answer::{self, Answer, PageError};
 use crate::console::door::Visitor;
 use crate::console::guard::may;
 use crate::console::users::Role;
-use crate::driver::{self, Comparison, DriveError, Job};
+use crate::driver::{self, Comparison, DriveError, Job, RowDifference};
 use crate::error;
 use crate::output::Board;
+
+/// Rows that differ that are listed: enough to see what they have in common.
+const ROWS: usize = 50;
 
 #[derive(Template)]
 #[template(path = "verify.html")]
@@ -37,6 +41,16 @@ struct Shown {
     words: String,
     why: Option<String>,
     tables: Vec<Table>,
+    rows: Vec<DifferingRow>,
+    /// Rows that differ and are not listed.
+    further: i64,
+}
+
+/// A row on which the two ends do not agree.
+struct DifferingRow {
+    table: String,
+    key: String,
+    words: String,
 }
 
 struct Table {
@@ -122,6 +136,10 @@ fn shown(comparison: &Comparison) -> Shown {
             words: match (table.equal, table.shop_rows) {
                 (true, _) => "agrees".to_owned(),
                 (false, None) => "the shop has no such table".to_owned(),
+                (false, Some(_)) if table.differing_rows.is_some_and(|rows| rows > 0) => {
+                    let count = table.differing_rows.unwrap_or_default();
+                    format!("{} differ{}", rows(count), if count == 1 { "s" } else { "" })
+                }
                 (false, Some(shop)) if shop == table.office_rows => "other values".to_owned(),
                 (false, Some(shop)) => format!(
                     "{} more at the {}",
@@ -132,5 +150,19 @@ fn shown(comparison: &Comparison) -> Shown {
         })
         .collect();
     tables.sort_by_key(|table| table.equal);
-    Shown { tone, words, why, tables }
+    let all: i64 = comparison.tables.iter().filter_map(|table| table.differing_rows).sum();
+    let rows: Vec<DifferingRow> = comparison.rows.iter().take(ROWS).map(differing_row).collect();
+    Shown { tone, words, why, tables, further: all.saturating_sub(rows.len() as i64).max(0), rows }
+}
+
+fn differing_row(row: &RowDifference) -> DifferingRow {
+    let key: BTreeMap<String, Option<String>> = serde_json::from_str(&row.key).unwrap_or_default();
+    let key: Vec<String> =
+        key.iter().map(|(column, text)| format!("{column} {}", text.as_deref().unwrap_or("empty"))).collect();
+    let words = match row.side {
+        "office" => "only the office has it".to_owned(),
+        "shop" => "only the shop has it".to_owned(),
+        _ => format!("differs in {}", row.columns.join(", ")),
+    };
+    DifferingRow { table: row.table.clone(), key: value(&key.join(", ")), words }
 }
