@@ -94,8 +94,8 @@ impl Schedule {
         let began = attempt.last.as_ref().map(|(at, _)| *at);
         let last = attempt.claimed_at.max(began)?;
         let regular = self.due(last, seed(branch, last), zone)?;
-        let came_to_nothing = attempt.unrecorded
-            || attempt.last.as_ref().is_some_and(|(_, result)| AGAIN.contains(&result.as_str()));
+        let came_to_nothing =
+            attempt.unrecorded || attempt.last.as_ref().is_some_and(|(_, result)| AGAIN.contains(&result.as_str()));
         if !came_to_nothing {
             return Some(regular);
         }

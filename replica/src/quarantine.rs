@@ -59,7 +59,8 @@ pub(crate) async fn entries(
         "select {COLUMNS} from {FROM} where ($1::text is null or b.branch = $1) and ($2::bigint is null or q.entry > $2)
          order by q.entry limit $3"
     );
-    let rows = client.query(&sql, &[&branch, &above, &limit]).await.map_err(|error| classify("list the quarantine", error))?;
+    let rows =
+        client.query(&sql, &[&branch, &above, &limit]).await.map_err(|error| classify("list the quarantine", error))?;
     rows.iter().map(entry).collect()
 }
 

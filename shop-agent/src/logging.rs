@@ -21,7 +21,13 @@ pub(crate) fn start(form: LogForm, level: &str) {
     // a second start, as in tests, keeps the first
     let _ = match form {
         // a journal that is not there is no reason to be silent
-        LogForm::Plain | LogForm::Journald => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogForm::Plain | LogForm::Journald => subscriber.with_ansi(is_colourful()).try_init(),
         LogForm::Json => subscriber.json().flatten_event(true).try_init(),
     };
+}
+
+/// Whether stderr is a terminal that shows colours, and nobody has asked for none (<https://no-color.org>).
+fn is_colourful() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !unwanted && std::io::stderr().is_terminal()
 }

@@ -104,7 +104,7 @@ const scenes = {
 
         // its page: a schedule, settings of its link (a wrong one is explained), and both sides compared
         await row(page, 'north').getByRole('link', { name: 'north', exact: true }).click();
-        await page.getByLabel('When').fill('every 15m jitter 2m');
+        await page.getByRole('textbox', { name: 'When', exact: true }).fill('every 15m jitter 2m');
         await page.getByRole('button', { name: 'Save' }).first().click();
         await page.getByRole('status').getByText('saved').waitFor();
         await page.getByText('Next update').waitFor();
@@ -117,7 +117,7 @@ const scenes = {
         await page.locator('#save-settings').click();
         await page.getByRole('status').getByText('saved').waitFor();
         await page.getByText('in 00:00-00:00').waitFor();
-        await page.getByLabel('When').fill('');
+        await page.getByRole('textbox', { name: 'When', exact: true }).fill('');
         await page.getByRole('button', { name: 'Save' }).first().click();
         await page.getByText('Updated when somebody asks for it').waitFor();
         await visit.inspect('branch', page, true);

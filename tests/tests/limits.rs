@@ -38,6 +38,7 @@ const NO_PEER: &[(&str, &str)] = &[
     ("value_chars_shown_max", "a display"),
     ("console_stop_duration_max", "how long the console waits for itself"),
     ("console_look_pause", "a display"),
+    ("console_schedule_pause", "how often the console asks its own database"),
     ("console_idle_pause", "a display"),
     ("console_frame_pause", "a display"),
     ("console_cards_max", "a display"),

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod branch;
+mod examples;
 mod waiting;
 
 use std::path::PathBuf;
@@ -79,48 +80,58 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Installs capture and the sync schema into the office's database; repeatable
+    #[command(before_help = examples::INIT)]
     Init,
     /// Adds, lists and changes branches
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::BRANCH)]
     Branch(Box<BranchCommand>),
     /// Gives a shop its first full copy, or a new one: clean, id range, copy, BranchSynchronization, verify
+    #[command(before_help = examples::CLONE)]
     Clone(CloneArgs),
     /// Pulls a shop's changes and pushes the office's, for one branch or many
-    #[command(visible_alias = "sync")]
+    #[command(visible_alias = "sync", before_help = examples::UPDATE)]
     Update(UpdateArgs),
     /// Says that the office's database was restored from a backup: a new history begins, and every branch is repaired
+    #[command(before_help = examples::AFTER_RESTORE)]
     AfterRestore,
     /// Says that the office's database was moved whole, as by pg_upgrade: its history goes on
+    #[command(before_help = examples::AFTER_UPGRADE)]
     AfterUpgrade,
     /// Takes in a file that a shop has written with `shop-agent export`
+    #[command(before_help = examples::IMPORT)]
     Import(ImportArgs),
     /// A line per branch: freshness, backlog, last result
+    #[command(before_help = examples::STATUS)]
     Status(StatusArgs),
     /// Past runs with rows, bytes, time and result, newest first
+    #[command(before_help = examples::HISTORY)]
     History(HistoryArgs),
     /// Compares counts and digests of every table with the shop; 1 when something differs
+    #[command(before_help = examples::VERIFY)]
     Verify(VerifyArgs),
     /// Lists, shows and resolves conflicts: what an office and a shop had both changed
-    #[command(after_help = waiting::CONFLICTS_HELP)]
+    #[command(before_help = examples::CONFLICTS, after_help = waiting::CONFLICTS_HELP)]
     Conflicts(ConflictsArgs),
     /// Lists, shows, retries and drops rows of shops that wait because the office could not take them
-    #[command(after_help = waiting::QUARANTINE_HELP)]
+    #[command(before_help = examples::QUARANTINE, after_help = waiting::QUARANTINE_HELP)]
     Quarantine(QuarantineArgs),
     /// Imports, lists, checks and shows policies
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::POLICY)]
     Policy(PolicyCommand),
     /// The web console: how every branch stands, updates and clones to watch, conflicts to decide
-    #[command(before_help = CONSOLE_EXAMPLES, after_help = CONSOLE_HELP)]
+    #[command(before_help = examples::CONSOLE, after_help = CONSOLE_HELP)]
     Console(ConsoleArgs),
     /// One XML-RPC call by hand
-    #[command(after_help = CALL_HELP)]
+    #[command(before_help = examples::CALL, after_help = CALL_HELP)]
     Call(CallArgs),
     /// Holds any server against the conformance vectors, rule by rule; 1 when it fails a required one
-    #[command(after_help = CONFORMANCE_HELP)]
+    #[command(before_help = examples::CONFORMANCE, after_help = CONFORMANCE_HELP)]
     Conformance(ConformanceArgs),
     /// Prints shell completions
+    #[command(before_help = examples::COMPLETIONS)]
     Completions(CompletionsArgs),
     /// Prints the manual page
+    #[command(before_help = examples::MAN)]
     Man,
 }
 
@@ -231,13 +242,6 @@ pub(crate) enum PolicyCommand {
     },
 }
 
-const CONSOLE_EXAMPLES: &str = "\
-Examples:
-  office-client console                                    on this machine: http://127.0.0.1:8900
-  office-client console --listen 127.0.0.1:0               on a port that is free
-  office-client console user add ana --role decide         asks for the password
-  office-client console --listen 10.0.0.5:8900 --tls-self-signed";
-
 const CONSOLE_HELP: &str = "\
 On this machine nobody has to log in, as long as there are no users. Beyond it everybody has to. Roles: look (see
 everything), sync (also update and stop), decide (also clone, conflicts, quarantine, branches). docs/CONSOLE.md";
@@ -299,11 +303,7 @@ pub(crate) enum ConsoleUser {
 
 const CALL_HELP: &str = "\
 Arguments are strings unless they begin with a type:
-  i:5  l:1000000000000  s:text  d:1.5  bool:true  t:2006-01-02T03:04:05Z  b64:text  b64:@file  nil
-
-Examples:
-  office-client call http://127.0.0.1:9000 system.listMethods
-  office-client call http://127.0.0.1:9000 diff i:0";
+  i:5  l:1000000000000  s:text  d:1.5  bool:true  t:2006-01-02T03:04:05Z  b64:text  b64:@file  nil";
 
 /// `call`
 #[derive(Debug, Args)]

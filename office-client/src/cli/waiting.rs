@@ -4,15 +4,7 @@ use clap::{Args, Subcommand};
 
 pub(super) const CONFLICTS_HELP: &str = "\
 A resolution is an ordinary change of the office's row, and travels to every shop. It can be reversed: resolve the
-conflict again with the other side. docs/CONFLICTS.md has the rules.
-
-Examples:
-  office-client conflicts                          the open ones
-  office-client conflicts list --all --branch shop-17
-  office-client conflicts show 12
-  office-client conflicts resolve 12 --take shop
-  office-client conflicts resolve 12 --take '+351 21 000 0000'
-  office-client conflicts resolve 12 --value shop  the word itself";
+conflict again with the other side. docs/CONFLICTS.md has the rules.";
 
 /// `conflicts`
 #[derive(Debug, Args)]
@@ -36,7 +28,7 @@ pub(crate) enum ConflictsCommand {
         id: i64,
     },
     /// Decides; also where it has been decided before, or the row has changed since
-    #[command(after_help = CONFLICTS_HELP)]
+    #[command(before_help = super::examples::CONFLICTS, after_help = CONFLICTS_HELP)]
     Resolve(ConflictsResolve),
 }
 
@@ -70,14 +62,7 @@ pub(crate) struct ConflictsResolve {
 
 pub(super) const QUARANTINE_HELP: &str = "\
 A row that breaks a constraint of the office waits with the rows that refer to it; all others flow. It is tried again
-with every update of its branch, so it comes in by itself once the cause is gone. docs/QUARANTINE.md has the rules.
-
-Examples:
-  office-client quarantine                         what waits
-  office-client quarantine list --branch shop-17
-  office-client quarantine show 12
-  office-client quarantine retry 12                after the cause was mended
-  office-client quarantine drop 12 --yes";
+with every update of its branch, so it comes in by itself once the cause is gone. docs/QUARANTINE.md has the rules.";
 
 /// `quarantine`
 #[derive(Debug, Args)]

@@ -26,7 +26,12 @@ pub(super) async fn tell(console: &Arc<Console>, overview: &Overview) {
     tokio::spawn(async move {
         let _one_after_the_other = console.telling.lock().await;
         for alert in &new {
-            tracing::warn!(branch = alert.branch_or_office(), kind = alert.kind, words = alert.words, "somebody should look");
+            tracing::warn!(
+                branch = alert.branch_or_office(),
+                kind = alert.kind,
+                words = alert.words,
+                "somebody should look"
+            );
             if let Some(command) = &console.settings.alert_command {
                 run(command, alert, CONSOLE_ALERT_DURATION_MAX).await;
             }

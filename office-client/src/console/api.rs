@@ -167,9 +167,7 @@ async fn resolve(
         (Some("shop"), None) => Take::Side(Side::Shop),
         (None, Some(value)) => Take::Value(value),
         _ => {
-            return Err(PageError::wrong(
-                "send {\"take\": \"office\"}, {\"take\": \"shop\"} or {\"value\": \"...\"}",
-            ));
+            return Err(PageError::wrong("send {\"take\": \"office\"}, {\"take\": \"shop\"} or {\"value\": \"...\"}"));
         }
     };
     let resolved = console.office.resolve_conflict(id, take).await?;

@@ -42,6 +42,8 @@ impl Table {
     pub(crate) fn new(headings: &[&str]) -> Self {
         let mut inner = comfy_table::Table::new();
         inner.load_style(comfy_table::presets::NOTHING);
+        // at a terminal, cells are broken so that a line fits; elsewhere a line is a line
+        inner.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
         inner.set_header(headings.iter().map(|heading| heading.to_uppercase()));
         Self { inner }
     }

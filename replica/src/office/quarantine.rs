@@ -14,7 +14,12 @@ use crate::watermark::Snapshot;
 impl Office {
     /// Rows that wait, oldest first: of one branch, or of all; those with a number above that one, or from the oldest on; at
     /// most `limit`.
-    pub async fn quarantine(&self, branch: Option<&str>, above: Option<i64>, limit: i64) -> Result<Vec<Entry>, ReplicaError> {
+    pub async fn quarantine(
+        &self,
+        branch: Option<&str>,
+        above: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<Entry>, ReplicaError> {
         let client = self.inner.pool.get().await?;
         quarantine::entries(&*client, branch, above, limit).await
     }

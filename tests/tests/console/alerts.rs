@@ -80,7 +80,9 @@ fn what_somebody_should_know_is_on_the_page_in_status_and_told_once_by_command_a
     fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).expect("readable");
     let config = config.display().to_string();
     let status = world.office(&["--config", &config, "status"]);
-    for words in ["north: its sales were last taken in 5 hours ago", "the last 3 runs failed", "1 conflict to decide", " left"] {
+    for words in
+        ["north: its sales were last taken in 5 hours ago", "the last 3 runs failed", "1 conflict to decide", " left"]
+    {
         assert!(status.stderr.contains(words), "{words}: {}", status.stderr);
     }
 

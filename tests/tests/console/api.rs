@@ -68,7 +68,9 @@ fn every_described_call_answers_as_described_and_there_is_no_other() {
     world.enrol();
     world.clone_all();
     // something of everything: a conflict, a row that waits, runs
-    world.office.execute("update product set name = 'Tea of the Office'; alter table sale add constraint no_two check (id <> 2)");
+    world.office.execute(
+        "update product set name = 'Tea of the Office'; alter table sale add constraint no_two check (id <> 2)",
+    );
     let shop = &world.shop("north").database;
     shop.execute("update product set name = 'Tea of the North'; insert into sale values (2, 1)");
     world.office(&["update", "north"]);
@@ -176,11 +178,17 @@ fn a_program_has_the_same_logins_as_people_and_no_page_of_another_site_can_use_t
     let update = "/api/v1/branches/north/update";
     assert_eq!(post(update, &[("Authorization", &screen)]), 403, "who may look may not update");
     for foreign in [("Sec-Fetch-Site", "cross-site"), ("Origin", "http://evil.example")] {
-        assert_eq!(post(update, &[("Authorization", &till), foreign]), 403, "{foreign:?}: a browser that was asked to keep the login");
+        assert_eq!(
+            post(update, &[("Authorization", &till), foreign]),
+            403,
+            "{foreign:?}: a browser that was asked to keep the login"
+        );
     }
     assert_eq!(world.office.int("select count(*) from sync.run where kind = 'update'"), 0);
     assert_eq!(post(update, &[("Authorization", &till)]), 202);
-    wait_for::condition("it is updated", || world.office.int("select count(*) from sync.run where kind = 'update'") == 1);
+    wait_for::condition("it is updated", || {
+        world.office.int("select count(*) from sync.run where kind = 'update'") == 1
+    });
 
     // a user who is taken out is out, also where the password was right a moment ago
     world.office(&["console", "user", "remove", "screen"]).succeeded();

@@ -55,7 +55,10 @@ fn of_two_consoles_one_begins_each_run_that_is_due_also_when_both_decide_at_the_
                               and state = 'active'") == 0
         });
         wait_for::condition("no run is at work", || {
-            world.office.int("select count(*) from pg_locks where locktype = 'advisory' and classid = x'73796e63'::int::oid") == 0
+            world
+                .office
+                .int("select count(*) from pg_locks where locktype = 'advisory' and classid = x'73796e63'::int::oid")
+                == 0
         });
         assert_eq!(world.office.int(RUNS), round, "one run, whoever begins it");
     }

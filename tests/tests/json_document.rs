@@ -1,0 +1,160 @@
+//! What `--json` prints, held against docs/JSON.md: every field is described, and what is described is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use serde_json::Value;
+use tests::kit::{Plan, World};
+use tests::process::root;
+
+const SCHEMA: &str = "create table product (id bigint primary key, name text);
+    create table sale (id bigint primary key, product_id bigint not null references product);";
+const POLICY: &str = "name = \"small\"\n[tables]\nproduct = \"both\"\nsale = \"from-target\"";
+
+/// Fields of every section, with whether they are said to be there only sometimes.
+struct Document(BTreeMap<String, BTreeMap<String, Field>>);
+
+#[derive(Debug, Clone)]
+struct Field {
+    kind: String,
+    /// `clone only`, `show only`: not in every object.
+    sometimes: bool,
+}
+
+impl Document {
+    fn read() -> Self {
+        let text = fs::read_to_string(root().join("docs/JSON.md")).expect("the document");
+        let mut sections: BTreeMap<String, BTreeMap<String, Field>> = BTreeMap::new();
+        let (mut section, mut part) = (String::new(), String::new());
+        for line in text.lines() {
+            if let Some(title) = line.strip_prefix("## ") {
+                title.clone_into(&mut section);
+                part.clear();
+            }
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let [names, kind, meaning] = cells[..] else { continue };
+            if names.starts_with("---") {
+                continue;
+            }
+            if names.starts_with("field") {
+                part = names.trim_start_matches("field").trim().to_owned();
+                continue;
+            }
+            let key = if part.is_empty() { section.clone() } else { format!("{section}: {part}") };
+            let kinds: Vec<&str> = kind.split(", ").collect();
+            for (at, name) in names.split(", ").enumerate() {
+                let kind = kinds.get(at).or(kinds.last()).copied().unwrap_or_default();
+                let field = Field { kind: kind.to_owned(), sometimes: meaning.contains(" only: ") };
+                sections.entry(key.clone()).or_default().insert(name.trim_matches('`').to_owned(), field);
+            }
+        }
+        Self(sections)
+    }
+
+    /// Holds every object that was printed against a section.
+    fn hold(&self, section: &str, printed: &str) {
+        let described = self.0.get(section).unwrap_or_else(|| panic!("no section {section}: {:?}", self.0.keys()));
+        assert!(!printed.trim().is_empty(), "{section}: nothing was printed");
+        for line in printed.lines() {
+            let object: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let fields = object.as_object().unwrap_or_else(|| panic!("{section}: {line} is no object"));
+            for (name, value) in fields {
+                let field =
+                    described.get(name).unwrap_or_else(|| panic!("{section}: `{name}` is not described: {line}"));
+                assert!(fits(&field.kind, value), "{section}: `{name}` is described as {}, and is {value}", field.kind);
+            }
+            let missing: BTreeSet<&String> = described
+                .iter()
+                .filter(|(name, field)| !field.sometimes && !fields.contains_key(*name))
+                .map(|(name, _)| name)
+                .collect();
+            assert!(missing.is_empty(), "{section}: {missing:?} are described and missing: {line}");
+        }
+    }
+}
+
+fn fits(described: &str, value: &Value) -> bool {
+    described.split(" or ").any(|kind| match kind {
+        "string" => value.is_string(),
+        "int" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "bool" => value.is_boolean(),
+        "null" => value.is_null(),
+        "object" => value.is_object(),
+        "array of string" => value.as_array().is_some_and(|all| all.iter().all(Value::is_string)),
+        "array of object" => value.as_array().is_some_and(|all| all.iter().all(Value::is_object)),
+        // "as above"
+        "" => true,
+        other => panic!("`{other}` is no type"),
+    })
+}
+
+#[test]
+fn every_command_prints_the_json_that_is_documented() {
+    let world = World::new(&Plan::of(SCHEMA, POLICY, "insert into product values (1, 'tea'), (2, 'coffee');"));
+    let document = Document::read();
+    world.office(&["init"]).succeeded();
+    let json = |args: &[&str]| {
+        let ran = world.office(&[&["--json"], args].concat());
+        (ran.stdout, ran.stderr)
+    };
+    let hold = |section: &str, args: &[&str]| {
+        let (printed, said) = json(args);
+        assert!(!printed.is_empty(), "{args:?}: {said}");
+        document.hold(section, &printed);
+    };
+    let url = world.shop("north").url();
+    let branches = "branch add, list, show, set, pause, resume, remove";
+    hold(branches, &["branch", "add", "north", "--id", "1", "--url", url]);
+    hold("status", &["status"]);
+    hold("update --dry-run, clone --dry-run", &["clone", "north", "--dry-run"]);
+    hold("update, clone", &["clone", "north"]);
+    // something of everything
+    world.office.execute("update product set name = 'of the office' where id = 1; alter table sale add constraint no_two check (id <> 2)");
+    world
+        .shop("north")
+        .database
+        .execute("update product set name = 'of the north' where id = 1; insert into sale values (1, 1), (2, 2)");
+    hold("update --dry-run, clone --dry-run", &["update", "north", "--dry-run"]);
+    hold("update, clone", &["update", "north"]);
+    hold("status", &["status"]);
+    hold("history", &["history"]);
+    for args in [
+        &["list"][..],
+        &["show", "north"],
+        &["set", "north", "--rate-limit", "1MB/s"],
+        &["pause", "north"],
+        &["resume", "north"],
+    ] {
+        hold(branches, &[&["branch"], args].concat());
+    }
+    hold("conflicts list, conflicts show", &["conflicts"]);
+    let conflict = world.office.int("select min(conflict) from sync.conflict").to_string();
+    hold("conflicts list, conflicts show", &["conflicts", "show", &conflict]);
+    hold("conflicts resolve", &["conflicts", "resolve", &conflict, "--take", "shop"]);
+    hold("quarantine list, quarantine show, quarantine drop", &["quarantine"]);
+    let waiting = world.office.int("select min(entry) from sync.quarantine").to_string();
+    hold("quarantine list, quarantine show, quarantine drop", &["quarantine", "show", &waiting]);
+    hold("quarantine retry", &["quarantine", "retry", &waiting]);
+    world.office.execute("delete from sync.quarantine");
+
+    // verify prints objects of three shapes
+    world.office(&["update", "north"]).succeeded();
+    world
+        .shop("north")
+        .database
+        .execute("set session_replication_role = replica; update product set name = 'secretly' where id = 2");
+    let (printed, _) = json(&["verify", "north"]);
+    let mut shapes = BTreeSet::new();
+    for line in printed.lines() {
+        let shape = match line {
+            line if line.contains("\"side\":") => "verify: of a row",
+            line if line.contains("\"table\":") => "verify",
+            _ => "verify: of the summary",
+        };
+        document.hold(shape, line);
+        shapes.insert(shape);
+    }
+    assert_eq!(shapes.len(), 3, "tables, a row that differs, and the branch: {printed}");
+    hold(branches, &["branch", "remove", "north", "--yes"]);
+}
