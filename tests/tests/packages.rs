@@ -70,8 +70,12 @@ fn packages_install_upgrade_and_go_without_touching_settings_or_the_shops_data()
             assert!(fs::metadata(machine.at(&path)).is_ok_and(|file| file.len() > 100), "{path}");
         }
     }
-    assert!(fs::read_to_string(machine.at("etc/passwd")).expect("users").contains("shop-agent:"), "its own user");
-    assert!(machine.at("usr/lib/systemd/system/shop-agent.service").exists());
+    for program in ["shop-agent", "office-client"] {
+        let users = fs::read_to_string(machine.at("etc/passwd")).expect("users");
+        assert!(users.contains(&format!("{program}:")), "{program} has a user of its own");
+        let unit = machine.at("usr/lib/systemd/system").join(format!("{program}.service"));
+        assert!(fs::read_to_string(&unit).is_ok_and(|unit| unit.contains(&format!("/usr/bin/{program} "))), "{unit:?}");
+    }
 
     // what an administrator and the shop put there
     let settings = machine.at("etc/shop-agent/shop-agent.toml");
@@ -79,6 +83,9 @@ fn packages_install_upgrade_and_go_without_touching_settings_or_the_shops_data()
     let data = machine.at("var/lib/shop-agent/database/data");
     fs::create_dir_all(&data).expect("a directory");
     fs::write(data.join("PG_VERSION"), "15\n").expect("written");
+    let of_the_office = machine.at("var/lib/office-client/database/data/PG_VERSION");
+    fs::create_dir_all(of_the_office.parent().expect("a directory")).expect("a directory");
+    fs::write(&of_the_office, "15\n").expect("written");
 
     install("0.2.0");
     let listed = machine.dpkg(&["--list"]);
@@ -92,4 +99,5 @@ fn packages_install_upgrade_and_go_without_touching_settings_or_the_shops_data()
     machine.dpkg(&["--purge", "shop-agent", "office-client"]);
     assert!(kept().is_none(), "a purge does not");
     assert!(data.join("PG_VERSION").exists(), "but no package ever removes the shop's data");
+    assert!(of_the_office.exists(), "nor the office's");
 }

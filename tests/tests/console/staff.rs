@@ -50,7 +50,15 @@ fn staff_add_clone_update_watch_stop_decide_and_understand_failures_in_a_browser
     let person = office.int("select min(person_id) from client");
     office.execute(&format!("update person set name = 'Ada of the Office' where id = {person}"));
     north.execute(&format!("update person set name = 'Ada of the North' where id = {person}"));
+    // behind the back of both, for a comparison to find
+    let secretly = |change: &str| {
+        north.execute(&format!(
+            "set session_replication_role = replica; update product set name = {change} where id = 1"
+        ));
+    };
+    secretly("name || ' (secretly)'");
     play("again", &console, &world, browser);
+    secretly("replace(name, ' (secretly)', '')");
     assert_eq!(office.int("select count(*) from sync.conflict where resolved_at is null"), 1);
 
     play("decide", &console, &world, browser);
