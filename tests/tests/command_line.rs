@@ -77,8 +77,7 @@ fn completions_and_manual_pages_know_every_command() {
 /// Runs a command at a terminal of so many columns, and returns what was seen there.
 fn at_a_terminal(command: &Command, columns: u32, environment: &[(&str, &str)]) -> String {
     let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_string_lossy().replace('\'', "'\\''"));
-    let words: Vec<String> =
-        std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect();
+    let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect();
     let mut script = Command::new("script");
     script.args(["-qec", &format!("stty cols {columns}; {}", words.join(" ")), "/dev/null"]);
     script.env_remove("NO_COLOR").env("TERM", "xterm").envs(environment.iter().copied());

@@ -1,4 +1,4 @@
--- When a schedule last began a run of the branch, and the newest run of the history at that moment: by these, of several
+-- Schema sync, version 12. When a schedule last began a run of the branch, and the newest run of the history at that moment: by these, of several
 -- office processes one begins it, and a run that came to nothing is begun again.
 alter table sync.branch_synchronization add column scheduled_at timestamptz, add column scheduled_after bigint;
 

@@ -19,7 +19,15 @@ pub(super) struct Chart {
     /// The same for those who cannot see it.
     pub(super) words: String,
     pub(super) bars: Vec<Bar>,
+    /// What the colours mean, where there are several.
+    pub(super) keys: &'static [(&'static str, &'static str)],
+    /// When its first and its last run began.
+    pub(super) first: Moment,
+    pub(super) last: Moment,
 }
+
+/// What the colours of the two directions mean.
+const DIRECTIONS: &[(&str, &str)] = &[("in", "from the shop"), ("out", "to the shop")];
 
 /// A bar, or a part of one.
 pub(super) struct Bar {
@@ -40,12 +48,12 @@ pub(super) fn of(runs: &[PastRun]) -> Vec<Chart> {
     let whole = |count: i64| count.max(0) as f64;
     let size = |value: f64| bytes(value as u64);
     let rows = chart(
-        "Rows, in and out",
+        "Rows",
         &runs,
         |value| number(value as i64),
         |run| vec![("in", whole(run.run.pulled_rows)), ("out", whole(run.run.pushed_rows))],
     );
-    let moved = chart("Bytes, received and sent", &runs, size, |run| {
+    let moved = chart("Bytes", &runs, size, |run| {
         vec![("in", whole(run.run.received_bytes)), ("out", whole(run.run.sent_bytes))]
     });
     let time = chart("Duration", &runs, span, |run| vec![(tone(run), run.run.seconds)]);
@@ -110,7 +118,10 @@ fn chart(
     }
     let last = all.last().map_or(0.0, |parts| sum(parts));
     let summary = format!("{title} of {} runs: at most {}, the last one {}", runs.len(), words(greatest), words(last));
-    Chart { title, greatest: words(greatest), words: summary, bars }
+    let keys = if all.iter().any(|parts| parts.len() > 1) { DIRECTIONS } else { &[] };
+    let moment = |run: Option<&&PastRun>| Moment(run.map_or(std::time::UNIX_EPOCH, |run| run.run.started_at));
+    let (first, last) = (moment(runs.first()), moment(runs.last()));
+    Chart { title, greatest: words(greatest), words: summary, bars, keys, first, last }
 }
 
 #[cfg(test)]
@@ -137,6 +148,8 @@ mod tests {
             chunk_bytes: None,
             send_rate: None,
             receive_rate: None,
+            started_by: None,
+            pulled_digest: None,
         };
         PastRun { number, branch: "north".into(), run }
     }
