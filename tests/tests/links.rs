@@ -9,6 +9,8 @@ mod bytes;
 mod dialled;
 #[path = "links/fixture.rs"]
 mod fixture;
+#[path = "links/rate.rs"]
+mod rate;
 #[path = "links/several.rs"]
 mod several;
 #[path = "links/slow.rs"]

@@ -1,17 +1,15 @@
 //! The body of a request: of known length, handed out in small pieces, at a bounded rate.
 
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use tokio::time::Sleep;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
-
-use super::clock;
+use super::pace::Pace;
 
 /// Bytes handed to the connection at one time.
 const PIECE_BYTES: usize = 8 * 1024;
@@ -19,19 +17,18 @@ const PIECE_BYTES: usize = 8 * 1024;
 /// A body that is sent piece by piece.
 pub(super) struct PacedBody {
     rest: Bytes,
-    /// Bytes per second; unlimited when none.
-    rate: Option<u64>,
-    began: Instant,
-    taken: u64,
+    pace: Arc<Pace>,
+    /// Length of the next piece, once its time was taken.
+    next: Option<usize>,
     pause: Option<Pin<Box<Sleep>>>,
     /// Set when the last piece was handed out: before that, the request cannot have had an effect.
     whole: Arc<AtomicBool>,
 }
 
 impl PacedBody {
-    pub(super) fn new(bytes: Vec<u8>, rate: Option<u64>, whole: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(bytes: Vec<u8>, pace: Arc<Pace>, whole: Arc<AtomicBool>) -> Self {
         whole.store(bytes.is_empty(), Ordering::Relaxed);
-        Self { rest: bytes.into(), rate, began: Instant::now(), taken: 0, pause: None, whole }
+        Self { rest: bytes.into(), pace, next: None, pause: None, whole }
     }
 }
 
@@ -43,23 +40,23 @@ impl Body for PacedBody {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
+        let count = match self.next {
+            Some(count) => count,
+            None => {
+                let count = self.pace.piece_bytes(PIECE_BYTES).min(self.rest.len());
+                self.pause = self.pace.take(count).map(|slot| Box::pin(tokio::time::sleep_until(slot.begin)));
+                self.next = Some(count);
+                count
+            }
+        };
         if let Some(pause) = &mut self.pause {
             std::task::ready!(pause.as_mut().poll(cx));
             self.pause = None;
         }
-        let piece_bytes = match self.rate {
-            // a slow line gets a piece about every tenth of a second
-            Some(rate) => (rate / 10).clamp(64, PIECE_BYTES as u64) as usize,
-            None => PIECE_BYTES,
-        };
-        let count = piece_bytes.min(self.rest.len());
+        self.next = None;
         let piece = self.rest.split_to(count);
-        self.taken += piece.len() as u64;
         if self.rest.is_empty() {
             self.whole.store(true, Ordering::Relaxed);
-        } else if let Some(rate) = self.rate {
-            let due = self.began + clock::real(Duration::from_secs_f64(self.taken as f64 / rate.max(1) as f64));
-            self.pause = Some(Box::pin(tokio::time::sleep_until(due)));
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -76,6 +73,7 @@ impl Body for PacedBody {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -83,7 +81,7 @@ mod tests {
     async fn a_rate_limit_is_kept() {
         let whole = Arc::new(AtomicBool::new(false));
         let began = Instant::now();
-        let body = PacedBody::new(vec![7; 30_000], Some(3000), Arc::clone(&whole));
+        let body = PacedBody::new(vec![7; 30_000], Arc::new(Pace::new(Some(3000))), Arc::clone(&whole));
         let bytes = body.collect().await.unwrap().to_bytes();
         assert_eq!(bytes.len(), 30_000);
         assert!(whole.load(Ordering::Relaxed));
@@ -93,7 +91,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_length_is_known_before_the_first_piece() {
-        let body = PacedBody::new(vec![7; 20_000], None, Arc::default());
+        let body = PacedBody::new(vec![7; 20_000], Arc::new(Pace::new(None)), Arc::default());
         assert_eq!(body.size_hint().exact(), Some(20_000));
     }
 }

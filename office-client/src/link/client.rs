@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::body::PacedBody;
 use super::dial::{Connection, dial};
+use super::pace::Pace;
 use super::{Address, Counters, Credentials, LinkError, TrustSettings, clock};
 use crate::limits::{
     REPLY_BYTES_MAX, REPLY_ELEMENTS_MAX, REPLY_HEAD_BYTES_MAX, REPLY_MEMORY_BYTES_MAX, REPLY_TREE_BYTES_MAX,
@@ -34,7 +35,7 @@ pub(crate) struct LinkSettings {
     pub(crate) credentials: Option<Credentials>,
     /// How long a connection may stay silent while a quick answer is awaited.
     pub(crate) silence_max: Duration,
-    /// Bytes per second that may be sent; unlimited when none.
+    /// Bytes per second that may move, both directions together; unlimited when none.
     pub(crate) rate_limit: Option<u64>,
     /// Directory for replies that are too long for memory.
     pub(crate) temporary_dir: PathBuf,
@@ -55,6 +56,7 @@ pub(crate) struct Client {
     /// What was prepared out of the settings for TLS; sessions are resumed as long as it lives.
     caller: Option<Arc<tls::Caller>>,
     counters: Arc<Counters>,
+    pace: Arc<Pace>,
     connection: Option<Connection>,
     gzip_requests: bool,
 }
@@ -72,7 +74,8 @@ impl Client {
                 "INSECURE: plain HTTP beyond this machine: password and data can be read and changed on the way; use https://"
             );
         }
-        Ok(Self { settings, caller, counters: Arc::default(), connection: None, gzip_requests: false })
+        let pace = Arc::new(Pace::new(settings.rate_limit));
+        Ok(Self { settings, caller, counters: Arc::default(), pace, connection: None, gzip_requests: false })
     }
 
     /// Bytes on the wire so far.
@@ -231,7 +234,7 @@ impl Client {
         }
         builder = builder.header(header::CONTENT_LENGTH, bytes.len());
         builder
-            .body(PacedBody::new(bytes, self.settings.rate_limit, Arc::clone(whole)))
+            .body(PacedBody::new(bytes, Arc::clone(&self.pace), Arc::clone(whole)))
             .map_err(|error| LinkError::Address(format!("the request cannot be made: {error}")))
     }
 
@@ -265,18 +268,13 @@ impl Client {
                 return Err(LinkError::unknown(method, "the answer is longer than any this program takes"));
             }
             kept.push(&data, &self.settings.temporary_dir).await.map_err(|error| LinkError::unknown(method, error))?;
-            self.pace(data.len()).await;
+            if let Some(slot) = self.pace.take(data.len()) {
+                tokio::time::sleep_until(slot.end).await;
+            }
         }
         http_refusal(status, method)?;
         kept.flush().await.map_err(|error| LinkError::unknown(method, error))?;
         Ok(Reply { kept, gzip, charset })
-    }
-
-    /// Reads no faster than the rate limit allows: TCP slows the sender down.
-    async fn pace(&self, bytes: usize) {
-        if let Some(rate) = self.settings.rate_limit {
-            clock::sleep(Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64)).await;
-        }
     }
 }
 

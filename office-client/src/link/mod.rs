@@ -8,6 +8,7 @@ mod counted;
 mod dial;
 mod error;
 mod line;
+mod pace;
 mod password;
 mod peer;
 mod raw;
