@@ -7,8 +7,9 @@ alter table sync.conflict
     add column theirs_stamp jsonb;
 comment on column sync.conflict.changed_by is 'who made the change that was overruled; application and changed_at likewise';
 
+-- the body as text: PostgreSQL 13 knows no other
 create function sync.moment(stamp jsonb) returns timestamptz language sql immutable
-    return to_timestamp((stamp ->> 'at')::numeric / 1000000);
+    as $$ select to_timestamp((stamp ->> 'at')::numeric / 1000000) $$;
 
 -- Amounts that have begun with a peer: since then, what each side contributed is told apart.
 create table sync.amount (
