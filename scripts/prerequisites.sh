@@ -4,6 +4,7 @@
 #   . scripts/prerequisites.sh
 #   need_rust        cargo (with rustfmt and clippy) and a linker
 #   need_postgresql  the server's programs; exports PG_BINDIR where they would not be found by themselves
+#   need_postgresql_version MAJOR    the programs of that version beside it; sets postgresql_bindir
 #   need_python      python3
 #   need_peers       XML-RPC of other languages, for the tests of interoperability; needs root
 #   need_browser     a headless Chromium and what drives it, for the tests of the console; needs root
@@ -11,8 +12,12 @@
 # As root, or with a sudo that asks nothing, packages come from the distribution (apt). An ordinary user gets Rust through
 # rustup and PostgreSQL through npm, in .cache/ of the repository. Everything said goes to standard error.
 
-# The version of @embedded-postgres that was tried.
-npm_postgresql_version=17.10.0-beta.17
+# The versions of @embedded-postgres that were tried: one for each major version that the product works with.
+npm_postgresql_versions=(
+    13.23.0-beta.16 14.23.0-beta.17 15.18.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17
+)
+# The one that an ordinary user gets who has none.
+npm_postgresql_usual=17
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -131,18 +136,21 @@ install_postgresql() {
     install postgresql postgresql-client
 }
 
-# The npm package carries programs and libraries, but its links only as a list.
+# unpack_postgresql MAJOR NAME: into .cache/NAME. The npm package carries programs and libraries, but its links only as
+# a list.
 unpack_postgresql() {
-    local arch package place
+    local arch package place version name=$2
+    for version in "${npm_postgresql_versions[@]}"; do [ "${version%%.*}" != "$1" ] || break; done
+    [ "${version%%.*}" = "$1" ] || return 1
     case "$(uname -m)" in
     x86_64) arch=x64 ;;
     aarch64) arch=arm64 ;;
     *) return 1 ;;
     esac
     command -v npm >/dev/null && command -v node >/dev/null || return 1
-    package=@embedded-postgres/linux-$arch@$npm_postgresql_version
+    package=@embedded-postgres/linux-$arch@$version
     place=$repository/.cache
-    say "unpacking PostgreSQL: npm package $package, in $place/postgresql"
+    say "unpacking PostgreSQL: npm package $package, in $place/$name"
     rm -rf "$place/npm" && mkdir -p "$place/npm" || return 1
     (
         cd "$place/npm" &&
@@ -156,13 +164,22 @@ unpack_postgresql() {
                 }' &&
             chmod -R a+rX native
     ) || return 1
-    rm -rf "$place/postgresql" && mv "$place/npm/package/native" "$place/postgresql" && rm -rf "$place/npm"
+    rm -rf "${place:?}/$name" && mv "$place/npm/package/native" "$place/$name" && rm -rf "$place/npm"
+}
+
+# Sets postgresql_bindir; fails where npm is missing.
+need_postgresql_version() {
+    postgresql_bindir=$repository/.cache/postgresql-$1/bin
+    [ -x "$postgresql_bindir/postgres" ] || unpack_postgresql "$1" "postgresql-$1" || return 1
+    # whoever runs the server must get there, and root's umask may say otherwise
+    chmod -R a+rX "$repository/.cache/postgresql-$1"
+    "$postgresql_bindir/postgres" --version >&2
 }
 
 need_postgresql() {
     local dir
     if ! find_postgresql >/dev/null; then
-        install_postgresql || unpack_postgresql ||
+        install_postgresql || unpack_postgresql "$npm_postgresql_usual" postgresql ||
             give_up "no PostgreSQL server programs: install the package postgresql (as root), or npm (as an ordinary user), or set PG_BINDIR"
     fi
     dir=$(find_postgresql) || give_up "PostgreSQL was installed, and its programs are not found: set PG_BINDIR"
