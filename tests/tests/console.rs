@@ -11,6 +11,8 @@ mod door;
 mod fixture;
 #[path = "console/lists.rs"]
 mod lists;
+#[path = "console/routes.rs"]
+mod routes;
 #[path = "console/schedules.rs"]
 mod schedules;
 #[path = "console/staff.rs"]
