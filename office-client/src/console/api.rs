@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -159,9 +160,11 @@ async fn resolve(
     State(console): State<Arc<Console>>,
     Extension(visitor): Extension<Visitor>,
     Path(id): Path<i64>,
-    Json(choice): Json<Choice>,
+    choice: Result<Json<Choice>, JsonRejection>,
 ) -> Answer {
+    // before anything is said about what was sent
     may(&visitor, Role::Decide)?;
+    let Json(choice) = choice.map_err(|error| PageError::new(error.status(), error.body_text()))?;
     let take = match (choice.take.as_deref(), choice.value) {
         (Some("office"), None) => Take::Side(Side::Office),
         (Some("shop"), None) => Take::Side(Side::Shop),

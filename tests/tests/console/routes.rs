@@ -52,11 +52,8 @@ fn of_source(prefix: &str, source: &str) -> Vec<Route> {
         let (template, rest) = part.split_once('"').and_then(|(_, rest)| rest.split_once('"')).expect("an address");
         let handlers = rest.split(".route(").next().unwrap_or_default();
         let template = format!("{prefix}{template}");
-        let path = template
-            .replace("{name}", "north")
-            .replace("{version}", "x")
-            .replace("{id}", "1")
-            .replace("{number}", "1");
+        let path =
+            template.replace("{name}", "north").replace("{version}", "x").replace("{id}", "1").replace("{number}", "1");
         assert!(!path.contains('{'), "{template} has a name that is not known here");
         for (word, method) in [("get(", "GET"), ("post(", "POST"), ("put(", "PUT"), ("delete(", "DELETE")] {
             if handlers.contains(word) {
