@@ -80,7 +80,11 @@ fn freshness(runs: &[&PastRun]) -> Option<Chart> {
 }
 
 fn tone(run: &PastRun) -> &'static str {
-    if run.run.result == "done" { "in" } else { "bad" }
+    match run.run.result.as_str() {
+        "done" => "in",
+        "interrupted" | "postponed" => "look",
+        _ => "bad",
+    }
 }
 
 fn chart(

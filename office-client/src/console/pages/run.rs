@@ -238,7 +238,7 @@ fn picture(live: &Live) -> Picture {
         }
         End {
             words: result_words(ended.result).to_owned(),
-            error: ended.error.clone(),
+            error: ended.error.as_deref().map(sentence),
             hint: advice(ended.result).map(str::to_owned).or_else(|| ended.hint.clone()),
             figures,
             differing: report
