@@ -4,7 +4,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use protocol::methods::{DigestRequest, SessionKind};
-use protocol::policy::{Direction, Policy};
+use protocol::policy::{Direction, GROUP_FIRST, Policy};
 use protocol::watermark::Since;
 use replica::ReplicaError;
 use replica::apply::Applied;
@@ -188,20 +188,24 @@ impl Engine {
         Ok(self.office.apply_pull(&branch, Some(&watermark), Box::new(file)).await?.rows)
     }
 
-    /// Sends the office's changes to a shop; the rows that changed there.
+    /// Sends the office's changes to a shop, one group of tables after the other; the rows that changed there.
     pub async fn push(&self, name: &str) -> Result<i64, ReplicaError> {
         let branch = self.branch(name).await;
-        let Some(outgoing) = self.office.freeze_push(&branch).await? else { return Ok(0) };
-        match self.send(name, &outgoing.key, SessionKind::Update, &outgoing.stream.id).await {
-            Ok(applied) => {
-                self.office.record_push(&branch, &outgoing).await?;
-                Ok(applied.rows)
+        let (mut rows, mut group) = (0, GROUP_FIRST);
+        while let Some(outgoing) = self.office.freeze_push_from(&branch, group).await? {
+            match self.send(name, &outgoing.key, SessionKind::Update, &outgoing.stream.id).await {
+                Ok(applied) => {
+                    self.office.record_push(&branch, &outgoing).await?;
+                    rows += applied.rows;
+                }
+                Err(error) => {
+                    self.office.drop_outgoing(&branch, &outgoing).await?;
+                    return Err(error);
+                }
             }
-            Err(error) => {
-                self.office.drop_outgoing(&branch, &outgoing).await?;
-                Err(error)
-            }
+            group = outgoing.next_group;
         }
+        Ok(rows)
     }
 
     /// Both directions once, pull first: (rows pulled, rows pushed).

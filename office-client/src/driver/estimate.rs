@@ -64,7 +64,7 @@ impl Drive<'_> {
             let stream = self.job.office.preview_push(branch).await?;
             stream.map_or((0, 0, true), |stream| (stream.rows, stream.bytes, true))
         } else {
-            let begun = pending.map_or((0, 0), |stream| (stream.rows, stream.bytes));
+            let begun = pending.unwrap_or_default();
             let rest = (rows.unsigned_abs()).saturating_sub(begun.0);
             (begun.0 + rest, begun.1 + (rest as f64 * ROW_BYTES_GUESSED) as u64, false)
         };

@@ -26,6 +26,7 @@ use std::time::SystemTime;
 
 use protocol::fault::Fault;
 use protocol::methods::{FrozenDiff, HelloReply};
+use protocol::policy::GROUP_FIRST;
 use protocol::session::office::{Action, Ending, Event, Run, Task};
 use replica::office::{Branch, Lease, Office, Outgoing, RunRecord};
 
@@ -255,6 +256,8 @@ struct Drive<'a> {
     facts: Option<HelloReply>,
     /// The frozen clone or push.
     outgoing: Option<Outgoing>,
+    /// The group of tables from which on it is looked for something to push.
+    group: u8,
     /// Number of the session at the shop.
     sid: Option<i64>,
     /// The open diff of the shop.
@@ -290,6 +293,7 @@ impl<'a> Drive<'a> {
             peer,
             facts: None,
             outgoing: None,
+            group: GROUP_FIRST,
             sid: None,
             diff: None,
             received: None,

@@ -18,7 +18,7 @@ impl Drive<'_> {
         // a pull may have changed what the branch is known to have
         let branch = self.job.office.branch(&self.job.branch.name).await?;
         self.job.branch = branch;
-        let Some(outgoing) = self.job.office.freeze_push(&self.job.branch).await? else {
+        let Some(outgoing) = self.job.office.freeze_push_from(&self.job.branch, self.group).await? else {
             return Ok(Event::NothingToSend);
         };
         reach("office.push.frozen");
@@ -156,6 +156,8 @@ impl Drive<'_> {
         report.pushed_rows += i64::try_from(outgoing.stream.rows).unwrap_or(i64::MAX);
         self.ask_what_waits(report).await;
         self.outgoing = None;
-        Ok(Event::Done)
+        self.sid = None;
+        self.group = outgoing.next_group;
+        Ok(Event::Recorded)
     }
 }

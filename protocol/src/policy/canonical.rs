@@ -69,6 +69,7 @@ fn options(values: &OptionValues) -> String {
         ("history", values.history.map(|age| quoted(&duration::format(age)))),
         ("history_column", values.history_column.as_deref().map(quoted)),
         ("triggers", values.triggers.and_then(|triggers| word(triggers.as_str()))),
+        ("group", values.group.map(|group| group.to_string())),
     ];
     lines.into_iter().filter_map(|(name, value)| value.map(|value| format!("{name} = {value}\n"))).collect()
 }

@@ -171,6 +171,12 @@ pub enum RowFilter {
     Via(String),
 }
 
+/// The group of tables that travel first, to which all belong that the policy does not put into another one.
+pub const GROUP_FIRST: u8 = 1;
+
+/// The last group that can be written.
+pub const GROUP_LAST: u8 = 9;
+
 /// How one table takes part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TablePolicy {
@@ -192,6 +198,9 @@ pub struct TablePolicy {
     pub history_column: Option<String>,
     /// Whether the application's triggers run on applied rows.
     pub triggers: Triggers,
+    /// With which tables its changes travel to shops: those of a lower group go first, and are applied first. Only
+    /// with `from-source`; all others are in the first group.
+    pub group: u8,
 }
 
 impl TablePolicy {
@@ -207,6 +216,7 @@ impl TablePolicy {
             history: None,
             history_column: None,
             triggers: Triggers::default(),
+            group: GROUP_FIRST,
         }
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::error::PolicyError;
-use super::{ConflictRule, Deletes, Direction, RowFilter, TablePolicy, Triggers};
+use super::{ConflictRule, Deletes, Direction, GROUP_FIRST, RowFilter, TablePolicy, Triggers};
 
 /// Names of the options, as errors and the canonical form list them.
-pub(super) const NAMES: [&str; 8] =
-    ["conflict", "delta", "rows", "max_age", "deletes", "history", "history_column", "triggers"];
+pub(super) const NAMES: [&str; 9] =
+    ["conflict", "delta", "rows", "max_age", "deletes", "history", "history_column", "triggers", "group"];
 
 /// One `[table.x]`.
 #[derive(Debug, Clone)]
@@ -39,6 +39,7 @@ pub(super) struct OptionValues {
     pub(super) history: Option<Duration>,
     pub(super) history_column: Option<String>,
     pub(super) triggers: Option<Triggers>,
+    pub(super) group: Option<u8>,
 }
 
 impl WrittenOptions {
@@ -71,6 +72,7 @@ impl OptionValues {
             conflict: self.conflict.filter(|rule| *rule != ConflictRule::default()),
             deletes: self.deletes.filter(|deletes| Some(*deletes) != default_deletes),
             triggers: self.triggers.filter(|triggers| *triggers != Triggers::default()),
+            group: self.group.filter(|group| *group != GROUP_FIRST),
             ..self.clone()
         }
     }
@@ -86,6 +88,7 @@ impl OptionValues {
             history: self.history,
             history_column: self.history_column.clone(),
             triggers: self.triggers.unwrap_or_default(),
+            group: self.group.unwrap_or(GROUP_FIRST),
         }
     }
 
@@ -112,6 +115,8 @@ impl OptionValues {
         only(self.history.is_some(), "history", &[FromTarget], "the other directions are cloned in full");
         only(self.history_column.is_some(), "history_column", &[FromTarget], "it belongs to history");
         only(self.triggers.is_some(), "triggers", &[FromSource, FromTarget, Both, Initial], "no rows are applied");
+        let why = "only what the office alone owns can wait for its turn";
+        only(self.group.is_some_and(|group| group != GROUP_FIRST), "group", &[FromSource], why);
         match (self.history.is_some(), self.history_column.is_some()) {
             (true, false) => {
                 found.push(("history", "it needs history_column, the column that tells a row's age".to_owned()))

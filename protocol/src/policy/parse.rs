@@ -10,7 +10,9 @@ use super::error::PolicyError;
 use super::options::{self, OptionValues, WrittenOptions};
 use super::pattern::{Entries, Entry, Pattern};
 use super::suggest::nearest;
-use super::{ConflictRule, Deletes, Direction, Missing, Policy, RowFilter, Triggers, duration};
+use super::{
+    ConflictRule, Deletes, Direction, GROUP_FIRST, GROUP_LAST, Missing, Policy, RowFilter, Triggers, duration,
+};
 
 /// A policy longer than this was not written by people.
 const POLICY_BYTES_MAX: usize = 1 << 20;
@@ -211,8 +213,18 @@ impl Reader<'_> {
             "history_column" => into.history_column = self.column(option, value),
             "max_age" => into.max_age = self.duration(option, value),
             "history" => into.history = self.duration(option, value),
+            "group" => into.group = self.group(option, value),
             _ => unreachable!("the name was found among the options"),
         }
+    }
+
+    fn group(&mut self, option: &str, value: &Spanned<DeValue<'_>>) -> Option<u8> {
+        let written = value.get_ref().as_integer().and_then(|number| number.as_str().parse().ok());
+        let group = written.filter(|group| (GROUP_FIRST..=GROUP_LAST).contains(group));
+        if group.is_none() {
+            self.wrong_value(option, value, &format!("a whole number from {GROUP_FIRST} to {GROUP_LAST}"), None);
+        }
+        group
     }
 
     fn duration(&mut self, option: &str, value: &Spanned<DeValue<'_>>) -> Option<std::time::Duration> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::error::{PolicyError, PolicyErrors};
 use super::pattern::Tie;
 use super::suggest::nearest;
-use super::{Direction, Missing, Policy, RowFilter, TablePolicy};
+use super::{Direction, GROUP_FIRST, Missing, Policy, RowFilter, TablePolicy};
 use crate::names::TableName;
 
 /// A policy with the direction and options of every table of one database.
@@ -18,6 +18,11 @@ pub struct ResolvedPolicy {
 }
 
 impl ResolvedPolicy {
+    /// The groups in which changes travel to shops, in their order; the first one is always there.
+    pub fn groups(&self) -> BTreeSet<u8> {
+        self.tables.values().map(|policy| policy.group).chain([GROUP_FIRST]).collect()
+    }
+
     /// What holds for one table.
     pub fn get(&self, table: &TableName) -> Option<&TablePolicy> {
         self.tables.get(table)
@@ -67,6 +72,16 @@ pub enum ReferenceProblem {
         /// The table referred to.
         parent: TableName,
     },
+    /// The two travel one after the other, so that for a while one is there without the other.
+    #[error(
+        "table `{child}` is of another group than `{parent}`, to which it refers; tables that refer to each other travel together: give both the same group"
+    )]
+    OtherGroup {
+        /// The referring table.
+        child: TableName,
+        /// The table referred to.
+        parent: TableName,
+    },
     /// The parent is sent only once: what is added to it later does not arrive. It can work; it deserves a warning.
     #[error(
         "table `{child}` refers to `{parent}`, which is sent only at a clone; rows added to it later do not arrive"
@@ -100,6 +115,10 @@ fn reference_problem((child, child_policy): Named<'_>, (parent, parent_policy): 
     if child_policy.direction.cloned() && child_policy.rows.is_none() && parent_policy.rows.is_some() && child != parent
     {
         return Some(ReferenceProblem::ParentFiltered { child: child.clone(), parent: parent.clone() });
+    }
+    let travel = child_policy.direction.flows_to_shop() && parent_policy.direction.flows_to_shop();
+    if travel && child_policy.group != parent_policy.group {
+        return Some(ReferenceProblem::OtherGroup { child: child.clone(), parent: parent.clone() });
     }
     let later = child_policy.direction.flows_to_shop() || child_policy.direction.flows_to_office();
     (later && parent_policy.direction == Direction::Initial)

@@ -360,3 +360,29 @@ proptest! {
         let _ = Policy::parse(&with_tables(&toml));
     }
 }
+
+#[test]
+fn a_group_is_a_number_of_a_table_that_the_office_alone_owns() {
+    let text = "name = \"a\"\n[tables]\na = \"from-source\"\nb = \"from-source\"\nc = \"both\"\n[table.b]\ngroup = 2\n";
+    let policy = Policy::parse(text).unwrap();
+    let tables = ["a", "b", "c"].map(|name| TableName::new("public", name));
+    let resolved = policy.resolve(&tables).unwrap();
+    assert_eq!(resolved.tables.values().map(|table| table.group).collect::<Vec<_>>(), [1, 2, 1]);
+    assert_eq!(resolved.groups().into_iter().collect::<Vec<_>>(), [1, 2]);
+    assert!(policy.to_toml().contains("group = 2"));
+    assert_ne!(policy.digest(), Policy::parse(&text.replace("group = 2", "group = 3")).unwrap().digest());
+    let first = text.replace("group = 2", "group = 1");
+    assert_eq!(
+        Policy::parse(&first).unwrap().digest(),
+        Policy::parse(&text.replace("[table.b]\ngroup = 2\n", "")).unwrap().digest()
+    );
+    // those that refer to each other travel together
+    let problem = resolved.check_reference(&tables[0], &tables[1]).unwrap_err();
+    assert!(problem.is_fatal() && problem.to_string().contains("give both the same group"), "{problem}");
+    for wrong in ["group = 0", "group = 10", "group = \"2\"", "group = 1.5"] {
+        let error = Policy::parse(&text.replace("group = 2", wrong)).unwrap_err().to_string();
+        assert!(error.contains("a whole number from 1 to 9"), "{error}");
+    }
+    let both = Policy::parse(&text.replace("[table.b]", "[table.c]")).unwrap_err().to_string();
+    assert!(both.contains("from-source") && both.contains("wait for its turn"), "{both}");
+}

@@ -109,7 +109,7 @@ pub enum Action {
     Finish,
     /// Wait a while before asking again. -> [`Event::Done`]
     Wait,
-    /// Record that the shop has applied the push. -> [`Event::Done`]
+    /// Record that the shop has applied the push. -> [`Event::Recorded`], or [`Event::Done`] when it was all that waits
     RecordPush,
     /// `sync.diff_open(since)`. -> [`Event::DiffOpened`]
     OpenDiff,
@@ -147,8 +147,10 @@ pub enum Event {
         /// Its size in bytes.
         bytes: u64,
     },
-    /// There is nothing to push.
+    /// There is nothing to push (any more).
     NothingToSend,
+    /// A push was recorded, and there may be more: of its tables, or of a group of tables that travels behind them.
+    Recorded,
     /// A session is open.
     Prepared,
     /// How the session stands.
@@ -355,6 +357,7 @@ impl Run {
             }),
             // what an earlier run had frozen is not all that waits now
             (Phase::RecordingPush, Event::Done) if self.resumed => self.freeze(),
+            (Phase::RecordingPush, Event::Recorded) => self.freeze(),
             (Phase::RecordingPush, Event::Done) => self.end(Ending::Done),
             (Phase::RangingAgain, Event::Done) => {
                 self.ranged = true;

@@ -14,7 +14,6 @@ use crate::ReplicaError;
 use crate::catalogue::{Table, column_list};
 use crate::error::classify;
 use crate::spool::{FrozenStream, FrozenWriter};
-use crate::watermark::Snapshot;
 
 /// Bytes handed to the script thread at a time.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -49,7 +48,6 @@ pub async fn extract_changes(
     transaction: &Transaction<'_>,
     tables: Vec<TablePlan>,
     counts: &[WindowCount],
-    since: &Snapshot,
     peer: i32,
     extraction: Extraction,
 ) -> Result<FrozenStream, ReplicaError> {
@@ -70,7 +68,7 @@ pub async fn extract_changes(
         let settings = if sorted_lookups { SORTED_LOOKUPS } else { PLANNERS_CHOICE };
         outcome = async {
             transaction.batch_execute(settings).await.map_err(|error| classify("prepare the diff", error))?;
-            let query = plan.query(since, peer);
+            let query = plan.query(peer);
             if !thread.send(Work::Changes(Arc::new(plan))).await {
                 return Ok(());
             }

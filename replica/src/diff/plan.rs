@@ -31,6 +31,8 @@ pub struct TablePlan {
     /// The receiver has the rows as they were when the window began, so of an update the changed columns are enough.
     /// Rows of tables that flow one way travel whole otherwise.
     pub known: bool,
+    /// Where the window begins: what this snapshot sees the receiver has.
+    pub since: Snapshot,
 }
 
 /// A parent that decides about rows of its children (`rows = "via parent"`).
@@ -53,15 +55,14 @@ pub struct WindowCount {
     pub keys: i64,
 }
 
-/// Counts the log entries per table that `since` does not see and that did not come from `peer`; tables without any
-/// are left out. One round trip.
+/// Counts the log entries per table that the snapshot beside it does not see and that did not come from `peer`; tables
+/// without any are left out. One round trip.
 pub async fn count_window<'a>(
     client: &impl GenericClient,
-    tables: impl Iterator<Item = &'a CapturedTable>,
-    since: &Snapshot,
+    tables: impl Iterator<Item = (&'a CapturedTable, &'a Snapshot)>,
     peer: i32,
 ) -> Result<Vec<WindowCount>, ReplicaError> {
-    count(client, tables, &condition(since, peer)).await
+    count(client, tables.map(|(table, since)| (table, condition(since, peer)))).await
 }
 
 /// Counts the log entries that `since` does not see and that came from nobody: what was changed here.
@@ -70,18 +71,18 @@ pub async fn count_local<'a>(
     tables: impl Iterator<Item = &'a CapturedTable>,
     since: &Snapshot,
 ) -> Result<i64, ReplicaError> {
-    let counts = count(client, tables, &format!("{} and origin is null", since.unseen())).await?;
+    let local = format!("{} and origin is null", since.unseen());
+    let counts = count(client, tables.map(|table| (table, local.clone()))).await?;
     Ok(counts.iter().map(|count| count.keys).sum())
 }
 
 async fn count<'a>(
     client: &impl GenericClient,
-    tables: impl Iterator<Item = &'a CapturedTable>,
-    condition: &str,
+    tables: impl Iterator<Item = (&'a CapturedTable, String)>,
 ) -> Result<Vec<WindowCount>, ReplicaError> {
     let mut by_number = BTreeMap::new();
     let mut parts = Vec::new();
-    for captured in tables {
+    for (captured, condition) in tables {
         by_number.insert(captured.number, captured.name.clone());
         parts.push(format!(
             "select {}, coalesce(sum(cardinality(k1)), 0)::bigint from {} where {condition}",
@@ -124,7 +125,8 @@ impl TablePlan {
     /// The query that yields, per changed key: for `Keys` logs `changed, gone, key..., columns...`; for `OldValues` logs
     /// `operation, gone, old, totals, stamp, key..., columns...`. `gone` is t when the row is no longer there;
     /// `changed` has a digit for each of the log's columns, or is null when the row has to travel whole.
-    pub(super) fn query(&self, since: &Snapshot, peer: i32) -> String {
+    pub(super) fn query(&self, peer: i32) -> String {
+        let since = &self.since;
         let count = self.table.key.len();
         let keys = numbered(count);
         let window = condition(since, peer);

@@ -19,6 +19,7 @@ const STEPS: &[&str] = &[
     include_str!("0010_run_audit.sql"),
     include_str!("0011_changed_columns.sql"),
     include_str!("0012_schedules.sql"),
+    include_str!("0013_groups.sql"),
 ];
 
 /// Version of the schema that this program works with.

@@ -14,7 +14,9 @@ const COLUMNS: &str =
     "b.branch_id, b.branch, b.url, b.policy, b.\"timestamp\", b.user_name, b.password_file, s.low, s.high,
     b.incarnation, b.cloned_at, b.pulled_at, b.pushed_at, b.settings::text, b.paused,
     b.retired_at is not null,
-    coalesce(pg_snapshot_xmin(b.pushed_snapshot) < (select pruned_below from sync.node)
+    coalesce((pg_snapshot_xmin(b.pushed_snapshot) < (select pruned_below from sync.node)
+            or exists (select from sync.pushed_table p where p.branch_id = b.branch_id
+                and pg_snapshot_xmin(p.snapshot) < (select pruned_below from sync.node)))
         and b.pushed_incarnation = (select max(number) from sync.incarnation), false)";
 const FROM: &str = "sync.branch_synchronization b
     left join lateral (select low, high from sync.id_slot i where i.branch_id = b.branch_id order by slot desc limit 1) s on true";

@@ -41,7 +41,7 @@ impl Office {
     /// When the branch was never cloned, or the file cannot be written.
     pub async fn export_update(&self, branch: &Branch, path: &Path) -> Result<Exported, ReplicaError> {
         let state = self.state().await?;
-        let (outgoing, _) = self.freeze_anew(&state, branch).await?;
+        let outgoing = self.freeze_all(&state, branch).await?;
         self.write_file(branch, CarriedKind::Update, outgoing.as_ref(), path).await
     }
 

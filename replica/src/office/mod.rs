@@ -7,6 +7,7 @@ mod carried;
 mod compare;
 mod conflicts;
 mod contact;
+mod groups;
 mod history;
 mod layout;
 mod lease;
@@ -155,6 +156,11 @@ pub struct Outgoing {
     pub base: Option<String>,
     /// Whether an earlier run has started to send it.
     pub resumed: bool,
+    /// The group of tables that it is of; a clone, and a file, is of all of them.
+    pub group: u8,
+    /// From which group on there may be more to push once it is recorded. What an earlier run had frozen is not all that
+    /// waits now of its group.
+    pub next_group: u8,
 }
 
 /// One finished run of `clone` or `update`, for the history.

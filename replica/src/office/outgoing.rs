@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::carried::SessionKey;
 use protocol::chunk::level_for;
 use protocol::names::TableName;
-use protocol::policy::{Deletes, ResolvedPolicy};
+use protocol::policy::{Deletes, GROUP_FIRST, ResolvedPolicy};
 use protocol::session::ledger;
 use tokio_postgres::{IsolationLevel, Transaction};
 
+use super::groups::{FORGET_GROUPS, Windows};
 use super::{Backlog, Branch, Office, Outgoing, State};
 use crate::ReplicaError;
+use crate::capture::CapturedTable;
 use crate::diff::{
     CopyPlan, Extraction, Followed, TablePlan, WindowCount, any_notes, count_window, extract_changes, extract_copy,
 };
@@ -47,7 +49,7 @@ impl Office {
     /// Freezes a full copy, in place of one that may be on its way.
     pub(super) async fn copy_anew(&self, state: &State, branch: &Branch) -> Result<Outgoing, ReplicaError> {
         let (stream, snapshot) = self.copy(state, branch).await?;
-        self.remember(branch, "clone", stream, &snapshot).await
+        self.remember(branch, "clone", stream, &snapshot, false).await
     }
 
     /// As [`Office::freeze_clone`], but remembers nothing: what would be sent, for a dry run. The stream is removed again.
@@ -102,57 +104,109 @@ impl Office {
         Ok((stream, snapshot))
     }
 
-    /// Freezes what the branch does not have yet, or finds the push an interrupted run left. None when there is nothing.
+    /// Freezes what the branch does not have yet of the first group of tables that has something for it, or finds the push
+    /// an interrupted run left. None when there is nothing.
     pub async fn freeze_push(&self, branch: &Branch) -> Result<Option<Outgoing>, ReplicaError> {
-        let state = self.state().await?;
-        if let Some(outgoing) = self.pending(branch, "push").await? {
-            return Ok(Some(outgoing));
-        }
-        let (outgoing, snapshot) = self.freeze_anew(&state, branch).await?;
-        if outgoing.is_none() {
-            // nothing happened in between: the newer snapshot stands for the same, and saves the next scan
-            self.store_pushed(branch, &snapshot, &state).await?;
-            self.sweep_streams(branch, None)?;
-        }
-        Ok(outgoing)
+        self.freeze_push_from(branch, GROUP_FIRST).await
     }
 
-    /// Freezes everything that the branch is not known to have, in place of what may be on its way; and the snapshot.
-    pub(super) async fn freeze_anew(
+    /// The same from a group on: what was recorded last was of the one before.
+    pub async fn freeze_push_from(&self, branch: &Branch, group: u8) -> Result<Option<Outgoing>, ReplicaError> {
+        let state = self.state().await?;
+        let rules = Self::rules(&state, branch)?;
+        if group <= GROUP_FIRST {
+            if let Some(outgoing) = self.pending(branch, "push").await? {
+                return Ok(Some(outgoing));
+            }
+            self.settle_groups(&state, branch, &rules).await?;
+            let (stream, snapshot) = self.freeze(&state, branch, |group| group == GROUP_FIRST).await?;
+            if let Some(stream) = stream {
+                return Ok(Some(self.remember(branch, "push", stream, &snapshot, false).await?));
+            }
+            // nothing happened in between: the newer snapshot stands for the same, and saves the next scan
+            self.store_pushed(branch, &snapshot, &state).await?;
+            self.sweep_streams(branch, None).await?;
+        }
+        let record = self.record(branch).await?;
+        let windows = self.windows(&state, &rules, branch, &self.pushed(&state, branch, &record)?).await?;
+        let mut pending = self.pending_groups(branch).await?;
+        let later: BTreeSet<u8> = windows.keys().chain(pending.keys()).copied().collect();
+        for group in later.into_iter().filter(|later| *later >= group && *later != GROUP_FIRST) {
+            let window = windows.get(&group);
+            // also of another group, when a table of it has come to this one: what is newer must not go before it
+            let concerns = |other: u8, tables: &BTreeSet<TableName>| {
+                other == group || window.is_some_and(|window| !window.tables.is_disjoint(tables))
+            };
+            let waits = pending.iter().find(|(other, pending)| concerns(**other, &pending.tables));
+            if let Some(pending) = waits.map(|(other, _)| *other).and_then(|other| pending.remove(&other)) {
+                return Ok(Some(Outgoing { next_group: group, ..pending.outgoing }));
+            }
+            let Some(window) = window else { continue };
+            let (stream, snapshot) = self.freeze(&state, branch, |other| other == group).await?;
+            let incarnation = &state.incarnation;
+            let Some(stream) = stream else {
+                self.note_group(branch, window, &snapshot, incarnation.number).await?;
+                continue;
+            };
+            let key = self.next_key(branch).await?;
+            killpoint::reach("office.freeze.before-record");
+            let outgoing =
+                self.remember_group(branch, (group, window), (key, stream), &snapshot, incarnation.number).await?;
+            killpoint::reach("office.freeze.recorded");
+            self.inner.witness.remember(incarnation, &snapshot, None)?;
+            return Ok(Some(outgoing));
+        }
+        Ok(None)
+    }
+
+    /// Freezes everything that the branch is not known to have, of all groups, in place of what may be on its way.
+    pub(super) async fn freeze_all(&self, state: &State, branch: &Branch) -> Result<Option<Outgoing>, ReplicaError> {
+        let (stream, snapshot) = self.freeze(state, branch, |_| true).await?;
+        let Some(stream) = stream else { return Ok(None) };
+        // an older stream of a group must not come behind it
+        self.forget_group_streams(branch, None).await?;
+        Ok(Some(self.remember(branch, "push", stream, &snapshot, true).await?))
+    }
+
+    /// What the branch is not known to have of some groups, as a stream, and the snapshot at which it ends.
+    async fn freeze(
         &self,
         state: &State,
         branch: &Branch,
-    ) -> Result<(Option<Outgoing>, Snapshot), ReplicaError> {
+        wanted: impl Fn(u8) -> bool,
+    ) -> Result<(Option<FrozenStream>, Snapshot), ReplicaError> {
         let record = self.record(branch).await?;
-        let since = self.pushed(state, branch, &record)?;
+        let rules = Self::rules(state, branch)?;
+        let mut windows = self.windows(state, &rules, branch, &self.pushed(state, branch, &record)?).await?;
+        windows.retain(|group, _| wanted(*group));
         let mut client = self.inner.pool.get().await?;
         let transaction = frozen_transaction(&mut client).await?;
         let snapshot = current_snapshot(&transaction).await?;
-        retention::refuse_gap(&transaction, &since).await?;
-        let stream = self.extract(&transaction, state, branch, &since, record.peer).await?;
+        for window in windows.values() {
+            retention::refuse_gap(&transaction, &window.since).await?;
+        }
+        let stream = self.extract(&transaction, state, branch, &windows, record.peer).await?;
         transaction.commit().await.map_err(|error| classify("freeze a push", error))?;
-        let Some(stream) = stream else { return Ok((None, snapshot)) };
-        Ok((Some(self.remember(branch, "push", stream, &snapshot).await?), snapshot))
+        Ok((stream, snapshot))
     }
 
     /// As [`Office::freeze_push`], but remembers nothing: what would be sent, for a dry run. The stream is removed again.
     pub async fn preview_push(&self, branch: &Branch) -> Result<Option<FrozenStream>, ReplicaError> {
         let state = self.state().await?;
-        let record = self.record(branch).await?;
-        let since = self.pushed(&state, branch, &record)?;
-        let mut client = self.inner.pool.get().await?;
-        let transaction = frozen_transaction(&mut client).await?;
-        retention::refuse_gap(&transaction, &since).await?;
-        let stream = self.extract(&transaction, &state, branch, &since, record.peer).await?;
+        let (stream, _) = self.freeze(&state, branch, |_| true).await?;
         if let Some(stream) = &stream {
             self.inner.spool.remove(&stream.id)?;
         }
         Ok(stream)
     }
 
-    /// The push that an interrupted run has left, if there is one.
-    pub async fn pending_push(&self, branch: &Branch) -> Result<Option<FrozenStream>, ReplicaError> {
-        Ok(self.pending(branch, "push").await?.map(|outgoing| outgoing.stream))
+    /// Rows and bytes of the pushes that interrupted runs have left; none where there are none.
+    pub async fn pending_push(&self, branch: &Branch) -> Result<Option<(u64, u64)>, ReplicaError> {
+        let first = self.pending(branch, "push").await?;
+        let later = self.pending_groups(branch).await?;
+        let streams =
+            first.iter().chain(later.values().map(|pending| &pending.outgoing)).map(|outgoing| &outgoing.stream);
+        Ok(streams.map(|stream| (stream.rows, stream.bytes)).reduce(|sum, next| (sum.0 + next.0, sum.1 + next.1)))
     }
 
     /// Records a finished clone: BranchSynchronization with the shop's first watermark, the office's own watermark.
@@ -164,9 +218,10 @@ impl Office {
         incarnation: Option<&str>,
     ) -> Result<(), ReplicaError> {
         let state = self.state().await?;
-        let client = self.inner.pool.get().await?;
+        let mut client = self.inner.pool.get().await?;
         killpoint::reach("office.record.before");
-        client
+        let transaction = client.transaction().await.map_err(|error| classify("record the clone", error))?;
+        let recorded = transaction
             .execute(
                 "update sync.branch_synchronization
                  set \"timestamp\" = $3, incarnation = $4, pushed_snapshot = outgoing_snapshot, pushed_incarnation = $5,
@@ -178,15 +233,37 @@ impl Office {
             )
             .await
             .map_err(|error| classify("record the clone", error))?;
+        if recorded > 0 {
+            // the clone brought the tables of all groups
+            let forgotten = transaction.execute(FORGET_GROUPS, &[&branch.id]).await;
+            forgotten.map_err(|error| classify("record the clone", error))?;
+        }
+        transaction.commit().await.map_err(|error| classify("record the clone", error))?;
         killpoint::reach("office.record.after");
         self.inner.spool.remove(&outgoing.stream.id)
     }
 
     /// Records that the shop has applied a push.
     pub async fn record_push(&self, branch: &Branch, outgoing: &Outgoing) -> Result<(), ReplicaError> {
-        let client = self.inner.pool.get().await?;
+        let failed = |error| classify("record the push", error);
+        let mut client = self.inner.pool.get().await?;
         killpoint::reach("office.record.before");
-        client
+        if outgoing.group != GROUP_FIRST {
+            self.record_group(branch, outgoing).await?;
+            killpoint::reach("office.record.after");
+            return self.inner.spool.remove(&outgoing.stream.id);
+        }
+        let transaction = client.transaction().await.map_err(failed)?;
+        transaction
+            .execute(
+                "update sync.pushed_table p set snapshot = b.outgoing_snapshot
+                 from sync.branch_synchronization b
+                 where b.branch_id = $1 and b.outgoing_key = $2 and b.outgoing_all and p.branch_id = b.branch_id",
+                &[&branch.id, &outgoing.key],
+            )
+            .await
+            .map_err(failed)?;
+        transaction
             .execute(
                 "update sync.branch_synchronization
                  set pushed_snapshot = outgoing_snapshot, pushed_at = clock_timestamp(),
@@ -195,13 +272,18 @@ impl Office {
                 &[&branch.id, &outgoing.key],
             )
             .await
-            .map_err(|error| classify("record the push", error))?;
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
         killpoint::reach("office.record.after");
         self.inner.spool.remove(&outgoing.stream.id)
     }
 
     /// Gives up an outgoing stream (the shop refused it): the next run freezes anew.
     pub async fn drop_outgoing(&self, branch: &Branch, outgoing: &Outgoing) -> Result<(), ReplicaError> {
+        if outgoing.group != GROUP_FIRST {
+            self.forget_group_streams(branch, Some(&outgoing.key)).await?;
+            return self.inner.spool.remove(&outgoing.stream.id);
+        }
         let client = self.inner.pool.get().await?;
         client
             .execute(
@@ -222,14 +304,10 @@ impl Office {
         if record.pushed.is_none() {
             return Ok(Backlog::default());
         }
-        let since = self.pushed(&state, branch, &record)?;
         let rules = Self::rules(&state, branch)?;
+        let windows = self.windows(&state, &rules, branch, &self.pushed(&state, branch, &record)?).await?;
         let client = self.inner.pool.get().await?;
-        let captured = state
-            .captured
-            .values()
-            .filter(|table| rules.get(&table.name).is_some_and(|rules| rules.direction.flows_to_shop()));
-        let counts = count_window(&*client, captured, &since, record.peer).await?;
+        let counts = count_window(&*client, in_windows(&state, &windows), record.peer).await?;
         Ok(Backlog { rows: counts.iter().map(|count| count.keys).sum() })
     }
 
@@ -238,24 +316,27 @@ impl Office {
         transaction: &Transaction<'_>,
         state: &State,
         branch: &Branch,
-        since: &Snapshot,
+        windows: &Windows,
         peer: i32,
     ) -> Result<Option<FrozenStream>, ReplicaError> {
         let rules = Self::rules(state, branch)?;
-        let flows = |name: &TableName| rules.get(name).is_some_and(|rules| rules.direction.flows_to_shop());
-        let captured = state.captured.values().filter(|table| flows(&table.name));
-        let mut counts = count_window(transaction, captured, since, peer).await?;
-        let notes = vec![("missing", crate::apply::told_missing(since, peer))];
+        let mut counts = count_window(transaction, in_windows(state, windows), peer).await?;
+        let first = windows.get(&GROUP_FIRST);
+        let notes: Vec<_> =
+            first.map(|first| ("missing", crate::apply::told_missing(&first.since, peer))).into_iter().collect();
         if counts.is_empty() && !any_notes(transaction, &notes).await? {
             return Ok(None);
         }
         let left_out = drift::left_out(transaction, Some(peer), &state.catalogue).await?;
         let mut plans: Vec<TablePlan> = Vec::new();
-        let all = state.captured.keys().filter(|name| flows(name)).cloned().collect();
+        let all = windows.values().flat_map(|window| window.tables.iter().cloned()).collect();
         for name in state.catalogue.parents_first(&all) {
-            let (Some(table), Some(captured), Some(table_rules)) =
-                (state.catalogue.get(&name), state.captured.get(&name), rules.get(&name))
-            else {
+            let (Some(table), Some(captured), Some(table_rules), Some(window)) = (
+                state.catalogue.get(&name),
+                state.captured.get(&name),
+                rules.get(&name),
+                windows.values().find(|window| window.tables.contains(&name)),
+            ) else {
                 continue;
             };
             let follows = follows(state, &rules, &name)?;
@@ -280,6 +361,7 @@ impl Office {
                 subset: subset::condition(&state.catalogue, &rules, &name, branch.id)?,
                 follows,
                 known: true,
+                since: window.since.clone(),
             });
         }
         let level = self.level(branch).await?;
@@ -290,7 +372,7 @@ impl Office {
             labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
             notes,
         };
-        let stream = extract_changes(transaction, plans, &counts, since, peer, extraction).await?;
+        let stream = extract_changes(transaction, plans, &counts, peer, extraction).await?;
         if stream.rows == 0 {
             self.inner.spool.remove(&stream.id)?;
             return Ok(None);
@@ -353,7 +435,14 @@ impl Office {
         if !ledger::is_resumed(&found, kind, stream.is_some()) {
             return Ok(None);
         }
-        Ok(stream.map(|stream| Outgoing { key, stream, base, resumed: true }))
+        Ok(stream.map(|stream| Outgoing {
+            key,
+            stream,
+            base,
+            resumed: true,
+            group: GROUP_FIRST,
+            next_group: GROUP_FIRST,
+        }))
     }
 
     async fn remember(
@@ -362,7 +451,34 @@ impl Office {
         kind: &str,
         stream: FrozenStream,
         snapshot: &Snapshot,
+        all_groups: bool,
     ) -> Result<Outgoing, ReplicaError> {
+        let incarnation = self.state().await?.incarnation.clone();
+        let key = self.next_key(branch).await?;
+        let client = self.inner.pool.get().await?;
+        killpoint::reach("office.freeze.before-record");
+        let row = client
+            .query_one(
+                // the amounts of a clone begin anew: nothing of them was contributed by the shop
+                "with forgotten as (
+                     delete from sync.total where $3 = 'clone'
+                       and peer = (select peer from sync.branch_synchronization where branch_id = $1))
+                 update sync.branch_synchronization
+                 set outgoing_key = $2, outgoing_kind = $3, outgoing_stream = $4, outgoing_snapshot = $5::text::pg_snapshot,
+                     outgoing_all = $6, outgoing_base = \"timestamp\"
+                 where branch_id = $1 returning outgoing_base",
+                &[&branch.id, &key, &kind, &stream.id, &snapshot.as_str(), &all_groups],
+            )
+            .await
+            .map_err(|error| classify("record an outgoing stream", error))?;
+        killpoint::reach("office.freeze.recorded");
+        self.inner.witness.remember(&incarnation, snapshot, None)?;
+        self.sweep_streams(branch, Some(&stream.id)).await?;
+        Ok(Outgoing { key, stream, base: row.get(0), resumed: false, group: GROUP_FIRST, next_group: GROUP_FIRST + 1 })
+    }
+
+    /// The key of the branch's next session.
+    async fn next_key(&self, branch: &Branch) -> Result<String, ReplicaError> {
         let incarnation = self.state().await?.incarnation.clone();
         let client = self.inner.pool.get().await?;
         let number: i64 = client
@@ -373,33 +489,16 @@ impl Office {
             .await
             .map_err(|error| classify("count an outgoing stream", error))?
             .get(0);
-        let key = SessionKey::new(number, &incarnation.id, rand::random::<u64>()).as_str().to_owned();
-        killpoint::reach("office.freeze.before-record");
-        let row = client
-            .query_one(
-                // the amounts of a clone begin anew: nothing of them was contributed by the shop
-                "with forgotten as (
-                     delete from sync.total where $3 = 'clone'
-                       and peer = (select peer from sync.branch_synchronization where branch_id = $1))
-                 update sync.branch_synchronization
-                 set outgoing_key = $2, outgoing_kind = $3, outgoing_stream = $4, outgoing_snapshot = $5::text::pg_snapshot,
-                     outgoing_base = \"timestamp\"
-                 where branch_id = $1 returning outgoing_base",
-                &[&branch.id, &key, &kind, &stream.id, &snapshot.as_str()],
-            )
-            .await
-            .map_err(|error| classify("record an outgoing stream", error))?;
-        killpoint::reach("office.freeze.recorded");
-        self.inner.witness.remember(&incarnation, snapshot, None)?;
-        self.sweep_streams(branch, Some(&stream.id))?;
-        Ok(Outgoing { key, stream, base: row.get(0), resumed: false })
+        Ok(SessionKey::new(number, &incarnation.id, rand::random::<u64>()).as_str().to_owned())
     }
 
     /// Removes the branch's streams but the one that is recorded: what an earlier run replaced, had sent, or froze before
     /// it died. Whoever calls holds the branch, so nobody writes one of them now.
-    fn sweep_streams(&self, branch: &Branch, recorded: Option<&str>) -> Result<(), ReplicaError> {
+    async fn sweep_streams(&self, branch: &Branch, recorded: Option<&str>) -> Result<(), ReplicaError> {
+        let of_groups = self.group_streams(branch).await?;
         for stream in self.inner.spool.list()? {
-            if stream.labels.get("branch") == Some(&branch.name) && Some(stream.id.as_str()) != recorded {
+            let is_recorded = Some(stream.id.as_str()) == recorded || of_groups.contains(&stream.id);
+            if stream.labels.get("branch") == Some(&branch.name) && !is_recorded {
                 self.inner.spool.remove(&stream.id)?;
             }
         }
@@ -425,6 +524,13 @@ impl Office {
         let client = self.inner.pool.get().await?;
         node::peer(&*client, &format!("branch {}", branch.name)).await
     }
+}
+
+/// The captured tables of some groups, and where their windows begin.
+fn in_windows<'a>(state: &'a State, windows: &'a Windows) -> impl Iterator<Item = (&'a CapturedTable, &'a Snapshot)> {
+    windows
+        .values()
+        .flat_map(|window| window.tables.iter().filter_map(|name| Some((state.captured.get(name)?, &window.since))))
 }
 
 /// The parents by which a table's rows are told to belong to a branch, nearest first.

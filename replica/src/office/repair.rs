@@ -135,6 +135,7 @@ impl Office {
             // the shop counts its increments anew; what it had contributed is the office's from now on
             transaction.execute("delete from sync.total where peer = $1", &[&peer]).await.map_err(failed)?;
         }
+        transaction.execute(super::groups::FORGET_GROUPS, &[&branch.id]).await.map_err(failed)?;
         transaction
             .execute(
                 "update sync.branch_synchronization

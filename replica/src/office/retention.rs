@@ -29,7 +29,12 @@ impl Office {
                      select case when pushed_incarnation = $1 then pg_snapshot_xmin(pushed_snapshot) end as xmin
                      from sync.branch_synchronization
                      where pushed_snapshot is not null and retired_at is null
-                       and greatest(cloned_at, pulled_at, pushed_at) >= clock_timestamp() - $3 * interval '1 second'),
+                       and greatest(cloned_at, pulled_at, pushed_at) >= clock_timestamp() - $3 * interval '1 second'
+                     union all
+                     select case when p.incarnation = $1 then pg_snapshot_xmin(p.snapshot) end
+                     from sync.pushed_table p join sync.branch_synchronization b using (branch_id)
+                     where b.pushed_snapshot is not null and b.retired_at is null
+                       and greatest(b.cloned_at, b.pulled_at, b.pushed_at) >= clock_timestamp() - $3 * interval '1 second'),
                  tick as (
                      select pg_snapshot_xmin(snapshot) as xmin from sync.watermark
                      where peer = 0 and incarnation = $1 and issued < clock_timestamp() - $2 * interval '1 second'
@@ -68,6 +73,8 @@ impl Office {
     pub async fn retire_branch(&self, branch: &Branch) -> Result<(), ReplicaError> {
         let lease = self.lease(branch).await?;
         let client = self.inner.pool.get().await?;
+        let forgotten = client.execute(super::groups::FORGET_GROUPS, &[&branch.id]).await;
+        forgotten.map_err(|error| classify("retire the branch", error))?;
         let row = client
             .query_one(
                 "update sync.branch_synchronization b

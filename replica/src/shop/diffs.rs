@@ -155,7 +155,8 @@ impl Shop {
             .map_err(failed)?;
         let snapshot = watermark::current_snapshot(&transaction).await?;
         retention::refuse_gap(&transaction, &selected.snapshot).await?;
-        let counts = count_window(&transaction, state.captured.values(), &selected.snapshot, peer).await?;
+        let counts =
+            count_window(&transaction, state.captured.values().map(|table| (table, &selected.snapshot)), peer).await?;
         let notes = vec![
             ("conflict", crate::apply::told_conflicts(&selected.snapshot, peer)),
             ("missing", crate::apply::told_missing(&selected.snapshot, peer)),
@@ -198,6 +199,7 @@ impl Shop {
                     follows: Vec::new(),
                     // who names another time may have had the rows, or may not
                     known: selected.exact.is_some(),
+                    since: selected.snapshot.clone(),
                 })
             })
             .collect();
@@ -211,7 +213,7 @@ impl Shop {
         let id = format!("diff-{:016x}", rand::random::<u64>());
         let writer = self.inner.spool.create(&id, level)?;
         let extraction = Extraction { writer, watermark: Some(issued.to_string()), labels, notes };
-        let stream = extract_changes(&transaction, plans, &counts, &selected.snapshot, peer, extraction).await?;
+        let stream = extract_changes(&transaction, plans, &counts, peer, extraction).await?;
         transaction.commit().await.map_err(failed)?;
         crate::killpoint::reach("shop.diff.frozen");
         if stream.rows == 0 {

@@ -1,9 +1,11 @@
 //! Sessions by which an office writes to the shop: opened, applied exactly once, remembered.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 
 use protocol::methods::SessionKind;
+use protocol::policy::GROUP_FIRST;
 use protocol::session::ledger::{self, Recorded, Verdict};
 use protocol::watermark::Since;
 use tokio_postgres::Row;
@@ -216,7 +218,12 @@ impl Shop {
         if clone {
             transaction.batch_execute("update sync.node set awaiting_clone = false").await.map_err(failed)?;
         }
-        self.note_freshness(&transaction, &state).await?;
+        let arrived = applied.tables.iter().filter_map(|(name, _)| Some(state.policy.get(name)?.group));
+        let mut groups: BTreeSet<u8> = if clone { state.policy.groups() } else { arrived.collect() };
+        if groups.is_empty() {
+            groups.insert(GROUP_FIRST);
+        }
+        self.note_freshness(&transaction, &state, &groups).await?;
         // what the office will rely on is in this transaction: a database that comes back without it was restored
         let mark: i64 = transaction
             .query_one("update sync.node set mark = mark + 1 returning mark", &[])

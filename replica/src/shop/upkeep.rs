@@ -1,8 +1,8 @@
 //! Regular work: general watermarks, pruning of the change logs, sweeping the spool, freshness.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use protocol::policy::Direction;
 use tokio_postgres::Transaction;
 
 use super::Shop;
@@ -80,17 +80,18 @@ impl Shop {
         Ok(())
     }
 
-    /// Notes that tables of the office are as fresh as the session that is being applied.
+    /// Notes that tables of the office are as fresh as the session that is being applied, which brings these groups.
     pub(super) async fn note_freshness(
         &self,
         transaction: &Transaction<'_>,
         state: &State,
+        groups: &BTreeSet<u8>,
     ) -> Result<(), ReplicaError> {
         let from_office = state
             .policy
             .tables
             .iter()
-            .filter(|(_, table)| matches!(table.direction, Direction::FromSource | Direction::Both));
+            .filter(|(_, table)| table.direction.flows_to_shop() && groups.contains(&table.group));
         let (mut schemas, mut names, mut ages) = (Vec::new(), Vec::new(), Vec::new());
         for (name, table) in from_office {
             schemas.push(name.schema.as_str());
