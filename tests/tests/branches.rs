@@ -1,5 +1,6 @@
 //! Several shops and the part of the data that each of them gets.
 
+use replica::office::NewBranch;
 use tests::engine::Engine;
 
 const SCHEMA: &str = "
@@ -164,4 +165,29 @@ async fn a_shop_offline_for_days_loses_nothing_and_delays_nobody() {
         "the old-dated rows reach the other shop"
     );
     assert_eq!(north.database.value("select phone from client where name = 'c6'").as_deref(), Some("sssss"));
+}
+
+/// Neither the ids nor, unasked, the number of a branch that was removed are ever given out again.
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_of_a_removed_branch_are_nobodys() {
+    let world = two_shops(POLICY).await;
+    let south = world.branch("south").await;
+    let gone = south.id_range.expect("a cloned shop has its ids");
+    world.office.remove_branch("south").await.expect("it is removed");
+    let add = async |name: &str, id: Option<i64>| {
+        let policy = world.policy.name().to_owned();
+        let url = "http://127.0.0.1:9".to_owned();
+        let new = NewBranch { name: name.to_owned(), url, policy, id, ..NewBranch::default() };
+        world.office.add_branch(new).await.expect("a branch is added")
+    };
+    let east = add("east", None).await;
+    assert!(east.id > south.id, "row filters would give it the rows of {}", south.id);
+    assert!(world.office.id_range(&east, false).await.expect("ids").0 >= gone.1);
+    // whoever insists on the number gets it, with other ids
+    let again = add("south", Some(south.id)).await;
+    assert_eq!((again.id, again.id_range), (south.id, None));
+    let (low, high) = world.office.id_range(&again, false).await.expect("ids");
+    assert!(low >= gone.1, "({low}, {high}] after {gone:?}");
+    // asked once more, as by a clone that was interrupted, it is the same
+    assert_eq!(world.office.id_range(&again, false).await.expect("ids"), (low, high));
 }

@@ -20,6 +20,7 @@ const STEPS: &[&str] = &[
     include_str!("0011_changed_columns.sql"),
     include_str!("0012_schedules.sql"),
     include_str!("0013_groups.sql"),
+    include_str!("0014_removed_ranges.sql"),
 ];
 
 /// Version of the schema that this program works with.

@@ -19,7 +19,8 @@ const COLUMNS: &str =
                 and pg_snapshot_xmin(p.snapshot) < (select pruned_below from sync.node)))
         and b.pushed_incarnation = (select max(number) from sync.incarnation), false)";
 const FROM: &str = "sync.branch_synchronization b
-    left join lateral (select low, high from sync.id_slot i where i.branch_id = b.branch_id order by slot desc limit 1) s on true";
+    left join lateral (select low, high from sync.id_slot i where i.branch_id = b.branch_id and not i.removed
+                       order by slot desc limit 1) s on true";
 
 impl Office {
     /// Adds a branch.
@@ -57,7 +58,11 @@ impl Office {
         transaction
             .execute(
                 "insert into sync.branch_synchronization(branch_id, branch, policy, peer, url, user_name, password_file, settings)
-                 values (coalesce($1, (select coalesce(max(branch_id), 0) + 1 from sync.branch_synchronization)), $2, $3, $4, $5, $6, $7, $8::text::jsonb)",
+                 values (coalesce($1, 1 + greatest(
+                             0, (select max(branch_id) from sync.branch_synchronization),
+                             -- row filters know branches by their numbers: a removed branch's is not given to the next
+                             (select max(branch_id) from sync.id_slot), (select max(branch_id) from sync.run))),
+                         $2, $3, $4, $5, $6, $7, $8::text::jsonb)",
                 &[&new.id, &new.name, &new.policy, &peer, &new.url, &new.user, &password_file, &settings],
             )
             .await
@@ -136,7 +141,8 @@ impl Office {
         let client = self.inner.pool.get().await?;
         let row = client
             .query_opt(
-                "delete from sync.branch_synchronization where branch_id = $1 returning outgoing_stream",
+                "with ids as (update sync.id_slot set removed = true where branch_id = $1)
+                 delete from sync.branch_synchronization where branch_id = $1 returning outgoing_stream",
                 &[&branch.id],
             )
             .await

@@ -82,8 +82,9 @@ impl Office {
             .get(0);
         let rows = client
             .query(
-                "select low, high from sync.id_slot where branch_id = $1
-                   and slot >= coalesce($2, (select max(slot) from sync.id_slot where branch_id = $1)) order by slot",
+                "select low, high from sync.id_slot where branch_id = $1 and not removed
+                   and slot >= coalesce($2, (select max(slot) from sync.id_slot where branch_id = $1 and not removed))
+                 order by slot",
                 &[&branch.id, &from],
             )
             .await

@@ -72,7 +72,7 @@ impl Office {
     pub async fn learn_range(&self, branch: &Branch, low: i64, high: i64) -> Result<(), ReplicaError> {
         let failed = |error| classify("learn an id range", error);
         let mut client = self.inner.pool.get().await?;
-        let known = "select 1 from sync.id_slot where branch_id = $1 and low = $2 and high = $3";
+        let known = "select 1 from sync.id_slot where branch_id = $1 and low = $2 and high = $3 and not removed";
         if low < 0
             || high <= low
             || client.query_opt(known, &[&branch.id, &low, &high]).await.map_err(failed)?.is_some()
@@ -84,8 +84,8 @@ impl Office {
         let other = transaction
             .query_opt(
                 "select coalesce(b.branch, 'a branch that was removed') from sync.id_slot s
-                 left join sync.branch_synchronization b using (branch_id)
-                 where s.low < $2 and s.high > $1 and s.branch_id <> $3 limit 1",
+                 left join sync.branch_synchronization b on b.branch_id = s.branch_id and not s.removed
+                 where s.low < $2 and s.high > $1 and (s.branch_id <> $3 or s.removed) limit 1",
                 &[&low, &high, &branch.id],
             )
             .await

@@ -43,7 +43,7 @@ impl Office {
             .query_one(
                 // a shop that gets a fresh range still has the rows of the one before
                 "update sync.branch_synchronization set compared_from = coalesce(compared_from,
-                     (select max(slot) from sync.id_slot s where s.branch_id = $1))
+                     (select max(slot) from sync.id_slot s where s.branch_id = $1 and not s.removed))
                  where branch_id = $1
                  returning coalesce(history = 'caller-older', false) or coalesce(pushed_incarnation <> $2, false)",
                 &[&branch.id, &state.incarnation.number],

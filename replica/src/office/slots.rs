@@ -21,7 +21,7 @@ impl Office {
         transaction.batch_execute("lock table sync.id_slot in exclusive mode").await.map_err(failed)?;
         let current = transaction
             .query_opt(
-                "select low, high from sync.id_slot where branch_id = $1 order by slot desc limit 1",
+                "select low, high from sync.id_slot where branch_id = $1 and not removed order by slot desc limit 1",
                 &[&branch.id],
             )
             .await
@@ -60,7 +60,7 @@ impl Office {
         transaction
             .execute(
                 "update sync.branch_synchronization set compared_from = coalesce(compared_from,
-                     (select max(slot) from sync.id_slot s where s.branch_id = $1 and s.slot < $2))
+                     (select max(slot) from sync.id_slot s where s.branch_id = $1 and s.slot < $2 and not s.removed))
                  where branch_id = $1",
                 &[&branch.id, &slot],
             )
