@@ -171,8 +171,13 @@ unpack_postgresql() {
 need_postgresql_version() {
     postgresql_bindir=$repository/.cache/postgresql-$1/bin
     [ -x "$postgresql_bindir/postgres" ] || unpack_postgresql "$1" "postgresql-$1" || return 1
-    # whoever runs the server must get there, and root's umask may say otherwise
-    chmod -R a+rX "$repository/.cache/postgresql-$1"
+    # root runs the server as another user, who may not get into the repository
+    if [ "$(id -u)" = 0 ]; then
+        local reachable=${TMPDIR:-/tmp}/postgresql-$1
+        [ -d "$reachable" ] || cp -a "$repository/.cache/postgresql-$1" "$reachable"
+        chmod -R a+rX "$reachable"
+        postgresql_bindir=$reachable/bin
+    fi
     "$postgresql_bindir/postgres" --version >&2
 }
 
