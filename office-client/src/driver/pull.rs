@@ -32,7 +32,9 @@ impl Drive<'_> {
 
     pub(super) async fn apply_diff(&mut self, report: &mut Report) -> Result<Event, DriveError> {
         let diff = self.diff.clone().ok_or_else(|| DriveError::Confused("no open diff".into()))?;
-        self.apply_received(Some(&diff.watermark), report).await?;
+        // the file was held against it when it was whole
+        let digest = diff.sha256.to_ascii_lowercase();
+        self.apply_received(Some(&diff.watermark), digest, report).await?;
         self.since = diff.watermark;
         Ok(Event::Done)
     }
@@ -74,7 +76,9 @@ impl Drive<'_> {
     }
 
     pub(super) async fn apply_answer(&mut self, report: &mut Report) -> Result<Event, DriveError> {
-        let watermark = self.apply_received(None, report).await?;
+        let path = self.received.as_ref().ok_or_else(nothing_received)?;
+        let digest = sha256(path).await?;
+        let watermark = self.apply_received(None, digest, report).await?;
         let advanced = watermark.as_ref().is_some_and(|watermark| *watermark != self.since);
         match watermark {
             Some(watermark) => self.since = watermark,
@@ -85,19 +89,19 @@ impl Drive<'_> {
         Ok(Event::AppliedAnswer { advanced })
     }
 
-    /// Applies the received file; returns the watermark that stands at its end.
+    /// Applies the received file, whose SHA-256 is given; returns the watermark that stands at its end.
     async fn apply_received(
         &mut self,
         watermark: Option<&str>,
+        digest: String,
         report: &mut Report,
     ) -> Result<Option<String>, DriveError> {
         self.job.progress.phase("applying");
-        let path = self.received.take().ok_or_else(|| DriveError::Confused("nothing was received".into()))?;
+        let path = self.received.take().ok_or_else(nothing_received)?;
         let file = std::fs::File::open(&path).map_err(|source| file_error("open", &path, source))?;
         reach("office.pull.apply.before");
         let stop = if self.job.force { None } else { Some(SafetyStop::of(&self.job.branch.settings)?) };
         let branch = &self.job.branch;
-        let digest = sha256(&path).await?;
         let applied = self.job.office.apply_pull_within(branch, watermark, Box::new(file), stop).await?;
         report.pulled_digest = Some(digest);
         reach("office.pull.applied");
@@ -108,6 +112,10 @@ impl Drive<'_> {
         report.conflicts += applied.conflicts;
         Ok(applied.watermark)
     }
+}
+
+fn nothing_received() -> DriveError {
+    DriveError::Confused("nothing was received".into())
 }
 
 /// What a peer says becomes part of a file name and of the database: it must look like what it claims to be.
