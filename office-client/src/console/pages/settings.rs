@@ -32,22 +32,32 @@ pub(super) struct Given {
     pub(super) schedule: String,
 }
 
-impl From<&Branch> for Given {
-    fn from(branch: &Branch) -> Self {
-        let setting = |name: &str| branch.settings.get(name).cloned().unwrap_or_default();
+impl Given {
+    /// Each field by its name, which it has in the forms and in the branch's settings.
+    fn of(field: impl Fn(&str) -> String) -> Self {
         Self {
             problem: None,
-            url: branch.url.clone(),
-            user: branch.user.clone().unwrap_or_default(),
-            fingerprint: setting("fingerprint"),
-            window: setting("window"),
-            rate_limit: setting("rate_limit"),
-            byte_budget: setting("byte_budget"),
-            stop_deletes: setting("stop_deletes"),
-            stop_changes: setting("stop_changes"),
-            alert_after: setting("alert_after"),
-            schedule: setting("schedule"),
+            url: field("url"),
+            user: field("user"),
+            fingerprint: field("fingerprint"),
+            window: field("window"),
+            rate_limit: field("rate_limit"),
+            byte_budget: field("byte_budget"),
+            stop_deletes: field("stop_deletes"),
+            stop_changes: field("stop_changes"),
+            alert_after: field("alert_after"),
+            schedule: field("schedule"),
         }
+    }
+}
+
+impl From<&Branch> for Given {
+    fn from(branch: &Branch) -> Self {
+        Self::of(|name| match name {
+            "url" => branch.url.clone(),
+            "user" => branch.user.clone().unwrap_or_default(),
+            setting => branch.settings.get(setting).cloned().unwrap_or_default(),
+        })
     }
 }
 
@@ -59,19 +69,8 @@ pub(in crate::console) async fn change(
 ) -> Answer {
     posted.needs(Role::Decide)?;
     let before = answer::known(console.office.branch(&name).await)?;
-    let typed = |name: &str| posted.field(name).to_owned();
-    let given = Given {
-        url: typed("url"),
-        user: typed("user"),
-        fingerprint: typed("fingerprint"),
-        window: typed("window"),
-        rate_limit: typed("rate_limit"),
-        byte_budget: typed("byte_budget"),
-        stop_deletes: typed("stop_deletes"),
-        stop_changes: typed("stop_changes"),
-        alert_after: typed("alert_after"),
-        ..Given::from(&before)
-    };
+    // the schedule has a form of its own
+    let given = Given { schedule: Given::from(&before).schedule, ..Given::of(|name| posted.field(name).to_owned()) };
     let outcome = save(&console, before, &given, posted.secret("password")).await;
     answered(&console, &name, &posted, given, outcome).await
 }
