@@ -58,12 +58,16 @@ pub(crate) fn of_drive(error: &DriveError) -> u8 {
         | DriveError::OtherIncarnation
         | DriveError::Histories(_)
         | DriveError::NeverCloned
+        | DriveError::TakenIn
+        | DriveError::Disagree(_)
+        | DriveError::IdsOfOthers { .. }
         | DriveError::CloneUnfinished
         | DriveError::Retired
         | DriveError::Outlived
         | DriveError::Paused => PROTECTED,
         DriveError::Busy(_) | DriveError::OutsideWindow { .. } | DriveError::BudgetUsed { .. } => UNREACHABLE,
         DriveError::CannotRepair
+        | DriveError::CannotAdopt
         | DriveError::Damaged
         | DriveError::Confused(_)
         | DriveError::File { .. }

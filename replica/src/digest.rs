@@ -15,6 +15,7 @@ use crate::ReplicaError;
 use crate::capture::{CapturedTable, Depth};
 use crate::catalogue::{Catalogue, Table, quote_literal};
 use crate::error::classify;
+use crate::watermark::Snapshot;
 
 /// Most buckets that a table is divided into.
 pub const BUCKETS_MAX: i64 = 1 << 14;
@@ -26,6 +27,8 @@ pub struct RowDigest {
     pub key: String,
     /// Fingerprint of its contents; none when the change log remembers that it was deleted.
     pub digest: Option<String>,
+    /// Whether it was changed after the snapshot that was asked about.
+    pub changed: bool,
 }
 
 /// A row's hash. Values print alike on both ends, for the settings of our sessions are the same.
@@ -136,6 +139,7 @@ pub async fn rows(
     captured: Option<&CapturedTable>,
     buckets: i64,
     wanted: &[i64],
+    since: Option<&Snapshot>,
 ) -> Result<Vec<RowDigest>, ReplicaError> {
     check_buckets(buckets)?;
     let mut sql = format!(
@@ -158,8 +162,23 @@ pub async fn rows(
             table.same_numbered_key("k.", "t.")
         );
     }
-    let rows = client.query(&sql, &[&wanted]).await.map_err(|error| classify("fingerprint rows", error))?;
-    Ok(rows.iter().map(|row| RowDigest { key: row.get(0), digest: row.get(1) }).collect())
+    let mut parts = sql;
+    let changed = match (captured, since) {
+        (Some(captured), Some(since)) => {
+            let keys = captured.keys(table.key.len(), "", &since.unseen());
+            parts = format!(
+                "with changed as materialized (select distinct {}::text as key from ({keys}) k)
+                 select f.key, f.digest, f.key in (select key from changed) from ({parts}) f(key, digest)",
+                key_json(table, |index, _| format!("k.k{}", index + 1))
+            );
+            true
+        }
+        _ => false,
+    };
+    let rows = client.query(&parts, &[&wanted]).await.map_err(|error| classify("fingerprint rows", error))?;
+    let of =
+        |row: &tokio_postgres::Row| RowDigest { key: row.get(0), digest: row.get(1), changed: changed && row.get(2) };
+    Ok(rows.iter().map(of).collect())
 }
 
 /// The keys behind a parameter of JSON texts, as a FROM item `k` with columns k1, k2, ...

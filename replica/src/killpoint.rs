@@ -56,6 +56,14 @@ pub const ALL: &[&str] = &[
     "reply.before",
     "reply.blob.first",
     "reply.blob.last",
+    // office-client: adoption
+    "office.adopt.begun",
+    "office.adopt.baseline",
+    "office.adopt.compared",
+    "office.adopt.ranged",
+    "office.adopt.setidstart",
+    "office.adopt.record.before",
+    "office.adopt.recorded",
     // office-client: clone, pull and push
     "office.clone.frozen",
     "office.clone.marked",

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use protocol::history::{History, Offer};
 use protocol::layout::TableLayout;
-use protocol::methods::{BaselineReply, DigestRequest, DigestRowsRequest, TableDigest};
+use protocol::methods::{BaselineOptions, BaselineReply, DigestRequest, DigestRowsRequest, TableDigest};
 use protocol::watermark::Since;
 use replica::ReplicaError;
 use replica::apply::Applied;
@@ -82,13 +82,17 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// See [`Shop::digests`].
     fn digests(&self, request: &DigestRequest) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
     /// See [`Shop::digest_rows`].
-    fn digest_rows(&self, request: &DigestRowsRequest) -> impl Future<Output = Result<Vec<RowDigest>>> + Send;
+    fn digest_rows(
+        &self,
+        office: &str,
+        request: &DigestRowsRequest,
+    ) -> impl Future<Output = Result<Vec<RowDigest>>> + Send;
     /// See [`Shop::rows`].
     fn rows(&self, table: &str, keys: &[String]) -> impl Future<Output = Result<Vec<String>>> + Send;
     /// See [`Shop::mark`].
     fn mark(&self, office: &str, table: &str, keys: &[String]) -> impl Future<Output = Result<()>> + Send;
     /// See [`Shop::baseline`].
-    fn baseline(&self, office: &str, restored: bool) -> impl Future<Output = Result<BaselineReply>> + Send;
+    fn baseline(&self, office: &str, options: BaselineOptions) -> impl Future<Output = Result<BaselineReply>> + Send;
     /// See [`Shop::vitals`].
     fn vitals(&self) -> impl Future<Output = Result<Vitals>> + Send;
     /// See [`Shop::tick`].
@@ -164,8 +168,8 @@ impl Backend for Shop {
         Self::digests(self, request).await
     }
 
-    async fn digest_rows(&self, request: &DigestRowsRequest) -> Result<Vec<RowDigest>> {
-        Self::digest_rows(self, request).await
+    async fn digest_rows(&self, office: &str, request: &DigestRowsRequest) -> Result<Vec<RowDigest>> {
+        Self::digest_rows(self, office, request).await
     }
 
     async fn rows(&self, table: &str, keys: &[String]) -> Result<Vec<String>> {
@@ -176,8 +180,8 @@ impl Backend for Shop {
         Self::mark(self, office, table, keys).await
     }
 
-    async fn baseline(&self, office: &str, restored: bool) -> Result<BaselineReply> {
-        Self::baseline(self, office, restored).await
+    async fn baseline(&self, office: &str, options: BaselineOptions) -> Result<BaselineReply> {
+        Self::baseline(self, office, options).await
     }
 
     async fn vitals(&self) -> Result<Vitals> {

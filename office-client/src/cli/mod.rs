@@ -88,6 +88,8 @@ pub(crate) enum Command {
     /// Gives a shop its first full copy, or a new one: clean, id range, copy, BranchSynchronization, verify
     #[command(before_help = examples::CLONE)]
     Clone(CloneArgs),
+    /// Takes in a shop that has its data already: verify, id range, watermarks; nothing is cleaned
+    Adopt(AdoptArgs),
     /// Pulls a shop's changes and pushes the office's, for one branch or many
     #[command(visible_alias = "sync", before_help = examples::UPDATE)]
     Update(UpdateArgs),
@@ -147,6 +149,20 @@ pub(crate) struct CloneArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "force"])]
     pub(crate) export: Option<PathBuf>,
     /// Clean even where the shop holds changes that no office has acknowledged: they are put aside, not merged
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// `adopt`
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// Name of the branch
+    pub(crate) name: String,
+    /// Take it in where rows differ too: they are sent and pulled by the direction of their table, and no row that only
+    /// one side has is lost
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Also outside the branch's time window, and when it is paused
     #[arg(long)]
     pub(crate) force: bool,
 }

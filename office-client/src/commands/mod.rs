@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod adopt;
 mod branch;
 mod call;
 mod clone;
@@ -62,6 +63,7 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         Command::Init => init::run(&settings, printer).await,
         Command::Branch(command) => branch::run(*command, &settings, printer).await,
         Command::Clone(args) => clone::run(args, &settings, printer, stop).await,
+        Command::Adopt(args) => adopt::run(args, &settings, printer, stop).await,
         Command::Update(args) => update::run(args, &settings, printer, stop).await,
         Command::AfterRestore => renewal::after_restore(&settings, printer).await,
         Command::AfterUpgrade => renewal::after_upgrade(&settings, printer).await,

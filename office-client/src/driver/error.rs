@@ -43,6 +43,25 @@ pub(crate) enum DriveError {
     /// A repair needs extensions that the peer does not offer.
     #[error("its agent offers no comparison row by row, so nothing can be repaired")]
     CannotRepair,
+    /// Taking in a shop with its data needs extensions that the peer does not offer.
+    #[error("its agent offers no comparison row by row, so it cannot be taken in with the data it has")]
+    CannotAdopt,
+    /// An adoption of a branch that is synchronised.
+    #[error("it is synchronised already")]
+    TakenIn,
+    /// An adoption of a shop whose rows are not the office's.
+    #[error("it was not taken in: {0} of its tables differ from the office's")]
+    Disagree(usize),
+    /// A shop's own rows have ids that the office has for another branch.
+    #[error(
+        "table {table}: {rows} rows of this shop have ids under which the office has rows of another branch; nothing was taken in"
+    )]
+    IdsOfOthers {
+        /// The table.
+        table: String,
+        /// How many rows of those looked at.
+        rows: usize,
+    },
     /// An update of a branch that was never cloned.
     #[error("it has never been cloned")]
     NeverCloned,
@@ -129,8 +148,20 @@ impl DriveError {
                 "`office-client verify {branch}` shows what differs, with --repair it brings both sides together and loses nothing; \
                  of a database in use from two places, stop one first"
             ),
-            Self::CannotRepair => format!("`office-client clone {branch}` makes the shop anew"),
-            Self::NeverCloned | Self::CloneUnfinished => format!("run `office-client clone {branch}`"),
+            Self::TakenIn => {
+                format!("`office-client update {branch}` goes on, `office-client verify {branch} --repair` mends what differs")
+            }
+            Self::Disagree(_) => format!(
+                "mend the rows above at either side, or run `office-client adopt {branch} --repair`: it pulls and sends them by the direction of their table and loses none"
+            ),
+            Self::IdsOfOthers { .. } => {
+                "give these rows other ids at the shop (their foreign keys with ON UPDATE CASCADE follow), then run it again".to_owned()
+            }
+            Self::CannotRepair | Self::CannotAdopt => format!("`office-client clone {branch}` makes the shop anew"),
+            Self::NeverCloned => {
+                format!("run `office-client clone {branch}`, or `office-client adopt {branch}` when the shop has its data already")
+            }
+            Self::CloneUnfinished => format!("run `office-client clone {branch}`"),
             Self::Retired | Self::Outlived => format!(
                 "run `office-client verify {branch} --repair`, which keeps what either side has, or `office-client clone {branch}`"
             ),

@@ -1,5 +1,6 @@
 //! Drives a branch: performs what the state machine of `protocol` decides, one action at a time, over a line that may drop.
 
+mod adopt;
 mod allowance;
 mod carried;
 mod clone;
@@ -31,6 +32,7 @@ use protocol::session::office::{Action, Ending, Event, Run, Task};
 use replica::office::{Branch, Lease, Office, Outgoing, RunRecord};
 
 pub(crate) use allowance::{is_open_now, parse_budget, parse_windows};
+pub(crate) use adopt::{Adoption, adopt};
 pub(crate) use carried::{export, import};
 pub(crate) use dry_run::{Plan, plan};
 pub(crate) use error::DriveError;

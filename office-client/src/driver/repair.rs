@@ -57,7 +57,7 @@ async fn repair_leased(job: &Job<'_>, peer: &mut Peer) -> Result<Repaired, Drive
     let unnoticed = known && matches!(history, History::AgentOlder | History::Forked);
     let shop_restored = !known || unnoticed;
     let base = office.begin_repair(branch).await?;
-    let baseline = peer.ask(&Baseline(BaselineOptions { restored: unnoticed }), Patience::Work).await?;
+    let baseline = peer.ask(&Baseline(BaselineOptions { restored: unnoticed, adopted: false }), Patience::Work).await?;
     let mut repaired = Repaired::default();
     if shop_restored || clashes(job, facts.id_low, facts.id_high).await? {
         job.progress.phase("giving a fresh id range");
@@ -81,7 +81,7 @@ async fn repair_leased(job: &Job<'_>, peer: &mut Peer) -> Result<Repaired, Drive
 }
 
 /// Whether the shop draws ids that the office has given to somebody else.
-async fn clashes(job: &Job<'_>, low: Option<i64>, high: Option<i64>) -> Result<bool, DriveError> {
+pub(super) async fn clashes(job: &Job<'_>, low: Option<i64>, high: Option<i64>) -> Result<bool, DriveError> {
     let (Some(low), Some(high)) = (low, high) else { return Ok(false) };
     match job.office.learn_range(&job.branch, low, high).await {
         Ok(()) => Ok(false),
@@ -90,7 +90,8 @@ async fn clashes(job: &Job<'_>, low: Option<i64>, high: Option<i64>) -> Result<b
     }
 }
 
-async fn mend_rows(
+/// Marks rows that differ, so that the next update carries them by the direction of their table.
+pub(super) async fn mend_rows(
     job: &Job<'_>,
     peer: &mut Peer,
     drill: &Drill<'_>,
@@ -107,6 +108,8 @@ async fn mend_rows(
         let loses = match (table.direction, row.found, decided) {
             // the conflict rule keeps the loser by itself
             (Direction::Both, ..) | (_, _, Mend::Keep | Mend::TakeBack) => false,
+            // what was changed after the comparison began replaces what was there as every change does
+            _ if row.changed => false,
             (_, Found::Differs, _) => true,
             (Direction::FromSource, Found::AtShop { office_deleted }, _) => !office_deleted,
             _ => false,

@@ -38,6 +38,19 @@ impl RunResult {
             Self::Interrupted => "interrupted",
         }
     }
+
+    /// What a run has come to that ended early.
+    pub(super) fn of(error: &DriveError) -> Self {
+        match error {
+            DriveError::OutsideWindow { .. } | DriveError::BudgetUsed { .. } => Self::Postponed,
+            error => match exit::of_drive(error) {
+                exit::INTERRUPTED => Self::Interrupted,
+                exit::UNREACHABLE => Self::Unreachable,
+                exit::PROTECTED => Self::Refused,
+                _ => Self::Failed,
+            },
+        }
+    }
 }
 
 /// One run of one branch.
@@ -123,16 +136,7 @@ impl Report {
 
     pub(super) fn finish(&mut self, result: Result<(), DriveError>, elapsed: Duration) {
         self.seconds = elapsed.as_secs_f64();
-        self.result = match &result {
-            Ok(()) => RunResult::Done,
-            Err(DriveError::OutsideWindow { .. } | DriveError::BudgetUsed { .. }) => RunResult::Postponed,
-            Err(error) => match exit::of_drive(error) {
-                exit::INTERRUPTED => RunResult::Interrupted,
-                exit::UNREACHABLE => RunResult::Unreachable,
-                exit::PROTECTED => RunResult::Refused,
-                _ => RunResult::Failed,
-            },
-        };
+        self.result = result.as_ref().map_or_else(RunResult::of, |()| RunResult::Done);
         self.error = result.err();
     }
 }

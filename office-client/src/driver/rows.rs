@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::fault::FaultCode;
 use protocol::methods::{Digest, DigestRequest, DigestRows, DigestRowsRequest, Rows};
 use protocol::session::repair::Found;
-use replica::office::{Branch, Office, Scope};
+use replica::office::{Branch, Office, RepairBase, Scope};
 
 use super::DriveError;
 use crate::link::{LinkError, Patience, Peer};
@@ -29,6 +29,17 @@ pub(crate) struct FoundRow {
     pub(crate) key: String,
     /// How it was found.
     pub(crate) found: Found,
+    /// Whether one of the two ends has changed it since the comparison began: it travels, and may explain the difference.
+    pub(crate) changed: bool,
+}
+
+/// Where a comparison begins at both ends that is to tell old differences from changes made meanwhile.
+#[derive(Debug, Clone)]
+pub(super) struct Beginning {
+    /// At the office.
+    pub(super) base: RepairBase,
+    /// At the shop.
+    pub(super) watermark: String,
 }
 
 /// The rows of one table on which the two ends do not agree, a portion at a time.
@@ -37,6 +48,7 @@ pub(super) struct Drill<'a> {
     branch: &'a Branch,
     table: String,
     scope: Scope,
+    beginning: Option<Beginning>,
     buckets: i64,
     /// Portions of buckets that differ, last one first.
     portions: Vec<Vec<i64>>,
@@ -75,7 +87,13 @@ impl<'a> Drill<'a> {
         let mut portions: Vec<Vec<i64>> =
             differing.chunks(usize::try_from(at_a_time).unwrap_or(1)).map(<[i64]>::to_vec).collect();
         portions.reverse();
-        Ok(Self { office, branch, table: table.to_owned(), scope, buckets, portions })
+        Ok(Self { office, branch, table: table.to_owned(), scope, beginning: None, buckets, portions })
+    }
+
+    /// From now on rows are told apart that were changed after this.
+    pub(super) fn since(mut self, beginning: &Beginning) -> Self {
+        self.beginning = Some(beginning.clone());
+        self
     }
 
     /// The next portion; none when all has been looked at.
@@ -87,6 +105,7 @@ impl<'a> Drill<'a> {
             high: self.scope.high,
             buckets: self.buckets,
             wanted: wanted.clone(),
+            since: self.beginning.as_ref().map(|beginning| beginning.watermark.clone()),
         };
         let theirs = match peer.ask(&DigestRows(request), Patience::Work).await {
             // keys wider than was reckoned with
@@ -98,12 +117,13 @@ impl<'a> Drill<'a> {
             }
             answer => parse(&answer?)?,
         };
-        let ours: BTreeMap<String, Option<String>> = self
+        let base = self.beginning.as_ref().map(|beginning| &beginning.base);
+        let ours: BTreeMap<String, Listed> = self
             .office
-            .row_digests(self.branch, &self.table, self.buckets, &wanted)
+            .row_digests(self.branch, &self.table, self.buckets, &wanted, base)
             .await?
             .into_iter()
-            .map(|row| (row.key, row.digest))
+            .map(|row| (row.key, Listed { digest: row.digest, changed: row.changed }))
             .collect();
         Ok(Some(compare(&ours, &theirs)))
     }
@@ -148,32 +168,47 @@ pub(super) fn columns(ours: &str, theirs: &str) -> Vec<String> {
     names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name)).cloned().collect()
 }
 
-fn parse(lines: &str) -> Result<BTreeMap<String, Option<String>>, DriveError> {
+/// A row as one end lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Listed {
+    /// None: remembered as deleted.
+    digest: Option<String>,
+    changed: bool,
+}
+
+fn parse(lines: &str) -> Result<BTreeMap<String, Listed>, DriveError> {
     lines
         .lines()
         .map(|line| {
-            let (digest, key) = line
-                .split_once('\t')
-                .filter(|(_, key)| object(key).is_some())
-                .ok_or_else(|| DriveError::Confused("the shop's list of rows makes no sense".into()))?;
-            Ok((key.to_owned(), (digest != "-").then(|| digest.to_owned())))
+            let mut fields = line.split('\t');
+            let (digest, key, changed) = (fields.next(), fields.next(), fields.next());
+            match (digest, key.filter(|key| object(key).is_some())) {
+                (Some(digest), Some(key)) => Ok((
+                    key.to_owned(),
+                    Listed { digest: (digest != "-").then(|| digest.to_owned()), changed: changed == Some("changed") },
+                )),
+                _ => Err(DriveError::Confused("the shop's list of rows makes no sense".into())),
+            }
         })
         .collect()
 }
 
-/// The rows on which two lists do not agree; none as a fingerprint means remembered as deleted.
-fn compare(ours: &BTreeMap<String, Option<String>>, theirs: &BTreeMap<String, Option<String>>) -> Vec<FoundRow> {
+/// The rows on which two lists do not agree.
+fn compare(ours: &BTreeMap<String, Listed>, theirs: &BTreeMap<String, Listed>) -> Vec<FoundRow> {
     let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
     keys.into_iter()
         .filter_map(|key| {
-            let found = match (ours.get(key), theirs.get(key)) {
-                (Some(Some(ours)), Some(Some(theirs))) if ours == theirs => return None,
-                (Some(Some(_)), Some(Some(_))) => Found::Differs,
-                (Some(Some(_)), there) => Found::AtOffice { shop_deleted: there.is_some() },
-                (here, Some(Some(_))) => Found::AtShop { office_deleted: here.is_some() },
-                _ => return None,
+            let (here, there) = (ours.get(key), theirs.get(key));
+            let digest = |row: Option<&Listed>| row.and_then(|row| row.digest.clone());
+            let found = match (digest(here), digest(there)) {
+                (Some(ours), Some(theirs)) if ours == theirs => return None,
+                (Some(_), Some(_)) => Found::Differs,
+                (Some(_), None) => Found::AtOffice { shop_deleted: there.is_some() },
+                (None, Some(_)) => Found::AtShop { office_deleted: here.is_some() },
+                (None, None) => return None,
             };
-            Some(FoundRow { key: key.clone(), found })
+            let changed = here.into_iter().chain(there).any(|row| row.changed);
+            Some(FoundRow { key: key.clone(), found, changed })
         })
         .collect()
 }
@@ -198,6 +233,14 @@ mod tests {
             ]
         );
         assert!(parse("no line").is_err());
+    }
+
+    #[test]
+    fn a_row_changed_meanwhile_at_either_end_is_marked() {
+        let ours = parse("aa\t{\"id\": \"1\"}\nbb\t{\"id\": \"2\"}\tchanged\n").unwrap();
+        let theirs = parse("xx\t{\"id\": \"1\"}\nyy\t{\"id\": \"2\"}\ndd\t{\"id\": \"3\"}\tchanged\n").unwrap();
+        let changed: Vec<bool> = compare(&ours, &theirs).into_iter().map(|row| row.changed).collect();
+        assert_eq!(changed, [false, true, true]);
     }
 
     #[test]

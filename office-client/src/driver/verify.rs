@@ -8,12 +8,12 @@ use protocol::policy::Direction;
 use protocol::session::repair::Found;
 use replica::office::{Branch, Compared, Office};
 
-use super::rows::{self, Drill};
+use super::rows::{self, Drill, FoundRow};
 use super::{DriveError, Job, greet};
 use crate::link::{LinkError, Patience, Peer};
 
 /// Rows of one table that are told one by one.
-const ROWS_TOLD_MAX: usize = 200;
+const ROWS_TOLD_MAX: i64 = 200;
 
 /// How one table compares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,10 +119,14 @@ pub(crate) async fn compare(peer: &mut Peer, office: &Office, branch: &Branch) -
     Ok(comparison)
 }
 
-type Fingerprints = Vec<(Compared, Option<TableDigest>)>;
+pub(super) type Fingerprints = Vec<(Compared, Option<TableDigest>)>;
 
 /// The tables of both ends; none when the peer offers no digests.
-async fn fingerprints(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<Option<Fingerprints>, DriveError> {
+pub(super) async fn fingerprints(
+    peer: &mut Peer,
+    office: &Office,
+    branch: &Branch,
+) -> Result<Option<Fingerprints>, DriveError> {
     let ours = office.digests(branch).await?;
     let scope = office.scope(branch).await?;
     let request = DigestRequest {
@@ -165,7 +169,7 @@ pub(super) async fn differing(
         .collect())
 }
 
-fn difference(ours: &TableDigest, theirs: Option<&TableDigest>) -> Difference {
+pub(super) fn difference(ours: &TableDigest, theirs: Option<&TableDigest>) -> Difference {
     Difference {
         table: ours.table.clone(),
         office_rows: ours.rows,
@@ -194,40 +198,56 @@ async fn look_into(
 ) -> Result<(), DriveError> {
     let rows = table.office_rows.max(table.shop_rows.unwrap_or(0));
     let mut drill = Drill::begin(peer, office, branch, &table.table, rows).await?;
-    let mut count = 0_i64;
-    let mut left = ROWS_TOLD_MAX;
     while let Some(found) = drill.next(peer).await? {
-        let mut both = Vec::new();
-        for row in found {
-            if compared.direction == Direction::FromTarget && matches!(row.found, Found::AtOffice { .. }) {
-                table.kept_rows += 1;
-                continue;
-            }
-            count += 1;
-            if left == 0 {
-                continue;
-            }
-            left -= 1;
-            let side = match row.found {
-                Found::Differs => {
-                    both.push(row.key);
-                    continue;
-                }
-                Found::AtOffice { .. } => "office",
-                Found::AtShop { .. } => "shop",
-            };
-            told.push(RowDifference { table: table.table.clone(), key: row.key, side, columns: Vec::new() });
-        }
-        for (key, ours, theirs) in drill.images(peer, &both).await? {
-            let columns = match (ours, theirs) {
-                (Some(ours), Some(theirs)) => rows::columns(&ours, &theirs),
-                _ => Vec::new(),
-            };
-            told.push(RowDifference { table: table.table.clone(), key, side: "both", columns });
-        }
+        tell(peer, &drill, compared.direction, found, table, told).await?;
     }
-    table.differing_rows = Some(count);
+    settle(table);
+    Ok(())
+}
+
+/// After the rows of a table were looked at: what differs is known.
+pub(super) fn settle(table: &mut Difference) {
+    let count = *table.differing_rows.get_or_insert(0);
     table.equal = count == 0;
+}
+
+/// Counts rows that differ, and tells them one by one as long as there are not too many of the table.
+pub(super) async fn tell(
+    peer: &mut Peer,
+    drill: &Drill<'_>,
+    direction: Direction,
+    found: Vec<FoundRow>,
+    table: &mut Difference,
+    told: &mut Vec<RowDifference>,
+) -> Result<(), DriveError> {
+    let mut both = Vec::new();
+    for row in found {
+        if direction == Direction::FromTarget && matches!(row.found, Found::AtOffice { .. }) {
+            table.kept_rows += 1;
+            continue;
+        }
+        let count = table.differing_rows.get_or_insert(0);
+        *count += 1;
+        if *count > ROWS_TOLD_MAX {
+            continue;
+        }
+        let side = match row.found {
+            Found::Differs => {
+                both.push(row.key);
+                continue;
+            }
+            Found::AtOffice { .. } => "office",
+            Found::AtShop { .. } => "shop",
+        };
+        told.push(RowDifference { table: table.table.clone(), key: row.key, side, columns: Vec::new() });
+    }
+    for (key, ours, theirs) in drill.images(peer, &both).await? {
+        let columns = match (ours, theirs) {
+            (Some(ours), Some(theirs)) => rows::columns(&ours, &theirs),
+            _ => Vec::new(),
+        };
+        told.push(RowDifference { table: table.table.clone(), key, side: "both", columns });
+    }
     Ok(())
 }
 

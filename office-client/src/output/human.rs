@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use replica::office::Branch;
 
-use crate::driver::{Comparison, Plan, Repaired, Report};
+use crate::driver::{Adoption, Comparison, Plan, Repaired, Report};
 use crate::standing::{BranchState, Standing};
 use crate::units;
 
@@ -79,6 +79,22 @@ pub(crate) fn repaired_line(branch: &str, repaired: &Repaired) -> String {
     }
     if repaired.fresh_range {
         line.push_str("; the shop has got a fresh range of ids");
+    }
+    line
+}
+
+/// What came of taking a shop in with its data.
+pub(crate) fn adoption_line(branch: &str, adoption: &Adoption) -> String {
+    if adoption.repeated {
+        return format!("{branch}: it was taken in already");
+    }
+    let mut line = format!("{branch}: taken in with the data it has");
+    if let Some((low, high)) = adoption.range {
+        line.push_str(&format!("; its new rows get ids above {low}, up to {high}"));
+    }
+    let marked = adoption.marked.sent + adoption.marked.pulled;
+    if marked > 0 {
+        line.push_str(&format!("; {} changed meanwhile or differed, and travel now", units::count(marked, "row")));
     }
     line
 }

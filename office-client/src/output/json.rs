@@ -7,7 +7,7 @@ use replica::office::{Branch, RunRecord};
 use serde_json::{Value as Json, json};
 
 use crate::alerts;
-use crate::driver::{Comparison, Plan, Repaired, Report};
+use crate::driver::{Adoption, Comparison, Plan, Repaired, Report};
 use crate::standing::Standing;
 
 /// A finished run.
@@ -160,6 +160,25 @@ pub(crate) fn repaired_object(branch: &str, repaired: &Repaired) -> Json {
         "pulled_again": repaired.pulled,
         "taken_back": repaired.taken_back,
         "fresh_range": repaired.fresh_range,
+    })
+}
+
+/// What came of taking a shop in with its data.
+pub(crate) fn adoption_object(branch: &str, adoption: &Adoption) -> Json {
+    let comparison = &adoption.comparison;
+    json!({
+        "branch": branch,
+        "run": "adopt",
+        "result": if adoption.taken_in { "done" } else { "refused" },
+        "repeated": adoption.repeated,
+        "differing": comparison.differing().map(|table| table.table.as_str()).collect::<Vec<_>>(),
+        "sent_again": adoption.marked.sent,
+        "pulled_again": adoption.marked.pulled,
+        "id_low": adoption.range.map(|range| range.0),
+        "id_high": adoption.range.map(|range| range.1),
+        "sent_bytes": comparison.sent_bytes,
+        "received_bytes": comparison.received_bytes,
+        "seconds": rounded(adoption.seconds),
     })
 }
 

@@ -12,11 +12,11 @@ pub(crate) use conflicts::{
     conflict_cells, conflict_lines, conflict_object, resolved_line, resolved_object, standing_object, value_lines,
 };
 pub(crate) use human::{
-    branch_line, comparison_lines, plan_lines, policy_lines, repaired_line, report_line, status_cells,
+    adoption_line, branch_line, comparison_lines, plan_lines, policy_lines, repaired_line, report_line, status_cells,
 };
 pub(crate) use json::{
-    branch_object, comparison_objects, error_object, history_object, plan_object, repaired_object, report_object,
-    status_object, value as json_value,
+    adoption_object, branch_object, comparison_objects, error_object, history_object, plan_object, repaired_object,
+    report_object, status_object, value as json_value,
 };
 pub(crate) use progress::{Board, Direction, Progress, Watch};
 pub(crate) use quarantine::{quarantine_cells, quarantine_lines, quarantine_object, quarantine_reason, retried_object};

@@ -63,7 +63,8 @@ impl Call for Digest {
 }
 
 /// `sync.digest_rows(struct)`: the rows of some buckets, a line each: 16 hexadecimal digits of the row's fingerprint (`-`
-/// for a row that is remembered as deleted), a tab, the key as a JSON object of texts.
+/// for a row that is remembered as deleted), a tab, the key as a JSON object of texts; of rows that were changed after
+/// `since`, a tab and `changed` besides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DigestRows(pub DigestRowsRequest);
 
@@ -81,6 +82,8 @@ pub struct DigestRowsRequest {
     pub buckets: i64,
     /// The buckets that are asked for.
     pub wanted: Vec<i64>,
+    /// A watermark issued to the caller: rows that were changed after it are marked as such.
+    pub since: Option<String>,
 }
 
 impl Call for DigestRows {
@@ -150,6 +153,8 @@ pub struct Baseline(pub BaselineOptions);
 pub struct BaselineOptions {
     /// The agent's database knows less than it had told: a new history of it begins.
     pub restored: bool,
+    /// The caller takes in a shop that has its data already: amounts towards it begin anew.
+    pub adopted: bool,
 }
 
 /// Where a repair begins.

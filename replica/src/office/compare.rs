@@ -7,7 +7,7 @@ use protocol::names::TableName;
 use protocol::policy::{Direction, ResolvedPolicy};
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
-use super::{Branch, Office, State};
+use super::{Branch, Office, RepairBase, State};
 use crate::ReplicaError;
 use crate::catalogue::Table;
 use crate::digest::{self, RowDigest};
@@ -37,10 +37,12 @@ pub struct Compared {
 struct View {
     state: Arc<State>,
     rules: Arc<ResolvedPolicy>,
+    /// Which ids may be the branch's: its ranges; of a shop that was adopted, all that no other branch was given.
     ranges: Vec<(i64, i64)>,
     /// What the shop does not have is not compared.
     left_out: LeftOut,
-    /// Whether the shop had rows before it had a range: then only row filters tell its rows apart.
+    /// Whether the shop had rows before it had a range. Then row filters tell its rows apart; without one, rows of others
+    /// that have come in before they had ranges either are looked at too, and are no difference where it lacks them.
     adopted: bool,
 }
 
@@ -54,7 +56,10 @@ impl View {
         let subset = subset::condition(&self.state.catalogue, &self.rules, name, branch.id)?;
         Ok(match rules.direction {
             Direction::FromSource | Direction::Both => Some((table, subset)),
-            Direction::FromTarget if self.adopted => subset.map(|subset| (table, Some(subset))),
+            Direction::FromTarget if self.adopted => {
+                let own = || digest::own_rows(&self.state.catalogue, &self.rules, &self.ranges).remove(name);
+                Some((table, subset.or_else(own)))
+            }
             // what the office has of the branch from before its clone is not at the shop
             Direction::FromTarget => {
                 let own = digest::own_rows(&self.state.catalogue, &self.rules, &self.ranges).remove(name);
@@ -67,6 +72,23 @@ impl View {
             Direction::Initial | Direction::Local => None,
         })
     }
+}
+
+/// The ranges of the other branches, lowest first.
+const OTHERS: &str = "select s.low, s.high from sync.id_slot s join sync.branch_synchronization b using (branch_id)
+    where s.branch_id <> $1 order by s.low";
+
+/// What lies between disjoint ranges that come in ascending order.
+fn between(ranges: impl Iterator<Item = (i64, i64)>) -> Vec<(i64, i64)> {
+    let (mut free, mut from) = (Vec::new(), i64::MIN);
+    for (low, high) in ranges {
+        if from < low {
+            free.push((from, low));
+        }
+        from = from.max(high);
+    }
+    free.push((from, i64::MAX));
+    free
 }
 
 impl Office {
@@ -90,8 +112,14 @@ impl Office {
             .await
             .map_err(failed)?;
         let left_out = drift::left_out(&*client, Some(self.peer_of(branch).await?), &state.catalogue).await?;
-        let ranges = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        Ok(View { state, rules, ranges, left_out, adopted: from == Some(0) })
+        let adopted = from == Some(super::adoption::ADOPTED);
+        let ranges = if adopted {
+            let others = client.query(OTHERS, &[&branch.id]).await.map_err(failed)?;
+            between(others.iter().map(|row| (row.get(0), row.get(1))))
+        } else {
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+        };
+        Ok(View { state, rules, ranges, left_out, adopted })
     }
 
     /// Which ids the shop is to compare.
@@ -139,12 +167,14 @@ impl Office {
         table: &str,
         buckets: i64,
         wanted: &[i64],
+        since: Option<&RepairBase>,
     ) -> Result<Vec<RowDigest>, ReplicaError> {
         let view = self.view(branch).await?;
         let client = self.inner.pool.get().await?;
         let (table, condition) = known(&view, branch, table)?;
         let captured = view.state.captured.get(&table.name);
-        digest::rows(&*client, &table, condition.as_deref(), captured, buckets, wanted).await
+        let since = since.map(RepairBase::snapshot);
+        digest::rows(&*client, &table, condition.as_deref(), captured, buckets, wanted, since).await
     }
 
     /// Whole rows, as JSON objects of texts.

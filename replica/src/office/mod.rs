@@ -2,6 +2,7 @@
 
 mod alerts;
 mod attempts;
+mod adoption;
 mod branches;
 mod carried;
 mod compare;

@@ -22,6 +22,17 @@ pub struct RepairBase {
     pub office_restored: bool,
 }
 
+impl RepairBase {
+    /// At the start of an adoption: the office's database is what counts.
+    pub(super) fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot, office_restored: false }
+    }
+
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
 /// A row that one side loses in a repair, kept for review.
 #[derive(Debug, Clone)]
 pub struct Loser {

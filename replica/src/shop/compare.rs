@@ -1,7 +1,8 @@
 //! Comparing with the office, and what a repair asks of the shop.
 
-use protocol::methods::{BaselineReply, DigestRequest, DigestRowsRequest, TableDigest};
+use protocol::methods::{BaselineOptions, BaselineReply, DigestRequest, DigestRowsRequest, TableDigest};
 use protocol::names::TableName;
+use protocol::watermark::Since;
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 use super::Shop;
@@ -37,16 +38,25 @@ impl Shop {
     }
 
     /// The rows of some buckets, and those remembered as deleted there.
-    pub async fn digest_rows(&self, request: &DigestRowsRequest) -> Result<Vec<RowDigest>, ReplicaError> {
+    pub async fn digest_rows(&self, office: &str, request: &DigestRowsRequest) -> Result<Vec<RowDigest>, ReplicaError> {
         let state = self.state().await?;
         let table = moving(&state, &request.table)?;
         let mut client = self.inner.pool.get().await?;
+        let since = match &request.since {
+            Some(since) => {
+                let peer = node::peer(&*client, office).await?;
+                let since = Since::parse(since).map_err(|error| ReplicaError::Invalid(error.to_string()))?;
+                let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
+                Some(selected.snapshot)
+            }
+            None => None,
+        };
         let transaction = reading(&mut client).await?;
         let own = own_rows(&transaction, &state, request.low, request.high).await?;
         let table = drift::reduced(table, &drift::left_out(&transaction, None, &state.catalogue).await?);
         let captured = state.captured.get(&table.name);
         let condition = own.get(&table.name).map(String::as_str);
-        digest::rows(&transaction, &table, condition, captured, request.buckets, &request.wanted).await
+        digest::rows(&transaction, &table, condition, captured, request.buckets, &request.wanted, since.as_ref()).await
     }
 
     /// Whole rows, as JSON objects of texts.
@@ -70,10 +80,10 @@ impl Shop {
         digest::mark(&*client, table, captured, peer, keys).await
     }
 
-    /// A watermark of this moment for a repair, durable when this returns. `restored`: begin a new history first.
-    pub async fn baseline(&self, office: &str, restored: bool) -> Result<BaselineReply, ReplicaError> {
+    /// A watermark of this moment for a repair or an adoption, durable when this returns.
+    pub async fn baseline(&self, office: &str, options: BaselineOptions) -> Result<BaselineReply, ReplicaError> {
         let _turn = self.inner.freezing.lock().await;
-        if restored {
+        if options.restored {
             let client = self.inner.pool.get().await?;
             node::begin_incarnation(&*client, "the office has found that this database knows less than it had told")
                 .await?;
@@ -83,6 +93,13 @@ impl Shop {
         let state = self.state().await?;
         let mut client = self.inner.pool.get().await?;
         let peer = node::peer(&*client, office).await?;
+        if options.adopted {
+            // what an earlier life has left: amounts begin where the office's first `since` stands
+            for from in ["sync.amount", "sync.total"] {
+                let forgotten = client.execute(&format!("delete from {from} where peer = $1"), &[&peer]).await;
+                forgotten.map_err(|error| classify("begin amounts anew", error))?;
+            }
+        }
         let snapshot = watermark::current_snapshot(&*client).await?;
         let issued = watermark::issue(&mut client, peer, &snapshot, &state.incarnation).await?;
         self.inner.witness.remember(&state.incarnation, &snapshot, Some(&issued))?;

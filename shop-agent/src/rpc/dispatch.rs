@@ -102,7 +102,7 @@ impl<B: Backend> Agent<B> {
             "sync.layout" => self.layout(caller, params).await,
             "sync.digest" => self.digest(params).await,
             "sync.echo" => echo(params),
-            "sync.digest_rows" => self.digest_rows(params).await,
+            "sync.digest_rows" => self.digest_rows(caller, params).await,
             "sync.rows" => self.rows(params).await,
             "sync.mark" => self.mark(caller, params).await,
             "sync.baseline" => self.baseline(caller, params).await,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use protocol::history::{History, Offer};
 use protocol::layout::TableLayout;
-use protocol::methods::{BaselineReply, DigestRequest, DigestRowsRequest, TableDigest};
+use protocol::methods::{BaselineOptions, BaselineReply, DigestRequest, DigestRowsRequest, TableDigest};
 use protocol::watermark::Since;
 use replica::ReplicaError;
 use replica::apply::Applied;
@@ -220,7 +220,7 @@ impl Backend for FakeShop {
         Ok(request.tables.iter().map(digest).collect())
     }
 
-    async fn digest_rows(&self, _request: &DigestRowsRequest) -> Result<Vec<RowDigest>> {
+    async fn digest_rows(&self, _office: &str, _request: &DigestRowsRequest) -> Result<Vec<RowDigest>> {
         Ok(vec![RowDigest { key: "{\"id\": \"1\"}".into(), digest: None }])
     }
 
@@ -232,7 +232,7 @@ impl Backend for FakeShop {
         Ok(())
     }
 
-    async fn baseline(&self, _office: &str, _restored: bool) -> Result<BaselineReply> {
+    async fn baseline(&self, _office: &str, _options: BaselineOptions) -> Result<BaselineReply> {
         Ok(BaselineReply::default())
     }
 

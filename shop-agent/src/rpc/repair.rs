@@ -18,14 +18,17 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 const KEYS_MAX: usize = 10_000;
 
 impl<B: Backend> Agent<B> {
-    pub(super) async fn digest_rows(&self, params: Vec<Value>) -> Result<Reply, Fault> {
+    pub(super) async fn digest_rows(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
         let request: DigestRowsRequest = Parameters::new("sync.digest_rows", params, 1, 1)?.options("request")?;
-        let rows = self.backend.digest_rows(&request).await.map_err(|error| of_replica(&error))?;
+        let rows = self.backend.digest_rows(&caller.office, &request).await.map_err(|error| of_replica(&error))?;
         let mut answer = String::new();
         for row in rows {
             answer.push_str(row.digest.as_deref().unwrap_or("-"));
             answer.push('\t');
             answer.push_str(&row.key);
+            if row.changed {
+                answer.push_str("\tchanged");
+            }
             answer.push('\n');
         }
         bounded("sync.digest_rows", answer)
@@ -45,7 +48,7 @@ impl<B: Backend> Agent<B> {
 
     pub(super) async fn baseline(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
         let options: BaselineOptions = Parameters::new("sync.baseline", params, 0, 1)?.options("options")?;
-        let reply = self.backend.baseline(&caller.office, options.restored).await;
+        let reply = self.backend.baseline(&caller.office, options).await;
         spelled(&reply.map_err(|error| of_replica(&error))?)
     }
 }
