@@ -78,7 +78,8 @@ pub async fn establish(
         )
         .await
         .map_err(failed)?;
-    let restored = match doubts(&transaction, witness).await? {
+    let known = doubts(&transaction, witness).await?;
+    let restored = match known {
         Known::New => {
             begin_incarnation(&transaction, "installed").await?;
             None
@@ -96,6 +97,9 @@ pub async fn establish(
     };
     let incarnation = incarnation(&transaction).await?;
     transaction.commit().await.map_err(failed)?;
+    if known == Known::New {
+        witness.begin(&incarnation)?;
+    }
     Ok(Established { incarnation, restored })
 }
 

@@ -41,7 +41,7 @@ struct Testimony {
 /// What the witness says of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
-    /// There is no witness, or it speaks of another incarnation.
+    /// There is no witness, or it speaks of another incarnation that the database knows too.
     NoWitness,
     /// The database knows all that the witness knows.
     None,
@@ -87,6 +87,14 @@ impl Witness {
         self.write(incarnation, |testimony| testimony.ids_end = testimony.ids_end.max(end))
     }
 
+    /// Begins to testify for a new database, in whose place there may have been another one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn begin(&self, incarnation: &Incarnation) -> Result<(), ReplicaError> {
+        self.write(incarnation, |_| {})
+    }
+
     /// Up to where ids have been given to branches, whatever the incarnation.
     pub fn ids_end(&self) -> i64 {
         self.read().map_or(0, |testimony| testimony.ids_end)
@@ -101,9 +109,19 @@ impl Witness {
         client: &impl GenericClient,
         incarnation: &Incarnation,
     ) -> Result<Doubt, ReplicaError> {
-        let Some(testimony) = self.read().filter(|testimony| testimony.incarnation == incarnation.id) else {
-            return Ok(Doubt::NoWitness);
-        };
+        let Some(testimony) = self.read() else { return Ok(Doubt::NoWitness) };
+        if testimony.incarnation != incarnation.id {
+            // a database put back to before it had got a new incarnation does not know that one at all
+            let known: bool = client
+                .query_one(
+                    "select $1 = '' or exists (select from sync.incarnation where id::text = $1)",
+                    &[&testimony.incarnation],
+                )
+                .await
+                .map_err(|error| classify("question the witness", error))?
+                .get(0);
+            return Ok(if known { Doubt::NoWitness } else { Doubt::KnowsLess });
+        }
         let row = client
             .query_one(
                 "select coalesce((select (extract(epoch from max(issued)) * 1000000)::bigint from sync.watermark), 0),

@@ -39,13 +39,18 @@ const ELSEWHERE: [&str; 4] = ["session.end.before", "session.end.after", "office
 fn a_death_at_any_named_point_leaves_no_trace_and_no_manual_work() {
     let began = Instant::now();
     let servers = Servers::start();
-    let stages =
-        [Stage::clone(&servers), Stage::update(&servers), Stage::clone_again(&servers), Stage::push_alone(&servers)];
+    let stages = [
+        Stage::clone(&servers),
+        Stage::update(&servers),
+        Stage::clone_again(&servers),
+        Stage::push_alone(&servers),
+        Stage::adopt(&servers),
+    ];
     // every point of a clone and of an update at every time it is reached; of the others only what these two do not reach
     let mut deaths: Vec<(&Stage, &str, u64)> = Vec::new();
     for (number, stage) in stages.iter().enumerate() {
         for (point, times) in &stage.points {
-            if number < 2 || ELSEWHERE.contains(&point.as_str()) {
+            if number < 2 || ELSEWHERE.contains(&point.as_str()) || point.starts_with("office.adopt.") {
                 deaths.extend((1..=*times).map(|time| (stage, point.as_str(), time)));
             }
         }

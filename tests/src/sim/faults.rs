@@ -174,6 +174,40 @@ const LEADS: &[(&str, Fault, &str)] = &[
     ("call.status", Fault::ReplyLost, "call.chunk"),
 ];
 
+/// Places that are reached seldom, with how many shares they get of the seeds that are kept for such, and the fault where
+/// the others come often enough.
+const SELDOM: &[(&str, Option<Fault>, u64)] = &[
+    ("while cloning", Some(Fault::ShopRestored), 4),
+    ("while cloning", Some(Fault::OfficeRestored), 4),
+    ("at rest", Some(Fault::ShopRestored), 2),
+    ("at rest", Some(Fault::OfficeRestored), 2),
+    ("while pulling", Some(Fault::ShopRestored), 2),
+    ("while pulling", Some(Fault::OfficeRestored), 2),
+    ("while pushing", Some(Fault::ShopRestored), 2),
+    ("while pushing", Some(Fault::OfficeRestored), 2),
+    ("abort.", None, 1),
+    ("call.abort", None, 1),
+    ("compare.", None, 1),
+    ("record-clone.before", None, 1),
+    ("mark-started.before", None, 1),
+];
+
+/// One in so many seeds is about a place that is reached seldom, once every place has had its turn.
+const SELDOM_EVERY: u64 = 5;
+
+/// What the seeds are about that are kept for places reached seldom.
+fn seldom() -> Vec<(Fault, &'static str)> {
+    let mut seldom = Vec::new();
+    for (fault, step) in all() {
+        for (place, only, shares) in SELDOM {
+            if step.starts_with(place) && only.is_none_or(|only| only == fault) {
+                seldom.extend((0..*shares).map(|_| (fault, step)));
+            }
+        }
+    }
+    seldom
+}
+
 /// Which faults happen.
 #[derive(Debug, Clone)]
 pub enum Plan {
@@ -209,7 +243,12 @@ impl Faults {
     /// The plan of a seed.
     pub fn plan_of(seed: u64) -> Plan {
         let all = all();
-        let focus = all[(seed % all.len() as u64) as usize];
+        let turn = |list: &[(Fault, &'static str)], number: u64| list[(number % list.len() as u64) as usize];
+        let focus = if seed >= all.len() as u64 && seed % SELDOM_EVERY == 0 {
+            turn(&seldom(), seed / SELDOM_EVERY)
+        } else {
+            turn(&all, seed)
+        };
         let background = [0, 4, 10, 25][Chance::about(seed, "background", 0).below(4)];
         Plan::Seeded { background, focus }
     }

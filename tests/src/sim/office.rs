@@ -117,10 +117,12 @@ impl Office {
     pub(super) fn question(&mut self, ctx: &mut Context) {
         let incarnation = self.db.now.incarnation();
         let Some((id, told)) = &self.witness else { return };
-        if *id != incarnation.id || ctx.is_sabotaged(Sabotage::NoWitness) {
+        if ctx.is_sabotaged(Sabotage::NoWitness) {
             return;
         }
-        if (Knowledge { xmax: self.db.now.next_xid, issued_micros: 0, ..Knowledge::default() }).was_restored(told) {
+        let knows = Knowledge { xmax: self.db.now.next_xid, issued_micros: 0, ..Knowledge::default() };
+        let was_restored = if *id == incarnation.id { knows.was_restored(told) } else { !self.db.now.knew(id) };
+        if was_restored {
             let next = super::world::next_incarnation(ctx, &incarnation);
             ctx.say(|| format!("  the office was restored: incarnation {}", next.id));
             self.db.product(|content, _, _| content.incarnations.push(next));

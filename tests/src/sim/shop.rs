@@ -257,7 +257,6 @@ impl Shop {
             return;
         }
         if let Some((id, told)) = &self.witness
-            && *id == incarnation.id
             && !ctx.is_sabotaged(Sabotage::NoWitness)
         {
             let issued = self.db.now.records.marks.keys().map(|(_, issued)| *issued).max().unwrap_or(0);
@@ -267,7 +266,8 @@ impl Shop {
                 contacts: self.db.now.records.mark,
                 ..Knowledge::default()
             };
-            if knows.was_restored(told) {
+            let was_restored = if *id == incarnation.id { knows.was_restored(told) } else { !self.db.now.knew(id) };
+            if was_restored {
                 let next = super::world::next_incarnation(ctx, &incarnation);
                 ctx.say(|| format!("  shop {} was restored: incarnation {}", self.index, next.id));
                 self.db.product(|content, _, _| content.incarnations.push(next));

@@ -94,6 +94,11 @@ impl<R> Content<R> {
         self.incarnations.last().cloned().unwrap_or(Incarnation { number: 0, id: String::new(), tag: 0 })
     }
 
+    /// Whether there has been such an incarnation: a database put back to before it does not know it.
+    pub(super) fn knew(&self, id: &str) -> bool {
+        self.incarnations.iter().any(|incarnation| incarnation.id == id)
+    }
+
     /// Puts a row (or none) where it belongs, and logs it as capture does; says whether it changed anything.
     pub(super) fn put(
         &mut self,

@@ -51,6 +51,15 @@ pub(crate) const OFFICE_DATA: &str = "
     insert into parameter values ('currency', 'EUR'), ('vat', '23'), ('motto', null);
 ";
 
+/// What a shop with the office's data has done since, before it is adopted.
+pub(crate) const OWN_SHOP_DATA: &str = "
+    insert into person (name, phone) select 'customer ' || n, 'own ' || n from generate_series(1, 5) n;
+    update person set phone = 'moved' where id = 7;
+    update product set price = 0.5 where id = 3;
+    insert into sale (person_id, sold_at) select n, '2006-09-22T14:03:11Z' from generate_series(1, 30) n;
+    insert into sale_item select n, 1, n, 1 from generate_series(1, 30) n;
+";
+
 /// What stands in the shop's tables before its first clone, from an earlier life.
 pub(crate) const OLD_SHOP_DATA: &str = "
     insert into category values (1, 'old'), (99, 'older');

@@ -100,6 +100,14 @@ impl Stage {
         stage
     }
 
+    /// The adoption of a shop that has its data already, with rows of every direction that differ and are brought together.
+    pub(crate) fn adopt(servers: &Servers) -> Self {
+        let plan = Plan { shop_data: format!("{}{}", fixture::OFFICE_DATA, fixture::OWN_SHOP_DATA), ..plan() };
+        let world = World::in_clusters(&servers.office, &servers.shop, &plan);
+        world.enrol();
+        Self::new("adopt", &["adopt", BRANCH, "--repair"], world, servers, &[])
+    }
+
     /// An update that has nothing to take in.
     pub(crate) fn push_alone(servers: &Servers) -> Self {
         let world = World::in_clusters(&servers.office, &servers.shop, &plan());
