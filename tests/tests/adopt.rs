@@ -1,10 +1,9 @@
 //! A shop that has its data already is taken in without a clean: compared, given its ids, and synchronised from there on.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use serde_json::Value;
 use tests::database::Database;
 use tests::kit::{Plan, World};
+use tests::wait_for;
 
 const SCHEMA: &str = "
     create table product (id bigserial primary key, name text not null, price numeric(12, 2) not null);
@@ -237,53 +236,42 @@ fn with_repair_rows_that_differ_travel_by_the_direction_of_their_table() {
 fn a_shop_trades_while_it_is_adopted() {
     let world = world(&["north"]);
     let shop = &world.shop("north").database;
-    let done = AtomicBool::new(false);
-    let (mut sold, mut told) = (0, String::new());
-    std::thread::scope(|scope| {
-        let trading = scope.spawn(|| {
-            let mut sold = 0;
-            while !done.load(Ordering::Relaxed) {
-                sold += 1;
-                shop.execute(&format!(
-                    "insert into sale (product_id, note) values ({}, 'trade {sold}');
-                     update person set phone = 'call {sold}', points = points + 1 where id = {};
-                     update stock set quantity = quantity - 1 where product_id = 5",
-                    1 + sold % 300,
-                    1 + sold % 50
-                ));
-            }
-            sold
-        });
-        let working = scope.spawn(|| {
-            let mut edits = 0;
-            while !done.load(Ordering::Relaxed) {
-                edits += 1;
-                world.office.execute(&format!(
-                    "update product set price = {edits} where id = {}; update person set points = points + 1 where id = {}",
-                    1 + edits % 300,
-                    1 + edits % 50
-                ));
-            }
-        });
-        let adopted = world.office(&["--json", "adopt", "north"]);
-        done.store(true, Ordering::Relaxed);
-        told = adopted.succeeded();
-        sold = trading.join().expect("no panic");
-        working.join().expect("no panic");
+    // the office's fingerprints wait for this table, at a moment when both ends have noted where the adoption begins
+    let holding = world.office.connect();
+    tests::runtime::run(async { holding.batch_execute("begin; lock table stock in access exclusive mode").await })
+        .expect("a lock");
+    let mut adopting = world.start_office(&["--json", "adopt", "north"]);
+    wait_for::condition("the beginning of the adoption", || shop.int("select count(*) from sync.watermark") > 0);
+    wait_for::condition("the office to wait for the table", || {
+        world.office.int(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+        ) > 0
     });
-    let adoption = objects(&told).into_iter().find(|object| object["run"] == "adopt").expect("the adoption");
-    assert!(
-        adoption["pulled_again"].as_i64() > Some(0) && adoption["sent_again"].as_i64() > Some(0),
-        "nobody traded meanwhile: {told}"
+    shop.execute(
+        "insert into sale (product_id, note) select n, 'trade' from generate_series(1, 40) n;
+         update person set phone = 'call', points = points + 1 where id <= 30;
+         update stock set quantity = quantity - 1 where product_id = 5; delete from person where id = 1900",
     );
+    world.office.execute(
+        "update product set price = price + 1 where id <= 20; update person set points = points + 2 where id between 20 and 40",
+    );
+    tests::runtime::run(async { holding.batch_execute("commit").await }).expect("the end of the lock");
+    assert!(adopting.wait().success(), "{}{}", adopting.stdout(), adopting.stderr());
+    let told = adopting.stdout();
+    let adoption = objects(&told).into_iter().find(|object| object["run"] == "adopt").expect("the adoption");
+    assert!(adoption["pulled_again"].as_i64() > Some(0), "nothing was found to have changed meanwhile: {told}");
+    assert_eq!(adoption["differing"], Value::Array(Vec::new()), "{told}");
     world.office(&["update", "north"]).succeeded();
-    world.office(&["update", "north"]).succeeded();
-    assert_together(&world);
-    assert_eq!(world.office.int("select count(*) from sale where note like 'trade %'"), sold);
-    // every point that either side has added counts once
-    let added = shop.int("select sum(points) - 200000 from person");
-    assert!(added > sold, "{added} points, {sold} of them at the shop");
     assert_eq!(moved(&world, "north"), (0, 0));
+    assert_together(&world);
+    for database in [&world.office, shop] {
+        // every point that either side has added counts once
+        assert_eq!(database.int("select sum(points) from person"), 1999 * 100 + 30 + 2 * 21);
+        assert_eq!(database.int("select count(*) from sale where note = 'trade'"), 40);
+        assert_eq!(database.int("select count(*) from person where id = 1900"), 0);
+        assert_eq!(database.int("select count(*) from product where id <= 20 and price = id + 1.99"), 20);
+    }
+    assert!(world.office.int("select count(*) from sync.conflict") == 0, "what nobody contends for is no conflict");
 }
 
 #[test]

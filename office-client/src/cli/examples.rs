@@ -17,6 +17,11 @@ Examples:
   office-client clone shop-17
   office-client clone shop-17 --export shop-17.clone
 ";
+pub(super) const ADOPT: &str = "\
+Examples:
+  office-client adopt shop-17                      nothing happens unless all rows agree
+  office-client adopt shop-17 --repair             rows that differ travel by the direction of their table
+";
 pub(super) const UPDATE: &str = "\
 Examples:
   office-client update shop-17

@@ -89,6 +89,7 @@ pub(crate) enum Command {
     #[command(before_help = examples::CLONE)]
     Clone(CloneArgs),
     /// Takes in a shop that has its data already: verify, id range, watermarks; nothing is cleaned
+    #[command(before_help = examples::ADOPT)]
     Adopt(AdoptArgs),
     /// Pulls a shop's changes and pushes the office's, for one branch or many
     #[command(visible_alias = "sync", before_help = examples::UPDATE)]

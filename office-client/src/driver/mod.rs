@@ -31,8 +31,8 @@ use protocol::policy::GROUP_FIRST;
 use protocol::session::office::{Action, Ending, Event, Run, Task};
 use replica::office::{Branch, Lease, Office, Outgoing, RunRecord};
 
-pub(crate) use allowance::{is_open_now, parse_budget, parse_windows};
 pub(crate) use adopt::{Adoption, adopt};
+pub(crate) use allowance::{is_open_now, parse_budget, parse_windows};
 pub(crate) use carried::{export, import};
 pub(crate) use dry_run::{Plan, plan};
 pub(crate) use error::DriveError;

@@ -12,5 +12,5 @@ mod script;
 pub(crate) use extract::DELETES;
 pub use extract::{CopyPlan, Extraction, any_notes, extract_changes, extract_copy};
 pub(crate) use lines::LineBuffer;
-pub use plan::{Followed, TablePlan, WindowCount, count_local, count_window};
 pub(crate) use plan::meant_for;
+pub use plan::{Followed, TablePlan, WindowCount, count_local, count_window};

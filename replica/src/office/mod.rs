@@ -1,8 +1,8 @@
 //! The database of the office, as office-client uses it.
 
+mod adoption;
 mod alerts;
 mod attempts;
-mod adoption;
 mod branches;
 mod carried;
 mod compare;

@@ -195,3 +195,20 @@ fn a_database_moved_whole_goes_on_when_a_person_says_so_and_a_restored_one_does_
     world.office(&["update", "north"]).ended_with(4);
     world.office(&["verify", "north", "--repair"]).succeeded();
 }
+
+#[test]
+fn a_database_put_back_to_before_its_incarnation_is_noticed_by_the_witness() {
+    let world = chain(&["north"]);
+    world.office(&["after-restore"]).succeeded();
+    world.office(&["verify", "north", "--repair"]).succeeded();
+    world.office(&["update", "north"]).succeeded();
+    // an older backup does not know that incarnation; what the peers remember of each other is left as it is here
+    world.office.execute(
+        "update sync.branch_synchronization set pushed_incarnation = 1;
+         delete from sync.incarnation where number = (select max(number) from sync.incarnation)",
+    );
+    let refused = world.office(&["update", "north"]).ended_with(4);
+    assert!(refused.stderr.contains("restored"), "{}", refused.stderr);
+    world.office(&["verify", "north", "--repair"]).succeeded();
+    world.office(&["update", "north"]).succeeded();
+}
