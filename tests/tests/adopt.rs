@@ -238,8 +238,10 @@ fn a_shop_trades_while_it_is_adopted() {
     let shop = &world.shop("north").database;
     // the office's fingerprints wait for this table, at a moment when both ends have noted where the adoption begins
     let holding = world.office.connect();
-    tests::runtime::run(async { holding.batch_execute("begin; lock table stock in access exclusive mode").await })
-        .expect("a lock");
+    let holding = tests::runtime::run(async move {
+        holding.batch_execute("begin; lock table stock in access exclusive mode").await.expect("a lock");
+        holding
+    });
     let mut adopting = world.start_office(&["--json", "adopt", "north"]);
     wait_for::condition("the beginning of the adoption", || shop.int("select count(*) from sync.watermark") > 0);
     wait_for::condition("the office to wait for the table", || {
@@ -255,7 +257,7 @@ fn a_shop_trades_while_it_is_adopted() {
     world.office.execute(
         "update product set price = price + 1 where id <= 20; update person set points = points + 2 where id between 20 and 40",
     );
-    tests::runtime::run(async { holding.batch_execute("commit").await }).expect("the end of the lock");
+    tests::runtime::run(async move { holding.batch_execute("commit").await.expect("the end of the lock") });
     assert!(adopting.wait().success(), "{}{}", adopting.stdout(), adopting.stderr());
     let told = adopting.stdout();
     let adoption = objects(&told).into_iter().find(|object| object["run"] == "adopt").expect("the adoption");
@@ -265,6 +267,11 @@ fn a_shop_trades_while_it_is_adopted() {
     assert_eq!(moved(&world, "north"), (0, 0));
     assert_together(&world);
     for database in [&world.office, shop] {
+        assert_eq!(
+            database.int("select count(*) from person where phone = 'call' and id <= 30"),
+            30,
+            "the shop's calls stand"
+        );
         // every point that either side has added counts once
         assert_eq!(database.int("select sum(points) from person"), 1999 * 100 + 30 + 2 * 21);
         assert_eq!(database.int("select count(*) from sale where note = 'trade'"), 40);

@@ -143,7 +143,8 @@ async fn compare(
                 if job.stop.requested() {
                     return Err(DriveError::Interrupted);
                 }
-                let (meanwhile, differing): (Vec<_>, Vec<_>) = found.into_iter().partition(|row| row.changed);
+                let (meanwhile, differing): (Vec<_>, Vec<_>) =
+                    found.into_iter().partition(|row| row.changed.meanwhile());
                 let base = &beginning.base;
                 mend_rows(job, peer, &drill, base, &ours, meanwhile, &mut adoption.marked).await?;
                 if repair {

@@ -109,7 +109,7 @@ pub(super) async fn mend_rows(
             // the conflict rule keeps the loser by itself
             (Direction::Both, ..) | (_, _, Mend::Keep | Mend::TakeBack) => false,
             // what was changed after the comparison began replaces what was there as every change does
-            _ if row.changed => false,
+            _ if row.changed.meanwhile() => false,
             (_, Found::Differs, _) => true,
             (Direction::FromSource, Found::AtShop { office_deleted }, _) => !office_deleted,
             _ => false,
@@ -121,6 +121,12 @@ pub(super) async fn mend_rows(
             Mend::Keep => &[][..],
             Mend::Send => &["send"],
             Mend::Pull => &["pull"],
+            // it travels whole from the end that has changed it; where both have, their changes are merged as always
+            Mend::Settle if row.changed.meanwhile() => match (row.changed.at_office, row.changed.at_shop) {
+                (true, false) => &["send"],
+                (false, true) => &["pull"],
+                _ => &[],
+            },
             Mend::Settle => &["send", "pull"],
             Mend::TakeBack => &["take back"],
         } {

@@ -29,8 +29,24 @@ pub(crate) struct FoundRow {
     pub(crate) key: String,
     /// How it was found.
     pub(crate) found: Found,
-    /// Whether one of the two ends has changed it since the comparison began: it travels, and may explain the difference.
-    pub(crate) changed: bool,
+    /// Who has changed it since the comparison began: it travels, and may explain the difference.
+    pub(crate) changed: Changed,
+}
+
+/// Which ends have changed a row since a comparison began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// The office.
+    pub(crate) at_office: bool,
+    /// The shop.
+    pub(crate) at_shop: bool,
+}
+
+impl Changed {
+    /// Whether anybody has.
+    pub(crate) fn meanwhile(self) -> bool {
+        self.at_office || self.at_shop
+    }
 }
 
 /// Where a comparison begins at both ends that is to tell old differences from changes made meanwhile.
@@ -207,7 +223,8 @@ fn compare(ours: &BTreeMap<String, Listed>, theirs: &BTreeMap<String, Listed>) -
                 (None, Some(_)) => Found::AtShop { office_deleted: here.is_some() },
                 (None, None) => return None,
             };
-            let changed = here.into_iter().chain(there).any(|row| row.changed);
+            let changed = |row: Option<&Listed>| row.is_some_and(|row| row.changed);
+            let changed = Changed { at_office: changed(here), at_shop: changed(there) };
             Some(FoundRow { key: key.clone(), found, changed })
         })
         .collect()
@@ -239,8 +256,9 @@ mod tests {
     fn a_row_changed_meanwhile_at_either_end_is_marked() {
         let ours = parse("aa\t{\"id\": \"1\"}\nbb\t{\"id\": \"2\"}\tchanged\n").unwrap();
         let theirs = parse("xx\t{\"id\": \"1\"}\nyy\t{\"id\": \"2\"}\ndd\t{\"id\": \"3\"}\tchanged\n").unwrap();
-        let changed: Vec<bool> = compare(&ours, &theirs).into_iter().map(|row| row.changed).collect();
-        assert_eq!(changed, [false, true, true]);
+        let changed: Vec<_> = compare(&ours, &theirs).into_iter().map(|row| row.changed).collect();
+        let by = |at_office, at_shop| Changed { at_office, at_shop };
+        assert_eq!(changed, [by(false, false), by(true, false), by(false, true)]);
     }
 
     #[test]
