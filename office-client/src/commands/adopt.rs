@@ -40,6 +40,7 @@ async fn adopt(
         stop: stop.clone(),
         force: args.force,
         typed_password,
+        by: settings.user.clone(),
     };
     let adopted = driver::adopt(&job, args.repair).await;
     job.progress.finish();

@@ -208,6 +208,8 @@ async fn record(job: &Job<'_>, result: &Result<Adoption, DriveError>, started_at
         chunk_bytes: None,
         send_rate: None,
         receive_rate: None,
+        started_by: Some(job.by.clone()),
+        pulled_digest: None,
     };
     if let Err(error) = job.office.record_run(&job.branch, &run).await {
         tracing::warn!(branch = %job.branch.name, error = %crate::error::chain(&error), "the run is missing in the history");

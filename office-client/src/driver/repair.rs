@@ -123,9 +123,9 @@ pub(super) async fn mend_rows(
             Mend::Pull => &["pull"],
             // it travels whole from the end that has changed it; where both have, their changes are merged as always
             Mend::Settle if row.changed.meanwhile() => match (row.changed.at_office, row.changed.at_shop) {
-                (true, false) => &["send"],
-                (false, true) => &["pull"],
-                _ => &[],
+                (true, false) => &["send"][..],
+                (false, true) => &["pull"][..],
+                _ => &[][..],
             },
             Mend::Settle => &["send", "pull"],
             Mend::TakeBack => &["take back"],
