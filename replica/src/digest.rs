@@ -162,20 +162,19 @@ pub async fn rows(
             table.same_numbered_key("k.", "t.")
         );
     }
-    let mut parts = sql;
     let changed = match (captured, since) {
         (Some(captured), Some(since)) => {
             let keys = captured.keys(table.key.len(), "", &since.unseen());
-            parts = format!(
+            sql = format!(
                 "with changed as materialized (select distinct {}::text as key from ({keys}) k)
-                 select f.key, f.digest, f.key in (select key from changed) from ({parts}) f(key, digest)",
+                 select f.key, f.digest, f.key in (select key from changed) from ({sql}) f(key, digest)",
                 key_json(table, |index, _| format!("k.k{}", index + 1))
             );
             true
         }
         _ => false,
     };
-    let rows = client.query(&parts, &[&wanted]).await.map_err(|error| classify("fingerprint rows", error))?;
+    let rows = client.query(&sql, &[&wanted]).await.map_err(|error| classify("fingerprint rows", error))?;
     let of =
         |row: &tokio_postgres::Row| RowDigest { key: row.get(0), digest: row.get(1), changed: changed && row.get(2) };
     Ok(rows.iter().map(of).collect())
