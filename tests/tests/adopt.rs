@@ -302,9 +302,9 @@ fn moved_or_refused(world: &World) -> i32 {
     world.office(&["update", "north"]).code.unwrap_or(-1)
 }
 
-/// I19: what an earlier life has counted is not counted again, and its ids stay its own.
+/// I19: what an earlier life has counted is not counted again; the rows of that life are its own, its ids nobody's.
 #[test]
-fn a_shop_whose_branch_was_removed_is_adopted_again_with_the_ids_it_had() {
+fn a_shop_whose_branch_was_removed_is_adopted_again_with_its_rows_and_fresh_ids() {
     let world = World::new(&Plan::of(SCHEMA, POLICY, DATA));
     world.enrol();
     world.clone_all();
@@ -324,10 +324,14 @@ fn a_shop_whose_branch_was_removed_is_adopted_again_with_the_ids_it_had() {
     );
     world.office.execute("update person set points = points + 300 where id = 1");
     world.office(&["update", "north"]).succeeded();
-    assert_eq!(shop.int("select max(id) from sale"), id + 1);
+    let fresh = 2_000_000_000_000;
+    assert!(id < fresh);
+    assert_eq!(shop.int("select max(id) from sale"), fresh + 1);
     assert_eq!(shop.int("select points from person where id = 1"), 426);
     assert_together(&world);
-    assert_eq!(world.office.int("select count(*) from sync.id_slot"), 1);
+    // what it sold in its earlier life is compared too
+    shop.execute("alter table sale disable trigger all; update sale set note = 'silently' where note = 'one'; alter table sale enable trigger all");
+    world.office(&["verify", "north"]).ended_with(1);
 }
 
 #[test]

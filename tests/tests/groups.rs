@@ -110,6 +110,23 @@ async fn what_a_later_group_has_on_its_way_holds_up_no_earlier_one() {
     engine.assert_agree().await;
 }
 
+/// I8: an adoption begins anew; what groups had on their way before it belongs to another history.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_group_had_on_its_way_survives_an_adoption() {
+    let engine = world().await;
+    engine.database.execute("update page set body = body || '!' where id < 5");
+    let page = freeze(&engine, 2).await.expect("half sent");
+    assert_eq!(tables(&page), ["page"]);
+    let branch = engine.branch("north").await;
+    let base = engine.office.begin_adoption(&branch).await.expect("a beginning");
+    let watermark = branch.timestamp.clone().expect("a watermark");
+    engine.office.record_adoption(&branch, &base, &watermark, "another").await.expect("recorded");
+    assert!(freeze(&engine, 2).await.is_none(), "it is sent as if nothing had been compared");
+    engine.database.execute("update page set body = body || '?' where id = 5");
+    let fresh = freeze(&engine, 2).await.expect("what has changed since");
+    assert!(!fresh.resumed && fresh.stream.rows == 1, "{fresh:?}");
+}
+
 /// I1, I4, I8: random work, pushes that stop anywhere, and tables that change their group while changes of them wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_tables_may_change_their_group_while_their_changes_wait_and_nothing_is_lost() {

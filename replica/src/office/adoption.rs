@@ -55,6 +55,7 @@ impl Office {
         let transaction = client.transaction().await.map_err(failed)?;
         // what both have agreed on is the office's; what the shop adds from here on is counted anew
         transaction.execute("delete from sync.total where peer = $1", &[&peer]).await.map_err(failed)?;
+        transaction.execute(super::groups::FORGET_GROUPS, &[&branch.id]).await.map_err(failed)?;
         transaction
             .execute(
                 "update sync.branch_synchronization

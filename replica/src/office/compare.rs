@@ -74,9 +74,9 @@ impl View {
     }
 }
 
-/// The ranges of the other branches, lowest first.
+/// The ranges of the other branches, lowest first. Those of a branch that was removed may be this very shop's.
 const OTHERS: &str = "select s.low, s.high from sync.id_slot s join sync.branch_synchronization b using (branch_id)
-    where s.branch_id <> $1 order by s.low";
+    where s.branch_id <> $1 and not s.removed order by s.low";
 
 /// What lies between disjoint ranges that come in ascending order.
 fn between(ranges: impl Iterator<Item = (i64, i64)>) -> Vec<(i64, i64)> {

@@ -221,7 +221,7 @@ impl Backend for FakeShop {
     }
 
     async fn digest_rows(&self, _office: &str, _request: &DigestRowsRequest) -> Result<Vec<RowDigest>> {
-        Ok(vec![RowDigest { key: "{\"id\": \"1\"}".into(), digest: None }])
+        Ok(vec![RowDigest { key: "{\"id\": \"1\"}".into(), digest: None, changed: false }])
     }
 
     async fn rows(&self, _table: &str, keys: &[String]) -> Result<Vec<String>> {

@@ -244,7 +244,7 @@ impl Faults {
     pub fn plan_of(seed: u64) -> Plan {
         let all = all();
         let turn = |list: &[(Fault, &'static str)], number: u64| list[(number % list.len() as u64) as usize];
-        let focus = if seed >= all.len() as u64 && seed % SELDOM_EVERY == 0 {
+        let focus = if seed >= all.len() as u64 && seed.is_multiple_of(SELDOM_EVERY) {
             turn(&seldom(), seed / SELDOM_EVERY)
         } else {
             turn(&all, seed)
