@@ -15,12 +15,16 @@ const FAILURES: i64 = 3;
 /// kept there, need it.
 pub(crate) const ROOM_MIN: u64 = 1 << 30;
 
+/// Share of a branch's ids from which on it is said that they run out, and the days that they have to last at least.
+const IDS_SHARE: f64 = 0.9;
+const IDS_DAYS: f64 = 90.0;
+
 /// Something to know of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Alert {
     /// The branch; none where it is about the office itself.
     pub(crate) branch: Option<String>,
-    /// `stale`, `failing`, `conflicts`, `quarantine`, `disk`.
+    /// `stale`, `failing`, `conflicts`, `quarantine`, `ids`, `disk`.
     pub(crate) kind: &'static str,
     /// In words.
     pub(crate) words: String,
@@ -60,6 +64,16 @@ pub(crate) fn of(standing: &Standing, now: SystemTime) -> Vec<Alert> {
     match attention.quarantined + attention.at_shop {
         0 => {}
         rows => say("quarantine", format!("{} in quarantine", units::count(rows, "row"))),
+    }
+    let vitals = standing.vitals;
+    if let Some(ids) = vitals.and_then(|vitals| vitals.ids)
+        && (ids.share() >= IDS_SHARE || ids.days_left.is_some_and(|days| days < IDS_DAYS))
+    {
+        say("ids", format!("{}; a new clone gives it a fresh range", units::id_use(&ids)));
+    }
+    if let Some(room) = vitals.and_then(|vitals| u64::try_from(vitals.disk_free?).ok()).filter(|room| *room < ROOM_MIN)
+    {
+        say("disk", format!("the disk of the shop had {} left when it was last called", units::bytes(room)));
     }
     alerts
 }

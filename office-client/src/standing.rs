@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use replica::ReplicaError;
-use replica::office::{Branch, Office, PastRun, RunFilter, RunRecord};
+use replica::office::{Branch, Office, PastRun, RunFilter, RunRecord, ShopVitals};
 
 use crate::driver::{self, Rates};
 
@@ -111,6 +111,8 @@ pub(crate) struct Standing {
     pub(crate) failures: i64,
     /// What its line was measured to carry.
     pub(crate) rates: Rates,
+    /// How its shop was when it was last called.
+    pub(crate) vitals: Option<ShopVitals>,
 }
 
 impl Standing {
@@ -127,6 +129,7 @@ pub(crate) async fn of(office: &Office, branches: Vec<Branch>) -> Result<Vec<Sta
     let quarantined = office.quarantine_counts().await?;
     let at_shops = office.shop_quarantine_counts().await?;
     let failures = office.failures_in_a_row().await?;
+    let vitals = office.vitals().await?;
     let mut all = Vec::with_capacity(branches.len());
     for branch in branches {
         let backlog = match branch.timestamp {
@@ -140,7 +143,8 @@ pub(crate) async fn of(office: &Office, branches: Vec<Branch>) -> Result<Vec<Sta
         let state = BranchState::of(&branch, last.as_ref().map(|past| &past.run));
         let rates = Rates::of(office, &branch).await?;
         let failures = failures.get(&branch.id).copied().unwrap_or(0);
-        all.push(Standing { branch, state, backlog, attention, last, failures, rates });
+        let vitals = vitals.get(&branch.id).copied();
+        all.push(Standing { branch, state, backlog, attention, last, failures, rates, vitals });
     }
     Ok(all)
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use replica::office::IdUse;
+
 /// Reads `30s`, `5m`, `1h`, `2d`; a number alone means seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
@@ -66,6 +68,19 @@ pub(crate) fn age(seconds: u64) -> String {
         _ => (seconds / 86400, "days"),
     };
     format!("{count} {unit}")
+}
+
+/// How far ids have come, as in `12.5 % of its ids are used, the rest lasts about 3 years`.
+pub(crate) fn id_use(ids: &IdUse) -> String {
+    let percent = ids.share() * 100.0;
+    let used = if ids.used > 0 && percent < 0.1 { "less than 0.1".to_owned() } else { format!("{percent:.1}") };
+    let rest = match ids.days_left {
+        None => String::new(),
+        Some(days) if days >= 36_500.0 => ", the rest lasts more than 100 years".to_owned(),
+        Some(days) if days >= 730.0 => format!(", the rest lasts about {} years", (days / 365.0).floor()),
+        Some(days) => format!(", the rest lasts about {}", count(days.floor() as i64, "day")),
+    };
+    format!("{used} % of its ids are used{rest}")
 }
 
 /// A count with its noun, as in `1 row` and `2 rows`.

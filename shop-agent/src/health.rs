@@ -78,7 +78,7 @@ impl<B: Backend> Health<B> {
 
     /// Bytes free where sessions and frozen diffs are kept.
     pub(crate) fn disk_free_bytes(&self) -> Option<u64> {
-        fs_free(&self.state_dir)
+        room::free(&self.state_dir).ok()
     }
 
     /// Gives systemd signs of life for as long as the agent is well.
@@ -95,22 +95,5 @@ impl<B: Backend> Health<B> {
                 Err(reason) => tracing::error!(reason, "not well; systemd will start the agent anew"),
             }
         }
-    }
-}
-
-/// Bytes that this user may still write in the file system of `dir`.
-fn fs_free(dir: &Path) -> Option<u64> {
-    let facts = nix::sys::statvfs::statvfs(dir).ok()?;
-    Some(facts.blocks_available().saturating_mul(facts.fragment_size()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn free_space_is_known_where_a_directory_is() {
-        assert!(fs_free(Path::new("/")).is_some_and(|bytes| bytes > 0));
-        assert_eq!(fs_free(Path::new("/no/such/directory")), None);
     }
 }

@@ -32,6 +32,32 @@ fn an_office_clones_two_shops_and_keeps_them_in_step() {
     }
     assert_eq!(world.office.int("select count(*) from sale where id > 1000000000000"), 4 * SALES as i64);
 
+    // how far the ids have come, and what that means
+    let status = |name: &str| -> serde_json::Value {
+        let line = world.office(&["--json", "status", name]).succeeded();
+        serde_json::from_str(line.trim()).expect("one JSON object per line")
+    };
+    let north = status("north");
+    assert!(north["ids_used"].as_i64().is_some_and(|used| used > 0), "{north}");
+    assert!(north["shop_disk_free"].as_i64().is_some_and(|free| free > 0), "{north}");
+    assert!(north["ids_days_left"].is_null(), "nobody can say after a moment: {north}");
+    // thirty days ago a tenth was used, now it is a fifth: eight more such months
+    world.office.execute(
+        "insert into sync.shop_vitals
+         select branch_id, day - 30, seen_at - interval '30 days', id_low, id_high, (id_high - id_low) / 10, disk_free
+         from sync.shop_vitals;
+         update sync.shop_vitals set ids_used = (id_high - id_low) / 5 where day = (select max(day) from sync.shop_vitals)",
+    );
+    assert_eq!(status("north")["ids_days_left"], 240.0);
+    assert_eq!(status("north")["alerts"], serde_json::json!([]));
+    world.office.execute(
+        "update sync.shop_vitals set ids_used = (id_high - id_low) / 20 * 19, disk_free = 1000
+         where day = (select max(day) from sync.shop_vitals)",
+    );
+    let said = world.office(&["status", "north"]).succeeded();
+    assert!(said.contains("95.0 % of its ids are used, the rest lasts about 1 day"), "{said}");
+    assert!(said.contains("the disk of the shop had 1000 B left"), "{said}");
+
     // nothing is waiting, so a shop may be cloned again without force; its next sales get ids of a fresh range
     world.office(&["clone", "north"]).succeeded();
     let north = world.shop("north");

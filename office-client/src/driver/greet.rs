@@ -112,6 +112,14 @@ pub(super) async fn greet(
                 learnt => learnt?,
             }
         }
+        if learns {
+            let told = ToldVitals {
+                id_range: facts.id_low.zip(facts.id_high),
+                ids_used: facts.ids_used,
+                disk_free: facts.disk_free,
+            };
+            office.note_vitals(branch, told).await?;
+        }
         drift::check(peer, office, branch, facts, remember).await?;
     }
     Ok(facts)

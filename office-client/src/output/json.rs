@@ -61,6 +61,9 @@ pub(crate) fn status_object(standing: &Standing, now: SystemTime) -> Json {
         "quarantined": attention.quarantined,
         "quarantined_at_shop": attention.at_shop,
         "failures": standing.failures,
+        "ids_used": standing.vitals.and_then(|vitals| vitals.ids).map(|ids| ids.used),
+        "ids_days_left": standing.vitals.and_then(|vitals| vitals.ids?.days_left).map(f64::floor),
+        "shop_disk_free": standing.vitals.and_then(|vitals| vitals.disk_free),
         "alerts": alerts::of(standing, now).iter().map(|alert| json!({ "kind": alert.kind, "words": alert.words })).collect::<Vec<_>>(),
     })
 }

@@ -152,6 +152,8 @@ pub struct HelloReply {
     pub history: Option<String>,
     /// Ids handed out by the sequence that has come furthest in its range.
     pub ids_used: Option<i64>,
+    /// Bytes left on the disk of the agent's state directory.
+    pub disk_free: Option<i64>,
 }
 
 impl Call for Hello {

@@ -21,6 +21,7 @@ const STEPS: &[&str] = &[
     include_str!("0012_schedules.sql"),
     include_str!("0013_groups.sql"),
     include_str!("0014_removed_ranges.sql"),
+    include_str!("0015_shop_vitals.sql"),
 ];
 
 /// Version of the schema that this program works with.

@@ -19,6 +19,7 @@ mod quarantine;
 mod repair;
 mod resolve;
 mod retention;
+mod shop_vitals;
 mod slots;
 mod stop;
 
@@ -50,6 +51,7 @@ pub use layout::OfficeLayout;
 pub use lease::Lease;
 pub use repair::{Loser, RepairBase};
 pub use resolve::{Resolved, Standing};
+pub use shop_vitals::{IdUse, ShopVitals, ToldVitals};
 
 /// How the office is opened.
 pub struct OfficeOptions {

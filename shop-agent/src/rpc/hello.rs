@@ -82,6 +82,7 @@ impl<B: Backend> Agent<B> {
             contact: judged.map(|(_, number)| number),
             history: judged.map(|(history, _)| history.as_str().to_owned()),
             ids_used: facts.ids_used,
+            disk_free: room::free(&self.options.sessions_dir).ok().and_then(|bytes| i64::try_from(bytes).ok()),
         })
     }
 }

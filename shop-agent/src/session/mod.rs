@@ -2,6 +2,6 @@
 
 pub(crate) mod chunks;
 pub(crate) mod payload;
-mod room;
+pub(crate) mod room;
 pub(crate) mod store;
 pub(crate) mod text;

@@ -1,9 +1,6 @@
 //! Room on the disk of the state directory: what peers send must never take the last of it from the shop's database.
 
-use std::ffi::CString;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// Fails with [`io::ErrorKind::StorageFull`] where so many more bytes would leave less than the reserve.
@@ -18,18 +15,13 @@ fn is_enough(free: u64, bytes: u64, reserve: u64) -> bool {
     free >= bytes.saturating_add(reserve)
 }
 
-/// Bytes that this user may still write there.
-fn free(dir: &Path) -> io::Result<u64> {
-    let path = CString::new(dir.as_os_str().as_bytes())?;
-    let mut facts = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: the path ends with a zero, and statvfs fills the structure when it returns 0
-    let facts = unsafe {
-        if libc::statvfs(path.as_ptr(), facts.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        facts.assume_init()
-    };
-    Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+/// Bytes that this user may still write in the file system of a directory.
+///
+/// # Errors
+/// If the disk cannot be asked.
+pub(crate) fn free(dir: &Path) -> io::Result<u64> {
+    let facts = nix::sys::statvfs::statvfs(dir)?;
+    Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
-use replica::office::{Branch, RunFilter};
+use replica::office::{Branch, RunFilter, ShopVitals};
 use serde::Deserialize;
 
 use super::settings::Given;
@@ -17,6 +17,7 @@ use crate::console::door::Visitor;
 use crate::console::moment::Moment;
 use crate::console::overview::Overview;
 use crate::console::{Console, scheduler};
+use crate::units;
 
 /// Runs that are listed.
 const RUNS: i64 = 8;
@@ -93,7 +94,7 @@ pub(super) async fn show(
         hands: Hands::from(visitor),
         row,
         flows: flows(&commands::policy_directions(&policy)?),
-        facts: facts(&branch),
+        facts: facts(&branch, overview.standings.first().and_then(|standing| standing.vitals)),
         link_facts: link_facts(&branch),
         given: given.unwrap_or_else(|| Given::from(&branch)),
         has_password: branch.password_file.is_some(),
@@ -122,7 +123,7 @@ fn flows(tables: &[(String, String)]) -> Vec<Flow> {
         .collect()
 }
 
-fn facts(branch: &Branch) -> Vec<Fact> {
+fn facts(branch: &Branch, vitals: Option<ShopVitals>) -> Vec<Fact> {
     let code = |name, text| Fact { code: true, ..fact(name, text) };
     let at = |name, at: Option<SystemTime>| Fact { at: at.map(Moment), ..fact(name, None) };
     vec![
@@ -130,6 +131,11 @@ fn facts(branch: &Branch) -> Vec<Fact> {
         fact(
             "Ids",
             branch.id_range.map(|(low, high)| format!("{} to {}", number(low.saturating_add(1)), number(high))),
+        ),
+        fact("Use of ids", vitals.and_then(|vitals| vitals.ids).map(|ids| units::id_use(&ids))),
+        fact(
+            "Room on the shop’s disk",
+            vitals.and_then(|vitals| u64::try_from(vitals.disk_free?).ok()).map(units::bytes),
         ),
         at("Cloned", branch.cloned_at),
         at("Shop’s changes taken in", branch.pulled_at),
