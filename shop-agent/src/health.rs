@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
 use crate::rpc::{Agent, chain};
+use crate::session::room;
 use crate::systemd;
 
 /// Regular work is due every minute. When it has not come round for this long, something hangs that a new start mends.

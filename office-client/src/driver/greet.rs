@@ -4,7 +4,7 @@ use protocol::history::History;
 use protocol::methods::{HelloReply, HelloRequest};
 use protocol::session::office::{Event, Task};
 use replica::ReplicaError;
-use replica::office::{Branch, Office};
+use replica::office::{Branch, Office, ToldVitals};
 
 use super::{Drive, DriveError, drift};
 use crate::link::Peer;

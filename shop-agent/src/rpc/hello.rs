@@ -12,6 +12,7 @@ use super::parameters::Parameters;
 use super::sql_status::spelled;
 use crate::backend::Backend;
 use crate::server::{Caller, Reply};
+use crate::session::room;
 
 /// Version of the protocol that this agent speaks.
 const PROTOCOL: i32 = 1;
