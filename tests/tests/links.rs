@@ -15,3 +15,5 @@ mod rate;
 mod several;
 #[path = "links/slow.rs"]
 mod slow;
+#[path = "links/watched.rs"]
+mod watched;

@@ -26,6 +26,7 @@ pub(super) const UPDATE: &str = "\
 Examples:
   office-client update shop-17
   office-client update --all --jobs 8
+  office-client update --all --watch=5m             again every five minutes, until Ctrl-C
   office-client update shop-17 --dry-run           what would move
 ";
 pub(super) const AFTER_RESTORE: &str = "\

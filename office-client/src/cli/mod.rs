@@ -5,11 +5,14 @@ mod examples;
 mod waiting;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use branch::*;
 pub(crate) use waiting::*;
+
+use crate::units;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -183,6 +186,10 @@ pub(crate) struct UpdateArgs {
     /// Say what would be pulled and pushed; changes nothing on either side
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Go on until Ctrl-C: again after each EVERY [default: 1m], as in --watch=30s; tells what moved and what went wrong
+    #[arg(long, value_name = "EVERY", num_args = 0..=1, require_equals = true, default_missing_value = "1m")]
+    #[arg(value_parser = watch_interval, conflicts_with_all = ["dry_run", "export"])]
+    pub(crate) watch: Option<Duration>,
     /// Write a file with all that the shop is not known to have, instead of calling it; for one branch
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "all", "jobs"])]
     pub(crate) export: Option<PathBuf>,
@@ -190,6 +197,15 @@ pub(crate) struct UpdateArgs {
     /// would be deleted
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Reads the time between two updates.
+fn watch_interval(text: &str) -> Result<Duration, String> {
+    let every = units::parse_duration(text)?;
+    if every < Duration::from_secs(1) {
+        return Err("at least a second".to_owned());
+    }
+    Ok(every)
 }
 
 /// `import`

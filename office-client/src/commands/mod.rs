@@ -20,6 +20,7 @@ mod renewal;
 mod status;
 mod update;
 mod verify;
+mod watch;
 
 pub(crate) use branch::change_settings;
 pub(crate) use policy::{adopt as adopt_policy, directions as policy_directions};

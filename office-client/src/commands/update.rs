@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use protocol::session::office::Task;
 use replica::office::Branch;
 
-use super::{Opened, Outcome, lines, password};
+use super::{Opened, Outcome, lines, password, watch};
 use crate::cli::UpdateArgs;
 use crate::driver::{self, DriveError, Job, Report, RunResult};
 use crate::error::{self, CommandError};
@@ -42,6 +42,9 @@ async fn update(
         };
         return export(branch, Task::Update, args.force, path, printer, opened).await;
     }
+    if let Some(every) = args.watch {
+        return watch::run(args, every, settings, printer, stop, opened).await;
+    }
     if branches.is_empty() {
         printer.talk("there is no branch to update");
         return Ok(Outcome::Done);
@@ -52,16 +55,10 @@ async fn update(
         passwords.push(if args.all { None } else { password::ask_for(branch)? });
     }
     let board = Board::of_runs(printer);
-    let jobs = branches.into_iter().zip(passwords).map(|(branch, typed_password)| Job {
-        office: &opened.office,
-        settings,
-        progress: board.branch(&branch.name),
-        branch,
-        stop: stop.clone(),
-        force: args.force,
-        typed_password,
-        by: settings.user.clone(),
-    });
+    let jobs = branches
+        .into_iter()
+        .zip(passwords)
+        .map(|(branch, typed_password)| job(branch, typed_password, args, settings, stop, opened, &board));
     if args.dry_run {
         return plans(jobs, settings.jobs, printer, &board).await;
     }
@@ -88,6 +85,28 @@ async fn update(
     Ok(summary(&reports, printer))
 }
 
+/// What one update of a branch needs.
+pub(super) fn job<'a>(
+    branch: Branch,
+    typed_password: Option<String>,
+    args: &UpdateArgs,
+    settings: &'a Settings,
+    stop: &Stop,
+    opened: &'a Opened,
+    board: &Board,
+) -> Job<'a> {
+    Job {
+        office: &opened.office,
+        settings,
+        progress: board.branch(&branch.name),
+        branch,
+        stop: stop.clone(),
+        force: args.force,
+        typed_password,
+        by: settings.user.clone(),
+    }
+}
+
 /// Writes a file instead of calling the shop.
 pub(crate) async fn export(
     branch: &Branch,
@@ -105,7 +124,7 @@ pub(crate) async fn export(
 }
 
 /// The branches named, each once, or all that are not paused.
-async fn chosen(args: &UpdateArgs, opened: &Opened) -> Result<Vec<Branch>, CommandError> {
+pub(super) async fn chosen(args: &UpdateArgs, opened: &Opened) -> Result<Vec<Branch>, CommandError> {
     if args.all {
         let mut branches = opened.office.branches().await?;
         branches.retain(|branch| !branch.retired && (!branch.paused || args.force));

@@ -99,7 +99,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(branch: &str, task: Task) -> Self {
+    pub(crate) fn new(branch: &str, task: Task) -> Self {
         Self {
             branch: branch.to_owned(),
             kind: match task {
