@@ -75,3 +75,32 @@ fn new_prices(direction: &str) {
     assert!(wire * 2 <= dump, "{wire} bytes on the wire, a dump has {dump}");
     world.assert_agree(&["article"]);
 }
+
+#[test]
+fn over_a_slow_line_fewer_bytes_are_sent_for_the_same_rows_than_over_a_fast_one() {
+    let world = World::new(&Plan::of(WIDE, &policy("both"), ARTICLES));
+    // words as people write them, not the random ones of the catalogue, which no compressor makes much of
+    let words = "array['fresh','cream','butter','whole','wheat','bread','olive','oil','green','tea','dark','chocolate',
+        'ground','coffee','organic','apple','juice','pack','of','six','bottle','litre','smoked','salmon','from','the','farm']";
+    let describe = |salt: &str, which: &str| {
+        format!(
+            "update article a set description = (select string_agg(({words})[1 + abs(hashtext(a.id || '{salt}' || m)) % 27], ' ')
+             from generate_series(1, 40) m) where {which}"
+        )
+    };
+    world.office.execute(&describe("first", "true"));
+    world.enrol();
+    world.clone_all();
+    world.office.execute(&describe("office", "id <= 2500"));
+    world.shop("north").database.execute(&describe("shop", "id > 2500"));
+    let at = |bytes_per_s: u32| {
+        world.office.execute(&format!("update sync.run set send_rate = {bytes_per_s}, receive_rate = {bytes_per_s}"));
+        let plan = world.office(&["--json", "update", "north", "--dry-run"]).succeeded();
+        ["pull_bytes", "push_bytes"].map(|name| figure(&plan, name).expect("a figure"))
+    };
+    let (modem, network) = (at(4200), at(100_000_000));
+    for (direction, (modem, network)) in ["pull", "push"].iter().zip(modem.iter().zip(network)) {
+        println!("{direction}: {modem} bytes for a modem, {network} for a fast network");
+        assert!(modem * 100 <= network * 93, "{direction}: {modem} bytes for a modem, {network} for a fast network");
+    }
+}

@@ -38,7 +38,8 @@ fn a_modem_that_hangs_up_every_minute_gets_everything_through_and_sends_little_t
 
     let proxy = line_to(&world, "north", modem());
     let began = Instant::now();
-    let mut client = world.office_command(&["--json", "--retry-for", "10m", "--timeout", "20m", "update", "north"]);
+    let mut client =
+        world.office_command(&["--json", "-v", "--retry-for", "10m", "--timeout", "20m", "update", "north"]);
     client.env("SYNC_LINE_CLOCK", CLOCK.to_string());
     let mut client = tests::process::Process::spawn(&mut client);
     // as long as it moves something it may take its time
@@ -66,6 +67,10 @@ fn a_modem_that_hangs_up_every_minute_gets_everything_through_and_sends_little_t
     assert!(figure(&stdout, "redials").is_some_and(|redials| redials >= 1), "{stdout}");
     let chunk = figure(&stdout, "chunk_bytes").expect("the size of chunks");
     assert!((2048..=42_000).contains(&chunk), "chunks of {chunk} bytes are not about five seconds of the line");
+    // with -v it is told how their size follows the line
+    for told in ["chunks have another size", "chunks are halved"] {
+        assert!(stderr.contains(told), "not told: {told}\n{stderr}");
+    }
     world.assert_agree(&["parcel", "receipt"]);
     let still = world.office(&["--json", "update", "north"]).succeeded();
     assert_eq!((figure(&still, "pulled_rows"), figure(&still, "pushed_rows")), (Some(0), Some(0)));
@@ -126,7 +131,8 @@ fn i6_i16_a_clone_goes_on_where_it_was_whenever_its_agent_is_killed() {
         memory[1] >> 20
     );
     assert_eq!(killed, kills);
-    assert!(again <= payload / 20 + kills * CHUNK, "{again} bytes were sent again");
+    // what a kill may cost is more than the twentieth of a small clone
+    assert!(again <= (payload / 20).max(kills * CHUNK), "{again} bytes were sent again");
     assert!(memory.iter().all(|peak| *peak < MEMORY_MAX), "{memory:?}");
     world.assert_agree(&["parcel"]);
 }
