@@ -30,6 +30,16 @@ pub(crate) struct FileConfig {
     pub(crate) alert_webhook: Option<String>,
     /// `alert-room`: room on the disk of the state directory below which it is an alert, as in `1GiB`.
     pub(crate) alert_room: Option<String>,
+    /// `listen`: where the console listens.
+    pub(crate) listen: Option<String>,
+    /// `tls-cert`: certificate of the console, PEM.
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// `tls-key`: its key.
+    pub(crate) tls_key: Option<PathBuf>,
+    /// `tls-self-signed`: a certificate of its own, made once.
+    pub(crate) tls_self_signed: Option<bool>,
+    /// `insecure-http`: plain HTTP beyond this machine.
+    pub(crate) insecure_http: Option<bool>,
     /// `id-span`: width of a branch's id range.
     pub(crate) id_span: Option<i64>,
     /// `retention-min`: how long changes are kept at least, also when every branch has them, as in `14d`.
@@ -37,6 +47,12 @@ pub(crate) struct FileConfig {
     /// `retention-max`: how long they are kept at most for a branch that is not heard of, as in `90d`.
     pub(crate) retention_max: Option<String>,
 }
+
+/// The file that is shipped: every key explained, none set.
+pub(crate) const TEMPLATE: &str = include_str!("../../packaging/office-client/office-client.toml");
+
+/// The file that is read for everybody at this machine.
+pub(crate) const MACHINE_PATH: &str = "/etc/office-client/office-client.toml";
 
 const KEYS: &[&str] = &[
     "database",
@@ -49,6 +65,11 @@ const KEYS: &[&str] = &[
     "alert-command",
     "alert-webhook",
     "alert-room",
+    "listen",
+    "tls-cert",
+    "tls-key",
+    "tls-self-signed",
+    "insecure-http",
     "id-span",
     "retention-min",
     "retention-max",
@@ -56,25 +77,26 @@ const KEYS: &[&str] = &[
 
 /// Reads the file that was named, or the first default one that exists; nothing when there is none.
 pub(crate) fn load(named: Option<&Path>) -> Result<FileConfig, CommandError> {
-    let path = match named {
-        Some(path) => path.to_owned(),
-        None => match default_paths().into_iter().find(|path| path.exists()) {
-            Some(path) => path,
-            None => return Ok(FileConfig::default()),
-        },
-    };
+    let Some(path) = path(named) else { return Ok(FileConfig::default()) };
     let text = std::fs::read_to_string(&path).map_err(|error| {
         CommandError::usage(format!("the configuration {} cannot be read: {error}", path.display()))
     })?;
     parse(&text, &path.display().to_string())
 }
 
-fn default_paths() -> Vec<PathBuf> {
-    let user = crate::settings::config_home().map(|home| home.join("office-client/office-client.toml"));
-    user.into_iter().chain([PathBuf::from("/etc/office-client/office-client.toml")]).collect()
+/// The file that was named, or the first default one that exists.
+pub(crate) fn path(named: Option<&Path>) -> Option<PathBuf> {
+    named.map(Path::to_owned).or_else(|| default_paths().into_iter().find(|path| path.exists()))
 }
 
-fn parse(text: &str, name: &str) -> Result<FileConfig, CommandError> {
+/// Every default one, the user's own first.
+pub(crate) fn default_paths() -> Vec<PathBuf> {
+    let user = crate::settings::config_home().map(|home| home.join("office-client/office-client.toml"));
+    user.into_iter().chain([PathBuf::from(MACHINE_PATH)]).collect()
+}
+
+/// Reads the text of a file; `name` is for messages.
+pub(crate) fn parse(text: &str, name: &str) -> Result<FileConfig, CommandError> {
     toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
         let unknown = error.message().strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
@@ -106,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_file_that_is_shipped_explains_every_key_and_sets_none() {
-        let shipped = include_str!("../../packaging/office-client/office-client.toml");
+        let shipped = TEMPLATE;
         assert_eq!(parse(shipped, "shipped").ok(), Some(FileConfig::default()));
         for key in KEYS {
             assert!(
@@ -128,7 +150,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read_under_its_documented_name() {
-        let text = "database='a'\npg-bindir='/b'\npolicy='shop'\nstate-dir='/s'\njobs=3\nretry-for='1m'\ntimeout='9s'\nalert-command='x'\nalert-webhook='https://a/b'\nalert-room='1GiB'\nid-span=7\nretention-min='14d'\nretention-max='90d'\n";
+        let text = "database='a'\npg-bindir='/b'\npolicy='shop'\nstate-dir='/s'\njobs=3\nretry-for='1m'\ntimeout='9s'\nalert-command='x'\nalert-webhook='https://a/b'\nalert-room='1GiB'\nlisten='127.0.0.1:1'\ntls-cert='/c'\ntls-key='/k'\ntls-self-signed=true\ninsecure-http=true\nid-span=7\nretention-min='14d'\nretention-max='90d'\n";
         let config = parse(text, "c.toml").unwrap();
         assert_eq!((config.jobs, config.id_span), (Some(3), Some(7)));
         assert!(KEYS.iter().all(|key| text.contains(&format!("{key}="))), "a key without a test");

@@ -1,5 +1,6 @@
 //! What the program works with: command line over environment over file over default, all validated.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use crate::config::{self, FileConfig};
 use crate::error::CommandError;
 use crate::link::Webhook;
 use crate::{alerts, limits, units};
+
+/// Where the console listens unless said otherwise.
+pub(crate) const CONSOLE_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8900);
 
 /// The validated settings.
 #[derive(Debug, Clone)]
@@ -39,12 +43,54 @@ pub(crate) struct Settings {
     pub(crate) alert_webhook: Option<Webhook>,
     /// Room on the disk of the state directory below which it is one.
     pub(crate) alert_room: u64,
+    /// How the console is reached, as far as the file says.
+    pub(crate) console: ConsoleSettings,
     /// Width of a branch's id range.
     pub(crate) id_span: i64,
     /// How long changes are kept for branches.
     pub(crate) retention: Retention,
     /// Who uses the program, for the record.
     pub(crate) user: String,
+}
+
+/// How the console is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ConsoleSettings {
+    /// Where it listens.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Its certificate.
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's key.
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Whether it makes a certificate of its own.
+    pub(crate) tls_self_signed: bool,
+    /// Whether plain HTTP is wanted beyond this machine.
+    pub(crate) insecure_http: bool,
+}
+
+impl ConsoleSettings {
+    fn of(file: &FileConfig) -> Result<Self, CommandError> {
+        let listen = file.listen.as_deref().map(|text| {
+            text.parse()
+                .map_err(|_| CommandError::usage(format!("`listen`: `{text}` is no address; write 127.0.0.1:8900")))
+        });
+        let console = Self {
+            listen: listen.transpose()?,
+            tls_cert: file.tls_cert.clone(),
+            tls_key: file.tls_key.clone(),
+            tls_self_signed: file.tls_self_signed == Some(true),
+            insecure_http: file.insecure_http == Some(true),
+        };
+        if console.tls_cert.is_some() != console.tls_key.is_some() {
+            return Err(CommandError::usage("`tls-cert` and `tls-key` belong together: one of them is missing"));
+        }
+        if console.tls_cert.is_some() && console.tls_self_signed {
+            return Err(CommandError::usage(
+                "`tls-cert` and `tls-self-signed` exclude each other: leave one of them out",
+            ));
+        }
+        Ok(console)
+    }
 }
 
 impl Settings {
@@ -54,6 +100,7 @@ impl Settings {
     }
 
     fn merge(global: &Global, file: FileConfig) -> Result<Self, CommandError> {
+        let console = ConsoleSettings::of(&file)?;
         let state_dir = global.state_dir.clone().or(file.state_dir).unwrap_or_else(default_state_dir);
         let database = match global.database.clone().or(file.database) {
             Some(text) => text.parse().map_err(|error| CommandError::usage(format!("{error}")))?,
@@ -97,6 +144,7 @@ impl Settings {
                     .map_err(|_| CommandError::usage(format!("`alert-room`: `{text}` is no size; write 1GiB")))?,
                 None => alerts::ROOM_MIN,
             },
+            console,
             id_span,
             retention,
             user: user(),
@@ -141,8 +189,13 @@ fn user() -> String {
     named().or_else(|| numbered().ok()).unwrap_or_else(|| "unknown".to_owned())
 }
 
+/// Where the office keeps its files: typed, or the default.
+pub(crate) fn state_dir(global: &Global) -> PathBuf {
+    global.state_dir.clone().unwrap_or_else(default_state_dir)
+}
+
 /// Whether the program runs as root: its own directory in /proc belongs to user 0.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }

@@ -17,6 +17,7 @@ pub mod digest;
 pub mod drift;
 pub mod embedded;
 pub mod error;
+pub mod findings;
 pub mod ids;
 pub mod killpoint;
 pub mod migrate;

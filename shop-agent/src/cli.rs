@@ -8,11 +8,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Examples first: most people who ask for help want to see one.
 const EXAMPLES: &str = "\
 Examples:
+  shop-agent setup                                   asks what it has to know, and writes the configuration
   shop-agent run --branch lisbon --no-auth           try it out: private database, loopback only
   shop-agent user add centre --password-file pw      let the office in
   shop-agent check                                   is everything as it should be?
   shop-agent status                                  who is sending what, and since when
   shop-agent call http://127.0.0.1:9000/RPC2 diff i:0";
+
+const SETUP_EXAMPLES: &str = "\
+Examples:
+  shop-agent setup                                   asks
+  shop-agent setup --branch lisbon --schema shop.sql --listen 0.0.0.0:9000 --tls-self-signed --generate-password
+  shop-agent setup --branch lisbon --database postgresql:///shop --policy retail.toml --password-file pw --yes";
 
 /// The service at each shop: listens for calls of the office and carries them out on the shop's database.
 #[derive(Debug, Parser)]
@@ -41,6 +48,9 @@ pub(crate) enum LogForm {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Set up this shop: asks, or takes flags; writes the configuration, makes credential and certificate, and checks
+    #[command(before_help = SETUP_EXAMPLES)]
+    Setup(SetupArgs),
     /// Serve until SIGTERM or SIGINT
     Run(NodeArgs),
     /// Check configuration, database, rights, policy and disk: a line each; exit code 0 or 1
@@ -148,6 +158,34 @@ pub(crate) struct NodeArgs {
     /// Authorities, PEM: whoever calls must show a certificate that one of them has signed
     #[arg(long, value_name = "FILE", env = "SHOP_AGENT_TLS_CLIENT_CA")]
     pub(crate) tls_client_ca: Option<PathBuf>,
+}
+
+/// `setup`
+#[derive(Debug, Args)]
+pub(crate) struct SetupArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Where the office reaches this shop, as in https://lisbon.example:9000 [default: this machine's name and the port]
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Name under which the office calls [default: office]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Office it speaks for; several credentials may name one
+    #[arg(long, value_name = "OFFICE", default_value = crate::server::authentication::DEFAULT_OFFICE)]
+    pub(crate) office: String,
+    /// File whose first line is the password that the office will use
+    #[arg(long, value_name = "FILE", conflicts_with = "generate_password")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Make a password, and show it once
+    #[arg(long)]
+    pub(crate) generate_password: bool,
+    /// Ask nothing: what no flag says has its default
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Replace a configuration that is there; it is kept under a name that ends with .old
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// `import`

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 /// Where it is looked for when none is named.
-const DEFAULT_PATH: &str = "/etc/shop-agent/shop-agent.toml";
+pub(crate) const DEFAULT_PATH: &str = "/etc/shop-agent/shop-agent.toml";
 
 /// The file as it is written; everything is optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -46,6 +46,9 @@ pub(crate) struct Config {
     pub(crate) monitor: Option<String>,
     pub(crate) monitor_token_file: Option<PathBuf>,
 }
+
+/// The file that is shipped: every key explained, none set.
+pub(crate) const TEMPLATE: &str = include_str!("../../packaging/shop-agent/shop-agent.toml");
 
 /// Every key, in the order of the documentation.
 const KEYS: &[&str] = &[
@@ -124,7 +127,8 @@ impl Config {
         }
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    /// Reads the text of a file; `path` is for messages.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let syntax = |error: toml::de::Error| ConfigError::Syntax {
             path: path.to_owned(),
             message: error.to_string().trim_end().to_owned(),
@@ -150,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_file_that_is_shipped_explains_every_key_and_sets_none() {
-        let shipped = include_str!("../../packaging/shop-agent/shop-agent.toml");
+        let shipped = TEMPLATE;
         assert_eq!(parse(shipped), Ok(Config::default()));
         for key in KEYS {
             assert!(shipped.contains(&format!("\n#{key} = ")), "packaging/shop-agent/shop-agent.toml lacks {key}");

@@ -14,8 +14,8 @@ use crate::limits::{ServerLimits, SessionLimits};
 use crate::server::http::Hosts;
 use crate::server::monitor::Token;
 
-const DEFAULT_LISTEN: &str = "127.0.0.1:9000";
-const DEFAULT_POLICY: &str = "shop";
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:9000";
+pub(crate) const DEFAULT_POLICY: &str = "shop";
 const DEFAULT_ID_SPAN: i64 = 1_000_000_000_000;
 
 /// A setting that cannot work.
@@ -205,6 +205,13 @@ fn tls_files(args: &NodeArgs, config: &Config, state_dir: &std::path::Path) -> R
     }
 }
 
+impl SettingsError {
+    /// What cannot work, and what to do.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
 /// The state directory alone, for commands that need nothing else.
 pub(crate) fn state_dir(place: &PlaceArgs) -> Result<PathBuf, Box<dyn std::error::Error + Send + Sync>> {
     let config: Result<Config, ConfigError> = Config::load(place.config.as_deref());
@@ -240,7 +247,8 @@ fn read(path: &std::path::Path, what: &str) -> Result<String, SettingsError> {
         .map_err(|error| SettingsError(format!("cannot read the {what} {}: {error}", path.display())))
 }
 
-fn address(text: &str) -> Result<SocketAddr, SettingsError> {
+/// An address to listen on.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, SettingsError> {
     let mut found = text
         .to_socket_addrs()
         .map_err(|error| SettingsError(format!("cannot listen on {text:?}: {error}; write ADDR:PORT")))?;
@@ -264,7 +272,7 @@ fn monitor(listen: Option<String>, token_file: Option<&std::path::Path>) -> Resu
 }
 
 /// A preset by its name, else a file.
-fn policy(name: &str) -> Result<Policy, SettingsError> {
+pub(crate) fn policy(name: &str) -> Result<Policy, SettingsError> {
     if let Some(policy) = Policy::preset(name) {
         return Ok(policy);
     }

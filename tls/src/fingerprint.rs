@@ -19,12 +19,18 @@ impl Fingerprint {
     pub fn of(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
+
+    /// In groups of four digits, four groups to a line: as it is read out over the telephone.
+    pub fn lines(&self) -> Vec<String> {
+        let groups: Vec<String> = self.0.chunks(2).map(|pair| format!("{:02X}{:02X}", pair[0], pair[1])).collect();
+        groups.chunks(4).map(|line| line.join(" ")).collect()
+    }
 }
 
 impl FromStr for Fingerprint {
     type Err = FingerprintError;
 
-    /// Takes upper and lower case, with colons or without, and `SHA256:` or `sha256 Fingerprint=` before it.
+    /// Takes upper and lower case, with colons, spaces or dashes anywhere or without, and `SHA256:` or `sha256 Fingerprint=` before it.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
         let digits = match text.rsplit_once('=') {
@@ -32,7 +38,7 @@ impl FromStr for Fingerprint {
             None => text.get(..7).filter(|start| start.eq_ignore_ascii_case("sha256:")).map_or(text, |_| &text[7..]),
         };
         let mut bytes = [0; 32];
-        let mut nibbles = digits.chars().filter(|c| *c != ':').map(|c| c.to_digit(16));
+        let mut nibbles = digits.chars().filter(|c| !matches!(c, ':' | ' ' | '-')).map(|c| c.to_digit(16));
         for byte in &mut bytes {
             let (Some(Some(high)), Some(Some(low))) = (nibbles.next(), nibbles.next()) else {
                 return Err(FingerprintError);
@@ -68,7 +74,10 @@ mod tests {
         let shown = fingerprint.to_string();
         assert_eq!(shown.len(), 95);
         let bare = shown.replace(':', "").to_lowercase();
-        for text in [shown.clone(), bare.clone(), format!("SHA256:{bare}"), format!("sha256 Fingerprint={shown}\n")] {
+        let read_out = fingerprint.lines().join(" ");
+        let named = [format!("SHA256:{bare}"), format!("sha256 Fingerprint={shown}\n")];
+        for text in [shown.clone(), bare.clone(), read_out.clone(), read_out.replace(' ', "-")].into_iter().chain(named)
+        {
             assert_eq!(text.parse(), Ok(fingerprint), "{text}");
         }
     }

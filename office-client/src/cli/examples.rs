@@ -1,5 +1,18 @@
 //! Examples, which come first in every help: most people who ask for it want to see one.
 
+pub(super) const SETUP: &str = "\
+Examples:
+  office-client setup                              asks
+  office-client setup --schema retail.sql --policy retail.toml --yes
+  office-client setup --database postgresql:///retail --listen 0.0.0.0:8900 --tls-self-signed \\
+      --console-user ana --generate-password
+";
+pub(super) const CHECK: &str = "\
+Examples:
+  office-client check                              everything
+  office-client check shop-17                      and the link to this branch alone
+  office-client check --bundle support.tar.gz      for whoever is asked for help; without secrets and rows
+";
 pub(super) const INIT: &str = "\
 Examples:
   office-client init

@@ -2,6 +2,7 @@
 
 mod branch;
 mod examples;
+mod installation;
 mod waiting;
 
 use std::path::PathBuf;
@@ -10,13 +11,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use branch::*;
+pub(crate) use installation::*;
 pub(crate) use waiting::*;
 
 use crate::units;
 
 const EXAMPLES: &str = "\
 Examples:
-  office-client init
+  office-client setup
   office-client branch add shop-17 --url http://10.0.17.2:9000 --user office --password-file ~/.shop-17
   office-client clone shop-17
   office-client update --all
@@ -82,6 +84,13 @@ pub(crate) struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Sets up the office: asks, or takes flags; writes the configuration, prepares the database, and checks
+    #[command(before_help = examples::SETUP)]
+    Setup(SetupArgs),
+    /// A line for everything that must be right, with what mends it: configuration, database, rights, policies, capture, and
+    /// the link to each branch; 1 when something is wrong
+    #[command(before_help = examples::CHECK)]
+    Check(CheckArgs),
     /// Installs capture and the sync schema into the office's database; repeatable
     #[command(before_help = examples::INIT)]
     Init,
@@ -283,9 +292,9 @@ everything), sync (also update and stop), decide (also clone, conflicts, quarant
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ConsoleArgs {
-    /// Where it listens
-    #[arg(long, value_name = "ADDR:PORT", env = "OFFICE_CLIENT_LISTEN", default_value = "127.0.0.1:8900")]
-    pub(crate) listen: std::net::SocketAddr,
+    /// Where it listens [default: 127.0.0.1:8900]
+    #[arg(long, value_name = "ADDR:PORT", env = "OFFICE_CLIENT_LISTEN")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
     /// Certificate to speak TLS with, and the chain above it (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

@@ -5,7 +5,7 @@ use crate::cli::{ConsoleArgs, ConsoleCommand, ConsoleUser};
 use crate::console::{self, Certificate, ConsoleOptions, User, Users, users_path};
 use crate::error::CommandError;
 use crate::output::{Printer, Table};
-use crate::settings::Settings;
+use crate::settings::{CONSOLE_LISTEN_DEFAULT, Settings};
 use crate::stop::Stop;
 
 /// Runs the console, or changes who may log in.
@@ -20,14 +20,29 @@ pub(crate) async fn run(
     }
     let opened = Opened::open(settings).await?;
     stop.expect_graceful();
-    let certificate = match (args.tls_cert, args.tls_key, args.tls_self_signed) {
-        (Some(certificate), Some(key), _) => Some(Certificate::Files(certificate, key)),
-        (_, _, true) => Some(Certificate::SelfSigned),
-        _ => None,
-    };
-    let options = ConsoleOptions { listen: args.listen, insecure_http: args.insecure_http, certificate };
+    let options = options(&args, settings);
     let result = console::serve(opened.office.clone(), settings, &options, printer, stop).await;
     opened.close(result.map(|()| Outcome::Done)).await
+}
+
+/// What the command line says goes before the file; about the certificate the whole of it does.
+fn options(args: &ConsoleArgs, settings: &Settings) -> ConsoleOptions {
+    let file = &settings.console;
+    let typed = args.tls_cert.is_some() || args.tls_self_signed || args.insecure_http;
+    let (certificate, key, self_signed) = if typed {
+        (&args.tls_cert, &args.tls_key, args.tls_self_signed)
+    } else {
+        (&file.tls_cert, &file.tls_key, file.tls_self_signed)
+    };
+    let certificate = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(Certificate::Files(certificate.clone(), key.clone())),
+        _ => self_signed.then_some(Certificate::SelfSigned),
+    };
+    ConsoleOptions {
+        listen: args.listen.or(file.listen).unwrap_or(CONSOLE_LISTEN_DEFAULT),
+        insecure_http: args.insecure_http || file.insecure_http,
+        certificate,
+    }
 }
 
 fn user(command: ConsoleUser, settings: &Settings, printer: &Printer) -> Result<Outcome, CommandError> {

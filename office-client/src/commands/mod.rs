@@ -3,6 +3,7 @@
 mod adopt;
 mod branch;
 mod call;
+mod check;
 mod clone;
 mod completions;
 mod conflicts;
@@ -17,6 +18,7 @@ mod password;
 mod policy;
 mod quarantine;
 mod renewal;
+mod setup;
 mod status;
 mod update;
 mod verify;
@@ -57,6 +59,8 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
     match &cli.command {
         Command::Completions(args) => return completions::run(args, printer),
         Command::Man => return man::run(printer),
+        Command::Setup(args) => return setup::run(args, &cli.global, printer, stop).await,
+        Command::Check(args) => return check::run(args, &cli.global, printer, stop).await,
         _ => {}
     }
     let settings = Settings::load(&cli.global)?;
@@ -78,7 +82,7 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         Command::Console(args) => console::run(args, &settings, printer, stop).await,
         Command::Call(args) => call::run(args, &settings, printer).await,
         Command::Conformance(args) => conformance::run(args, printer).await,
-        Command::Completions(_) | Command::Man => Ok(Outcome::Done),
+        Command::Setup(_) | Command::Check(_) | Command::Completions(_) | Command::Man => Ok(Outcome::Done),
     }
 }
 

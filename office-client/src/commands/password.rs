@@ -1,8 +1,7 @@
 //! Asking for a password at a terminal, without echo.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use replica::office::Branch;
 
@@ -51,29 +50,8 @@ pub(crate) fn ask(question: &str) -> Result<String, CommandError> {
         return Err(CommandError::usage("there is no password file, and no terminal to ask at")
             .with_hint("give one with --password-file; it must be readable by you alone"));
     }
-    let wrong = |error: std::io::Error| CommandError::failed(format!("the password cannot be read: {error}"));
-    let mut stderr = std::io::stderr();
-    write!(stderr, "{question}").and_then(|()| stderr.flush()).map_err(wrong)?;
-    let quiet = echo(false);
-    let mut line = String::new();
-    let read = std::io::stdin().lock().read_line(&mut line);
-    if quiet {
-        echo(true);
-        let _ = writeln!(stderr);
-    }
-    read.map_err(wrong)?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-/// Switches the terminal's echo; whether that worked.
-fn echo(on: bool) -> bool {
-    let word = if on { "echo" } else { "-echo" };
-    Command::new("stty")
-        .arg(word)
-        .stdin(Stdio::inherit())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    installation::ask_hidden(question)
+        .map_err(|error| CommandError::failed(format!("the password cannot be read: {error}")))
 }
 
 #[cfg(test)]

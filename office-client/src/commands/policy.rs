@@ -43,7 +43,7 @@ pub(crate) async fn run(
 }
 
 /// Whether a word names a file rather than a policy.
-fn is_file(word: &str) -> bool {
+pub(super) fn is_file(word: &str) -> bool {
     word.contains('/') || word.ends_with(".toml")
 }
 

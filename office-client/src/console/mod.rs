@@ -7,6 +7,7 @@ mod alerting;
 mod answer;
 mod api;
 mod assets;
+mod certificate;
 mod door;
 mod guard;
 mod live;
@@ -118,6 +119,7 @@ pub(crate) async fn serve(
         telling: tokio::sync::Mutex::default(),
         closing: CancellationToken::new(),
     });
+    let certificate = tokio::spawn(certificate::keep_current(tls.clone()));
     let watching = tokio::spawn(overview::keep(Arc::clone(&console)));
     let scheduling = tokio::spawn(scheduler::keep(Arc::clone(&console)));
     match &tls {
@@ -128,7 +130,7 @@ pub(crate) async fn serve(
         None => printer.talk(&format!("listening on http://{address}")),
     }
     server::run(listener, Arc::clone(&console), tls).await;
-    for task in [watching, scheduling] {
+    for task in [watching, scheduling, certificate] {
         task.abort();
         let _ = task.await;
     }

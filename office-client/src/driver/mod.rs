@@ -10,6 +10,7 @@ mod error;
 mod estimate;
 mod greet;
 mod link_hooks;
+mod probe;
 mod pull;
 mod push;
 mod receive;
@@ -38,6 +39,7 @@ pub(crate) use dry_run::{Plan, plan};
 pub(crate) use error::DriveError;
 pub(crate) use estimate::{Estimate, Rates};
 pub(crate) use link_hooks::line_settings;
+pub(crate) use probe::{Probed, probe};
 pub(crate) use repair::{Repaired, carry, repair};
 pub(crate) use report::{Report, RunResult};
 #[cfg(test)]

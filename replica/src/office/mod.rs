@@ -9,6 +9,7 @@ mod compare;
 mod conflicts;
 mod contact;
 mod groups;
+mod health;
 mod history;
 mod layout;
 mod lease;

@@ -6,46 +6,21 @@ use super::Shop;
 use crate::ReplicaError;
 use crate::catalogue::Catalogue;
 use crate::error::classify;
-use crate::rights;
-
-/// What was looked at, and what was found: a remark, or what is wrong and how to mend it.
-pub(crate) type Finding = (String, Result<String, String>);
+use crate::findings::{Finding, of_references, of_rights, of_server};
 
 impl Shop {
     /// Looks at database, rights, policy and capture.
     pub async fn check(&self) -> Result<Vec<Finding>, ReplicaError> {
-        let failed = |error| classify("check", error);
         let state = self.state().await?;
         let client = self.inner.pool.get().await?;
-        let mut findings = Vec::new();
-        let version: String =
-            client.query_one("select current_setting('server_version')", &[]).await.map_err(failed)?.get(0);
-        findings.push(("database".to_owned(), Ok(format!("PostgreSQL {version}"))));
-        let rights = match (&state.rights.role, state.rights.quiet) {
-            (Some(role), true) => Ok(format!("rows are written by role {role}, triggers of the application stay quiet")),
-            (Some(role), false) => Ok(format!("rows are written by role {role}, triggers of the application fire")),
-            (None, _) => Err("the owner may not create roles: received rows are written with the owner's rights; grant CREATEROLE to it".to_owned()),
-        };
-        findings.push(("rights".to_owned(), rights));
-        if let Some(role) = &state.rights.role {
-            let written: Vec<TableName> = state
-                .policy
-                .tables
-                .iter()
-                .filter(|(_, table)| table.direction.synchronised())
-                .map(|(name, _)| name.clone())
-                .collect();
-            let rights = rights::examine(&*client, role, &state.catalogue, &written).await?;
-            findings
-                .push(("rights too many".to_owned(), none_of(&rights.too_much, "nothing beyond what its tables need")));
-            findings
-                .push(("rights missing".to_owned(), none_of(&rights.missing, "it may do all that its tables need")));
-        }
+        let mut findings = vec![of_server(&*client).await?];
+        let synchronised = |table: &&TableName| state.policy.tables[*table].direction.synchronised();
+        let written: Vec<TableName> = state.policy.tables.keys().filter(synchronised).cloned().collect();
+        findings.extend(of_rights(&*client, &state.rights, &state.catalogue, &written).await?);
         let tables = state.policy.tables.values().filter(|table| table.direction.synchronised()).count();
-        let policy = if tables == 0 {
-            Err("no synchronised table exists yet: the office's clone creates them from --schema".to_owned())
-        } else {
-            Ok(format!("{:?}: {tables} synchronised tables", state.policy.name))
+        let policy = match tables {
+            0 => self.try_schema().await,
+            _ => Ok(format!("{:?}: {tables} synchronised tables", state.policy.name)),
         };
         findings.push(("policy".to_owned(), policy));
         for (name, table) in &state.policy.tables {
@@ -69,18 +44,43 @@ impl Shop {
             Err("some tables are not under capture: restart the agent".to_owned())
         };
         findings.push(("capture".to_owned(), capture));
-        let unvalidated = Catalogue::discover(&*client).await?.foreign_keys.iter().filter(|key| !key.validated).count();
-        if unvalidated > 0 {
-            findings.push((
-                "foreign keys".to_owned(),
-                Err(format!("{unvalidated} are not validated: a clone is unfinished, or local rows refer to rows the office does not have")),
-            ));
-        }
+        findings.extend(of_references(&Catalogue::discover(&*client).await?));
         Ok(findings)
     }
 }
 
-/// What is fine, or all that is not.
-fn none_of(found: &[String], fine: &str) -> Result<String, String> {
-    if found.is_empty() { Ok(fine.to_owned()) } else { Err(found.join("; ")) }
+impl Shop {
+    /// Where no table exists yet, the first clone makes them: tries that, holds the policy against them, and takes it back.
+    async fn try_schema(&self) -> Result<String, String> {
+        if self.inner.schema_sql.is_none() {
+            return Err("no synchronised table exists, and no basic schema is configured that the first clone could create them from: name one with --schema".to_owned());
+        }
+        let tried = async {
+            let failed = |error| classify("try the basic schema", error);
+            let mut client = self.inner.pool.get().await?;
+            let transaction = client.transaction().await.map_err(failed)?;
+            self.create_schema(&transaction).await?;
+            let catalogue = Catalogue::discover(&transaction).await?;
+            let (resolved, unnamed) = self.inner.policy.resolve_known(&catalogue.names()).map_err(|errors| {
+                ReplicaError::Schema(format!(
+                    "policy {:?} does not fit the basic schema: {errors}",
+                    self.inner.policy.name()
+                ))
+            })?;
+            transaction.rollback().await.map_err(failed)?;
+            let tables = resolved.tables.values().filter(|table| table.direction.synchronised()).count();
+            Ok::<_, ReplicaError>((tables, unnamed.len()))
+        };
+        match tried.await {
+            Ok((0, _)) => Err("the basic schema has no table that the policy synchronises".to_owned()),
+            Ok((_, unnamed)) if unnamed > 0 => Err(format!(
+                "{unnamed} tables of the basic schema are not in the policy: give them a direction in [tables]"
+            )),
+            Ok((tables, _)) => Ok(format!(
+                "{:?}: {tables} synchronised tables, which the first clone creates from the basic schema",
+                self.inner.policy.name()
+            )),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }

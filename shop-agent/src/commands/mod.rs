@@ -12,6 +12,7 @@ mod purge_ok;
 mod renewal;
 mod restore_before_clean;
 mod run;
+mod setup;
 mod status;
 mod user;
 
@@ -27,6 +28,7 @@ pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
     crate::logging::start(cli.log, &cli.log_level);
     crate::service::close_new_files();
     match cli.command {
+        Command::Setup(args) => setup::setup(args),
         Command::Run(args) => on_runtime(run::run(args)),
         Command::Check(args) => on_runtime(check::check(args)),
         Command::Status { place, json } => status::status(&place, json),

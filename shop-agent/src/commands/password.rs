@@ -1,17 +1,35 @@
 //! Passwords come from a file, a terminal without echo, or a pipe; never from the command line.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, BufRead};
 use std::path::Path;
 
 /// The first line of the file; else asked for.
 pub(super) fn password(file: Option<&Path>) -> io::Result<String> {
     let text = match file {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display())))?,
-        None if io::stdin().is_terminal() => ask()?,
+        Some(path) => return in_file(path),
+        None if io::IsTerminal::is_terminal(&io::stdin()) => asked()?,
         None => first_line()?,
     };
+    checked(&text)
+}
+
+/// The first line of the file.
+pub(super) fn in_file(path: &Path) -> io::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display())))?;
+    checked(&text)
+}
+
+/// Typed twice at the terminal.
+pub(super) fn asked() -> io::Result<String> {
+    let first = installation::ask_hidden("Password: ")?;
+    if first != installation::ask_hidden("Again: ")? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the two passwords differ"));
+    }
+    Ok(first)
+}
+
+fn checked(text: &str) -> io::Result<String> {
     let password = text.lines().next().unwrap_or_default().to_owned();
     if password.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the password is empty"));
@@ -23,53 +41,4 @@ fn first_line() -> io::Result<String> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     Ok(line)
-}
-
-fn ask() -> io::Result<String> {
-    let read = |prompt: &str| -> io::Result<String> {
-        eprint!("{prompt}");
-        io::stderr().flush()?;
-        let _quiet = Quiet::new()?;
-        let line = first_line();
-        eprintln!();
-        line
-    };
-    let first = read("Password: ")?;
-    if first != read("Again: ")? {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the two passwords differ"));
-    }
-    Ok(first)
-}
-
-/// While it lives, the terminal does not show what is typed.
-struct Quiet {
-    before: libc::termios,
-}
-
-impl Quiet {
-    fn new() -> io::Result<Self> {
-        let terminal = io::stdin().as_raw_fd();
-        let mut before = std::mem::MaybeUninit::<libc::termios>::uninit();
-        // SAFETY: the descriptor is open, and tcgetattr fills the structure when it returns 0
-        let before = unsafe {
-            if libc::tcgetattr(terminal, before.as_mut_ptr()) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            before.assume_init()
-        };
-        let mut quiet = before;
-        quiet.c_lflag &= !libc::ECHO;
-        // SAFETY: the descriptor is open and the structure is whole
-        if unsafe { libc::tcsetattr(terminal, libc::TCSAFLUSH, &raw const quiet) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { before })
-    }
-}
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        // SAFETY: as above
-        unsafe { libc::tcsetattr(io::stdin().as_raw_fd(), libc::TCSAFLUSH, &raw const self.before) };
-    }
 }

@@ -16,7 +16,7 @@ pub(super) fn user(command: UserCommand) -> Result<ExitCode, CommandError> {
     match command {
         UserCommand::Add { name, office, password_file, no_nil, place } => {
             let dir = state_dir(&place)?;
-            add(&dir, name, office, password_file.as_deref(), no_nil)
+            add(&dir, name, office, &password(password_file.as_deref())?, no_nil)
         }
         UserCommand::Remove { name, place } => remove(&state_dir(&place)?, &name),
         UserCommand::List { place } => {
@@ -28,18 +28,16 @@ pub(super) fn user(command: UserCommand) -> Result<ExitCode, CommandError> {
     }
 }
 
-fn add(
-    dir: &Path,
-    name: String,
-    office: String,
-    password_file: Option<&Path>,
-    no_nil: bool,
-) -> Result<ExitCode, CommandError> {
+/// Adds a credential, or gives it another password.
+pub(super) fn put(dir: &Path, name: &str, office: &str, password: &str) -> Result<ExitCode, CommandError> {
+    add(dir, name.to_owned(), office.to_owned(), password, false)
+}
+
+fn add(dir: &Path, name: String, office: String, password: &str, no_nil: bool) -> Result<ExitCode, CommandError> {
     if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) || office.trim().is_empty() {
         return Err("a name has at least one character and no colon, and an office has a name".into());
     }
-    let hash =
-        hash_password(&password(password_file)?).map_err(|error| format!("cannot hash the password: {error}"))?;
+    let hash = hash_password(password).map_err(|error| format!("cannot hash the password: {error}"))?;
     make_state_dir(dir)?;
     let path = users_path(dir);
     let mut users = Users::load(&path)?;
