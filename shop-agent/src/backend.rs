@@ -27,6 +27,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
         offer: &Offer,
         contact: Contact,
     ) -> impl Future<Output = Result<(History, i64)>> + Send;
+    /// Name of the policy in force.
+    fn policy_name(&self) -> String;
     /// Where the bytes of a frozen diff are.
     fn diff_path(&self, id: &str) -> PathBuf;
     /// See [`Shop::clean`].
@@ -106,6 +108,10 @@ impl Backend for Shop {
 
     async fn contact(&self, office: &str, offer: &Offer, contact: Contact) -> Result<(History, i64)> {
         Self::contact(self, office, offer, contact).await
+    }
+
+    fn policy_name(&self) -> String {
+        self.policy().name().to_owned()
     }
 
     fn diff_path(&self, id: &str) -> PathBuf {

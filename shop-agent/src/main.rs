@@ -11,6 +11,7 @@ mod limits;
 mod logging;
 mod memory;
 mod metrics;
+mod reload;
 mod rpc;
 mod server;
 mod service;

@@ -218,6 +218,11 @@ pub(crate) fn state_dir(place: &PlaceArgs) -> Result<PathBuf, Box<dyn std::error
     Ok(state_dir_of(place, &config?)?)
 }
 
+/// The same where there is no configuration yet.
+pub(crate) fn new_state_dir(place: &PlaceArgs) -> Result<PathBuf, SettingsError> {
+    state_dir_of(place, &Config::default())
+}
+
 fn state_dir_of(place: &PlaceArgs, config: &Config) -> Result<PathBuf, SettingsError> {
     let named = place.state_dir.clone().or_else(|| config.state_dir.clone());
     let from_systemd = || std::env::var_os("STATE_DIRECTORY").filter(|dir| !dir.is_empty()).map(PathBuf::from);

@@ -70,8 +70,8 @@ impl Shop {
             format: FORMAT.to_owned(),
             kind: CarriedKind::Diff,
             branch: self.inner.branch.clone(),
-            policy: self.inner.policy.name().to_owned(),
-            policy_digest: self.inner.policy.digest(),
+            policy: self.policy().name().to_owned(),
+            policy_digest: self.policy().digest(),
             shop_incarnation: Some(state.incarnation.id.clone()),
             key: None,
             acknowledges: None,
@@ -108,11 +108,11 @@ impl Shop {
         if header.branch != self.inner.branch {
             return refused(format!("the file is for branch {:?}, this is {:?}", header.branch, self.inner.branch));
         }
-        if header.policy_digest != self.inner.policy.digest() {
+        if header.policy_digest != self.policy().digest() {
             return refused(format!(
                 "the office works under another policy: {:?} there, {:?} here, and they do not mean the same; give both the same file",
                 header.policy,
-                self.inner.policy.name()
+                self.policy().name()
             ));
         }
         let (kind, clone) = (header.kind, header.kind == CarriedKind::Clone);

@@ -61,10 +61,10 @@ impl Shop {
             let transaction = client.transaction().await.map_err(failed)?;
             self.create_schema(&transaction).await?;
             let catalogue = Catalogue::discover(&transaction).await?;
-            let (resolved, unnamed) = self.inner.policy.resolve_known(&catalogue.names()).map_err(|errors| {
+            let (resolved, unnamed) = self.policy().resolve_known(&catalogue.names()).map_err(|errors| {
                 ReplicaError::Schema(format!(
                     "policy {:?} does not fit the basic schema: {errors}",
-                    self.inner.policy.name()
+                    self.policy().name()
                 ))
             })?;
             transaction.rollback().await.map_err(failed)?;
@@ -78,7 +78,7 @@ impl Shop {
             )),
             Ok((tables, _)) => Ok(format!(
                 "{:?}: {tables} synchronised tables, which the first clone creates from the basic schema",
-                self.inner.policy.name()
+                self.policy().name()
             )),
             Err(error) => Err(error.to_string()),
         }

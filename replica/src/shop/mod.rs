@@ -15,7 +15,7 @@ mod upkeep;
 mod vitals;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use protocol::methods::SessionKind;
@@ -174,7 +174,7 @@ pub struct Shop {
 struct Inner {
     pool: Pool,
     branch: String,
-    policy: Policy,
+    policy: RwLock<Arc<Policy>>,
     schema_sql: Option<String>,
     id_span: i64,
     skew: Duration,
@@ -197,7 +197,7 @@ impl Shop {
         let inner = Inner {
             pool: Pool::new(options.database),
             branch: options.branch,
-            policy: options.policy,
+            policy: RwLock::new(Arc::new(options.policy)),
             schema_sql: options.schema_sql,
             id_span: options.id_span,
             skew: options.skew,
@@ -218,7 +218,38 @@ impl Shop {
     /// The tables, the policy and the incarnation as they are now.
     async fn state(&self) -> Result<Arc<State>, ReplicaError> {
         let mut client = self.inner.pool.get().await?;
-        self.inner.state.current(&mut client, &self.inner.policy, &self.inner.branch, &self.inner.witness).await
+        self.inner.state.current(&mut client, &self.policy(), &self.inner.branch, &self.inner.witness).await
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.inner.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Goes on with another policy: capture and rights are brought in line with it. What is being applied or frozen is
+    /// finished first; open sessions go on. Where it does not fit the database, the policy that was in force stays.
+    ///
+    /// # Errors
+    /// Why it does not fit, or that the database does not answer.
+    pub async fn change_policy(&self, policy: Policy) -> Result<(), ReplicaError> {
+        let _turn = self.inner.applying.lock().await;
+        let _diff = self.inner.freezing.lock().await;
+        let put =
+            |policy| std::mem::replace(&mut *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner), policy);
+        let before = put(Arc::new(policy));
+        self.inner.state.forget().await;
+        match self.state().await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                put(before);
+                self.inner.state.forget().await;
+                // what it was like before is put back at once, not with the next call
+                if let Err(error) = self.state().await {
+                    tracing::warn!(%error, "the policy that was in force is looked at again with the next call");
+                }
+                Err(error)
+            }
+        }
     }
 
     /// The spool of frozen diffs.
@@ -263,7 +294,7 @@ impl Shop {
             database_version: row.get(0),
             schema_digest: state.schema_digest(),
             no_tables: state.policy.tables.is_empty(),
-            policy_digest: self.inner.policy.digest(),
+            policy_digest: self.policy().digest(),
             id_range,
             ids_used: ids::range_use(&*client, &state.catalogue, &state.policy).await?.map(|range| range.used),
             last_watermark,
@@ -307,7 +338,7 @@ impl Shop {
         if state.policy.tables.is_empty() {
             report.created = self.create_schema(&transaction).await?;
         }
-        let fresh = State::discover(&transaction, &self.inner.policy, state.incarnation.clone()).await?;
+        let fresh = State::discover(&transaction, &self.policy(), state.incarnation.clone()).await?;
         capture::empty_logs(&transaction).await?;
         capture::install(&transaction, &fresh.catalogue, &fresh.wanted).await?;
         transaction

@@ -13,6 +13,7 @@ use super::{CommandError, open};
 use crate::cli::NodeArgs;
 use crate::control;
 use crate::health::{Health, Pulse};
+use crate::reload;
 use crate::rpc::{Agent, AgentOptions, chain};
 use crate::server;
 use crate::server::accept::serve;
@@ -28,7 +29,7 @@ use crate::systemd;
 const TICK: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
-    let settings = Settings::resolve(args)?;
+    let settings = Settings::resolve(args.clone())?;
     let state = StateDir::take(&settings.state_dir)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
@@ -55,7 +56,6 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
     let tasks = TaskTracker::new();
     let options = AgentOptions {
         branch: settings.branch.clone(),
-        policy: settings.policy.name().to_owned(),
         sessions_dir: state.sessions(),
         sessions: settings.sessions,
         chunk_bytes_max: settings.server.chunk_bytes_max,
@@ -91,6 +91,7 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
         async move { control::serve(&dir, agent, || offices(&dir), tls, stop).await }
     });
     let certificate = tokio::spawn(server::tls::keep_current(tls.clone(), stop.clone()));
+    let policy = tokio::spawn(reload::keep_current(args, Arc::clone(&agent), stop.clone()));
 
     tracing::info!(branch = settings.branch, policy = settings.policy.name(), "ready");
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -104,7 +105,7 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
         tracing::warn!("work was still running at the deadline; the database rolls it back");
     }
     let _ = tokio::time::timeout(settings.server.stop_deadline, async {
-        tokio::join!(regular, control, watchdog, monitor, certificate)
+        tokio::join!(regular, control, watchdog, monitor, certificate, policy)
     })
     .await;
     drop((agent, health));
@@ -153,7 +154,7 @@ async fn standing(agent: &Agent<Shop>) -> String {
         Some(at) => format!("the office last asked at {}", at.strftime("%Y-%m-%d %H:%M UTC")),
         None => "the office has not asked yet".to_owned(),
     };
-    format!("branch {}: {sessions} open sessions, {contact}", agent.branch())
+    format!("branch {}, policy {}: {sessions} open sessions, {contact}", agent.branch(), agent.policy())
 }
 
 async fn regular_work(agent: Arc<Agent<Shop>>, pulse: Arc<Pulse>, stop: CancellationToken) {

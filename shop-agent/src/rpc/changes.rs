@@ -18,9 +18,9 @@ use crate::server::{Caller, Reply};
 impl<B: Backend> Agent<B> {
     pub(super) async fn changes(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
         let mut params = Parameters::new("changes", params, 2, 2)?;
-        let policy = params.text("policy")?;
-        if policy != self.options.policy {
-            let message = format!("changes: the policy of this shop is {:?}", self.options.policy);
+        let (policy, ours) = (params.text("policy")?, self.policy());
+        if policy != ours {
+            let message = format!("changes: the policy of this shop is {ours:?}");
             return Err(Fault::new(FaultCode::Application, message));
         }
         let stream = self.freeze(caller, params.since()?, None).await?;

@@ -23,8 +23,6 @@ use crate::session::store::SessionStore;
 pub(crate) struct AgentOptions {
     /// Name of the branch.
     pub(crate) branch: String,
-    /// Name of the policy.
-    pub(crate) policy: String,
     /// Directory of the chunk logs.
     pub(crate) sessions_dir: PathBuf,
     /// Bounds of sessions.
@@ -67,9 +65,9 @@ impl<B: Backend> Agent<B> {
         &self.options.branch
     }
 
-    /// Name of the policy.
-    pub(crate) fn policy(&self) -> &str {
-        &self.options.policy
+    /// Name of the policy in force.
+    pub(crate) fn policy(&self) -> String {
+        self.backend.policy_name()
     }
 
     /// The database.

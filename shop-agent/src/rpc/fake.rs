@@ -103,6 +103,10 @@ impl Backend for FakeShop {
         Ok((History::Same, offer.number + 1))
     }
 
+    fn policy_name(&self) -> String {
+        "shop".to_owned()
+    }
+
     fn diff_path(&self, id: &str) -> PathBuf {
         self.dir.join(id)
     }

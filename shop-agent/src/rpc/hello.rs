@@ -67,7 +67,7 @@ impl<B: Backend> Agent<B> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             branch: self.options.branch.clone(),
             incarnation: facts.incarnation,
-            policy: self.options.policy.clone(),
+            policy: self.policy(),
             policy_digest: facts.policy_digest,
             clock,
             schema_digest: facts.schema_digest,

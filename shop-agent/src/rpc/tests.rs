@@ -65,7 +65,6 @@ impl Bench {
 fn agent(shop: &Arc<FakeShop>, dir: &Path, idle_max: Duration) -> Arc<Agent<FakeShop>> {
     let options = AgentOptions {
         branch: "lisbon".into(),
-        policy: "shop".into(),
         sessions_dir: dir.join("sessions"),
         sessions: SessionLimits {
             session_bytes_max: 1 << 20,

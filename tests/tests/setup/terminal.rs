@@ -58,7 +58,15 @@ impl Terminal {
 
     /// Waits for the question, and types the answer.
     fn answer(&mut self, question: &str, answer: &str) {
-        wait_for::condition(&format!("the question {question:?}"), || self.text()[self.answered..].contains(question));
+        let child = &mut self.child;
+        let (shown, from) = (&self.shown, self.answered);
+        wait_for::condition(&format!("the question {question:?}"), || {
+            // what was said last is still on its way to the screen when the program has ended
+            let has_ended = child.try_wait().is_ok_and(|status| status.is_some());
+            let text = shown.lock().expect("no reader panics").clone();
+            assert!(!has_ended || text[from..].contains(question), "it ended before {question:?}:\n{text}");
+            text[from..].contains(question)
+        });
         let text = self.text();
         self.answered += text[self.answered..].find(question).map_or(0, |at| at + question.len());
         // the whole of the question, so that the terminal is as the program wants it

@@ -119,7 +119,7 @@ pub(super) fn gather(args: SetupArgs) -> Result<Answers, CommandError> {
         };
 
     let branch = question(node.branch, "Name of this branch, as the office calls it", "", &is_named)?;
-    let state_dir = settings::state_dir(&node.place)?;
+    let state_dir = settings::new_state_dir(&node.place)?;
     let private = format!("embedded:{}", state_dir.join("database").display());
     let database = question(
         node.database,
@@ -220,7 +220,7 @@ fn missing(node: &NodeArgs, has_password: bool) -> Result<Vec<String>, CommandEr
     if node.branch.is_none() {
         missing.push("--branch NAME: as the office calls this shop");
     }
-    let state_dir = settings::state_dir(&node.place)?;
+    let state_dir = settings::new_state_dir(&node.place)?;
     let private = format!("embedded:{}", state_dir.join("database").display());
     let database = node.database.as_deref().unwrap_or(&private);
     if node.schema.is_none() && database.starts_with("embedded:") && !has_data(database) {
