@@ -11,13 +11,14 @@ use std::process::Command;
 const LINES_MAX: usize = 600;
 
 /// Crates of the workspace, and those of them that each may use outside its tests.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("protocol", &[]),
     ("replica", &["protocol"]),
     ("tls", &[]),
     ("credentials", &[]),
-    ("shop-agent", &["credentials", "protocol", "replica", "tls"]),
-    ("office-client", &["credentials", "protocol", "replica", "tls"]),
+    ("installation", &[]),
+    ("shop-agent", &["credentials", "installation", "protocol", "replica", "tls"]),
+    ("office-client", &["credentials", "installation", "protocol", "replica", "tls"]),
     ("fixtures", &[]),
     ("tests", &["fixtures", "protocol", "replica"]),
 ];
