@@ -1,11 +1,10 @@
 //! The policy while the agent runs: read again at SIGHUP (`systemctl reload`), without a restart. Open sessions go on. The
 //! certificate is `server::tls`'s.
 
-use std::io;
 use std::sync::Arc;
 
 use replica::shop::Shop;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::NodeArgs;
@@ -13,12 +12,11 @@ use crate::rpc::{Agent, chain};
 use crate::settings::Settings;
 use crate::systemd;
 
-/// Reads the configuration again at each SIGHUP, until `stop`.
-pub(crate) async fn keep_current(args: NodeArgs, agent: Arc<Agent<Shop>>, stop: CancellationToken) -> io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
+/// Reads the configuration again at each `hangup`, until `stop`.
+pub(crate) async fn keep_current(args: NodeArgs, agent: Arc<Agent<Shop>>, mut hangup: Signal, stop: CancellationToken) {
     loop {
         tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return,
             _ = hangup.recv() => {}
         }
         let line = match reload(args.clone(), &agent).await {

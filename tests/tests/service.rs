@@ -2,6 +2,8 @@
 
 #[path = "service/monitor.rs"]
 mod monitor;
+#[path = "service/reload.rs"]
+mod reload;
 #[path = "service/systemd.rs"]
 mod systemd;
 #[path = "service/units.rs"]

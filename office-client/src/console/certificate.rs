@@ -4,25 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Looks at the files now and then, and at each SIGHUP, until it is ended.
-pub(super) async fn keep_current(server: Option<Arc<tls::Server>>) {
-    let mut hangup = signal(SignalKind::hangup()).ok();
+/// Looks at the files now and then, and at each `hangup`, until it is ended.
+pub(super) async fn keep_current(server: Option<Arc<tls::Server>>, mut hangup: Signal) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let told = async {
-            match &mut hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         let force = tokio::select! {
-            _ = told => true,
+            _ = hangup.recv() => true,
             _ = looks.tick() => false,
         };
         // without a certificate SIGHUP means nothing, and must not end the program

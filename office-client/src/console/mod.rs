@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use replica::office::Office;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use users::{Role, User, Users, users_path};
@@ -119,7 +120,9 @@ pub(crate) async fn serve(
         telling: tokio::sync::Mutex::default(),
         closing: CancellationToken::new(),
     });
-    let certificate = tokio::spawn(certificate::keep_current(tls.clone()));
+    // listened to from here on: without, the first one would end the program
+    let hangup = signal(SignalKind::hangup()).map_err(|error| CommandError::failed(error.to_string()))?;
+    let certificate = tokio::spawn(certificate::keep_current(tls.clone(), hangup));
     let watching = tokio::spawn(overview::keep(Arc::clone(&console)));
     let scheduling = tokio::spawn(scheduler::keep(Arc::clone(&console)));
     match &tls {

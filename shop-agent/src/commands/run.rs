@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use replica::shop::Shop;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +34,8 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
     let state = StateDir::take(&settings.state_dir)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
+    // one for the certificate, one for the policy; listened to from here on, since the first would end the process otherwise
+    let hangups = (signal(SignalKind::hangup())?, signal(SignalKind::hangup())?);
 
     let authentication = authentication(&settings)?;
     let tls = match &settings.tls {
@@ -90,8 +93,8 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
         let (agent, stop, dir, tls) = (Arc::clone(&agent), stop.clone(), settings.state_dir.clone(), tls.clone());
         async move { control::serve(&dir, agent, || offices(&dir), tls, stop).await }
     });
-    let certificate = tokio::spawn(server::tls::keep_current(tls.clone(), stop.clone()));
-    let policy = tokio::spawn(reload::keep_current(args, Arc::clone(&agent), stop.clone()));
+    let certificate = tokio::spawn(server::tls::keep_current(tls.clone(), hangups.0, stop.clone()));
+    let policy = tokio::spawn(reload::keep_current(args, Arc::clone(&agent), hangups.1, stop.clone()));
 
     tracing::info!(branch = settings.branch, policy = settings.policy.name(), "ready");
     let scheme = if tls.is_some() { "https" } else { "http" };

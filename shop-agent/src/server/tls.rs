@@ -1,10 +1,9 @@
 //! The agent's certificate while it runs: taken up again when its files change, and at SIGHUP, without a restart.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::rpc::chain;
@@ -44,14 +43,13 @@ fn names(settings: &Settings) -> Vec<String> {
     names
 }
 
-/// Looks at the files now and then, and at each SIGHUP, until `stop`.
-pub(crate) async fn keep_current(server: Option<Arc<tls::Server>>, stop: CancellationToken) -> io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
+/// Looks at the files now and then, and at each `hangup`, until `stop`.
+pub(crate) async fn keep_current(server: Option<Arc<tls::Server>>, mut hangup: Signal, stop: CancellationToken) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let force = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return,
             _ = hangup.recv() => true,
             _ = looks.tick() => false,
         };
