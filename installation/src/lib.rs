@@ -1,13 +1,16 @@
 //! What an installation of either program needs beyond its work: questions at a terminal, configuration files that are
-//! filled in, passwords that can be read out, and the account that a service runs as.
+//! filled in, passwords that can be read out, the account that a service runs
+//! as, and archives for support.
 #![forbid(unsafe_code)]
 
 mod account;
+mod bundle;
 mod password;
 mod template;
 mod terminal;
 
 pub use account::{Account, AccountError};
+pub use bundle::{Bundle, HIDDEN};
 pub use password::made_password;
 pub use template::{Written, file_name, fill, keep_beside, write_settings};
 pub use terminal::{ask, ask_hidden, ask_until, is_there as terminal_is_there};

@@ -53,6 +53,7 @@ pub(crate) fn of_drive(error: &DriveError) -> u8 {
         DriveError::Replica(error) => of_replica(error),
         DriveError::Unusable(_) => USAGE,
         DriveError::WrongShop { .. }
+        | DriveError::ProtocolDiffers { .. }
         | DriveError::PolicyDiffers { .. }
         | DriveError::SchemasDiffer(_)
         | DriveError::OtherIncarnation

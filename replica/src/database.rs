@@ -1,6 +1,6 @@
 //! Reaching the database: by URL, or a private cluster (`embedded:DIR`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -87,6 +87,42 @@ impl Database {
     /// The private cluster behind it, if there is one.
     pub fn cluster(&self) -> Option<&Arc<embedded::Cluster>> {
         self.cluster.as_ref()
+    }
+
+    /// Writes a private cluster into a new file while it works; how many bytes.
+    ///
+    /// # Errors
+    /// Of a server elsewhere, whose backups are its own affair; or if the file cannot be written.
+    pub async fn backup(&self, file: &Path) -> Result<u64, ReplicaError> {
+        let Some(cluster) = &self.cluster else {
+            return Err(ReplicaError::Invalid(
+                "only a private database (embedded:DIR) is backed up by this command: back up this one as any PostgreSQL database, with pg_dump or pg_basebackup".into(),
+            ));
+        };
+        cluster.backup(file).await.map_err(|error| ReplicaError::Unavailable(Box::new(error)))
+    }
+
+    /// Puts a backup in the place of the private cluster at `url`; where what was there is kept. The incarnation has to be
+    /// renewed before anybody uses it: [`crate::renewal::after_restore`].
+    ///
+    /// # Errors
+    /// Those of [`embedded::restore`]; of a server elsewhere.
+    pub async fn restore(
+        url: &DatabaseUrl,
+        bin_dir: Option<PathBuf>,
+        file: &Path,
+        replace: bool,
+    ) -> Result<Option<PathBuf>, ReplicaError> {
+        let DatabaseUrl::Embedded(dir) = url else {
+            return Err(ReplicaError::Invalid(
+                "only a private database (embedded:DIR) is restored by this command: restore this one with PostgreSQL's own programs, then say so with after-restore".into(),
+            ));
+        };
+        let options = embedded::Options { dir: dir.clone(), bin_dir, durable: true, settings: Vec::new() };
+        let file = file.to_owned();
+        let restored = tokio::task::spawn_blocking(move || embedded::restore(options, &file, replace)).await;
+        let restored = restored.map_err(|_| ReplicaError::Stopped)?;
+        restored.map_err(|error| ReplicaError::Unavailable(Box::new(error)))
     }
 
     /// Lets a private cluster go in an orderly way; a server elsewhere is left alone.

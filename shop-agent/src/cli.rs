@@ -12,6 +12,7 @@ Examples:
   shop-agent run --branch lisbon --no-auth           try it out: private database, loopback only
   shop-agent user add centre --password-file pw      let the office in
   shop-agent check                                   is everything as it should be?
+  shop-agent check --bundle support.tar.gz           for whoever is asked for help
   shop-agent status                                  who is sending what, and since when
   shop-agent call http://127.0.0.1:9000/RPC2 diff i:0";
 
@@ -54,7 +55,7 @@ pub(crate) enum Command {
     /// Serve until SIGTERM or SIGINT
     Run(NodeArgs),
     /// Check configuration, database, rights, policy and disk: a line each; exit code 0 or 1
-    Check(NodeArgs),
+    Check(CheckArgs),
     /// Show sessions, watermarks and id range of the running agent
     Status {
         #[command(flatten)]
@@ -79,6 +80,10 @@ pub(crate) enum Command {
     User(UserCommand),
     /// Bring back what the last clean put aside
     RestoreBeforeClean(NodeArgs),
+    /// Write the private database into a file, while the agent works
+    Backup(BackupArgs),
+    /// Put a backup in the place of the private database, and begin a new history: the office repairs
+    Restore(RestoreArgs),
     /// Say that the database was restored from a backup: a new history begins, and the office repairs
     AfterRestore(NodeArgs),
     /// Say that the database was moved whole, as by pg_upgrade: its history goes on
@@ -186,6 +191,38 @@ pub(crate) struct SetupArgs {
     /// Replace a configuration that is there; it is kept under a name that ends with .old
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// `backup`
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The file to write: a gzipped tar
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+/// `restore`
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// A file of `shop-agent backup`
+    pub(crate) file: PathBuf,
+    /// Even where there is a database: it is put aside, and kept
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Also write an archive (tar.gz) for whoever is asked for help: versions, settings, these lines, sessions, logs; no
+    /// secrets and no values of rows
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
 }
 
 /// `import`

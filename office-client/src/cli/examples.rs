@@ -7,6 +7,15 @@ Examples:
   office-client setup --database postgresql:///retail --listen 0.0.0.0:8900 --tls-self-signed \\
       --console-user ana --generate-password
 ";
+pub(super) const BACKUP: &str = "\
+Examples:
+  office-client backup /backups/office-monday.tar.gz
+";
+pub(super) const RESTORE: &str = "\
+Examples:
+  office-client restore /backups/office-monday.tar.gz --force
+  office-client verify --all --repair
+";
 pub(super) const CHECK: &str = "\
 Examples:
   office-client check                              everything

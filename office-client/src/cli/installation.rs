@@ -1,4 +1,4 @@
-//! `setup` and `check`: what an installation needs beyond its work.
+//! `setup`, `check`, `backup`, `restore`: what an installation needs beyond its work.
 
 use std::path::PathBuf;
 
@@ -42,6 +42,23 @@ pub(crate) struct SetupArgs {
     pub(crate) force: bool,
 }
 
+/// `backup`
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The file to write: a gzipped tar
+    pub(crate) file: PathBuf,
+}
+
+/// `restore`
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// A file of `office-client backup`
+    pub(crate) file: PathBuf,
+    /// Even where there is a database: it is put aside, and kept
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
 /// `check`
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
@@ -50,4 +67,8 @@ pub(crate) struct CheckArgs {
     /// Try no link
     #[arg(long, conflicts_with = "names")]
     pub(crate) offline: bool,
+    /// Also write an archive (tar.gz) for whoever is asked for help: versions, settings, these lines, branches, runs, logs;
+    /// no secrets and no values of rows
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
 }

@@ -106,6 +106,12 @@ pub(crate) enum Command {
     /// Pulls a shop's changes and pushes the office's, for one branch or many
     #[command(visible_alias = "sync", before_help = examples::UPDATE)]
     Update(UpdateArgs),
+    /// Writes the private database into a file, while it works
+    #[command(before_help = examples::BACKUP)]
+    Backup(BackupArgs),
+    /// Puts a backup in the place of the private database, and begins a new history: every branch is repaired
+    #[command(before_help = examples::RESTORE)]
+    Restore(RestoreArgs),
     /// Says that the office's database was restored from a backup: a new history begins, and every branch is repaired
     #[command(before_help = examples::AFTER_RESTORE)]
     AfterRestore,

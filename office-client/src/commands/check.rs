@@ -2,7 +2,7 @@
 
 use replica::office::Branch;
 
-use super::{Opened, Outcome};
+use super::{Opened, Outcome, bundle};
 use crate::cli::{CheckArgs, Global};
 use crate::driver::{self, DriveError, Job, Probed};
 use crate::error::{CommandError, chain};
@@ -21,8 +21,12 @@ pub(crate) async fn run(
     printer: &Printer,
     stop: &Stop,
 ) -> Result<Outcome, CommandError> {
-    let mut findings = Findings { printer, wrong: 0 };
+    let mut findings = Findings::new(printer);
     look(args, global, stop, &mut findings).await;
+    if let Some(path) = &args.bundle {
+        bundle::write(path, global, &findings).await?;
+        printer.talk(&format!("written: {}", path.display()));
+    }
     Ok(if findings.wrong == 0 { Outcome::Done } else { Outcome::Differences })
 }
 
@@ -30,12 +34,18 @@ pub(crate) async fn run(
 pub(super) struct Findings<'a> {
     printer: &'a Printer,
     wrong: usize,
+    lines: String,
 }
 
 impl<'a> Findings<'a> {
     /// Nothing yet.
     pub(super) fn new(printer: &'a Printer) -> Self {
-        Self { printer, wrong: 0 }
+        Self { printer, wrong: 0, lines: String::new() }
+    }
+
+    /// Every line that was told.
+    pub(super) fn lines(&self) -> &str {
+        &self.lines
     }
 
     /// Whether everything was right.
@@ -50,7 +60,9 @@ impl<'a> Findings<'a> {
         };
         self.wrong += usize::from(!is_good);
         self.printer.object(&serde_json::json!({ "check": what, "ok": is_good, "finding": text }));
-        self.printer.line(&format!("{} {what}: {text}", if is_good { "ok   " } else { "WRONG" }));
+        let line = format!("{} {what}: {text}", if is_good { "ok   " } else { "WRONG" });
+        self.printer.line(&line);
+        self.lines += &(line + "\n");
     }
 }
 

@@ -1,7 +1,9 @@
 //! The subcommands, one file each.
 
 mod adopt;
+mod backup;
 mod branch;
+mod bundle;
 mod call;
 mod check;
 mod clone;
@@ -70,6 +72,8 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         Command::Clone(args) => clone::run(args, &settings, printer, stop).await,
         Command::Adopt(args) => adopt::run(args, &settings, printer, stop).await,
         Command::Update(args) => update::run(args, &settings, printer, stop).await,
+        Command::Backup(args) => backup::backup(&args, &settings, printer).await,
+        Command::Restore(args) => backup::restore(&args, &settings, printer).await,
         Command::AfterRestore => renewal::after_restore(&settings, printer).await,
         Command::AfterUpgrade => renewal::after_upgrade(&settings, printer).await,
         Command::Import(args) => import::run(args, &settings, printer).await,

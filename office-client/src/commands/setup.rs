@@ -92,7 +92,7 @@ pub(crate) async fn run(
     }
     printer.line("");
     let mut findings = check::Findings::new(printer);
-    check::look(&CheckArgs { names: Vec::new(), offline: true }, &from_file, stop, &mut findings).await;
+    check::look(&CheckArgs { names: Vec::new(), offline: true, bundle: None }, &from_file, stop, &mut findings).await;
     say_next(&path, &settings, printer).await?;
     Ok(if findings.is_good() { Outcome::Done } else { Outcome::Differences })
 }

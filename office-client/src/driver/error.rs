@@ -23,6 +23,14 @@ pub(crate) enum DriveError {
         /// What it calls itself.
         theirs: String,
     },
+    /// The agent speaks another version of the protocol.
+    #[error("its agent speaks version {theirs} of the protocol, this program version {ours}")]
+    ProtocolDiffers {
+        /// Version of this program.
+        ours: i32,
+        /// Version of the agent.
+        theirs: i32,
+    },
     /// The two ends would treat tables differently.
     #[error("the shop works under another policy: `{theirs}` there, `{ours}` here, and they do not mean the same")]
     PolicyDiffers {
@@ -140,6 +148,10 @@ impl DriveError {
             Self::Interrupted => "the same command goes on where this one stopped".to_owned(),
             Self::WrongShop { .. } => {
                 format!("correct the URL with `office-client branch set {branch} --url URL`, or the agent's `--branch`")
+            }
+            Self::ProtocolDiffers { ours, theirs } => {
+                let behind = if ours < theirs { "the office" } else { "the shop" };
+                format!("nothing was moved, and nothing is lost: install the newer version at {behind}")
             }
             Self::PolicyDiffers { ours, .. } => {
                 format!("give both the same file: `office-client policy show {ours} --toml` prints the office's")

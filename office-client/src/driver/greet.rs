@@ -126,6 +126,7 @@ pub(super) async fn greet(
 }
 
 fn check_peer(branch: &Branch, policy_digest: &str, facts: &HelloReply) -> Result<(), DriveError> {
+    check_protocol(facts.protocol)?;
     if !facts.branch.is_empty() && facts.branch != branch.name {
         return Err(DriveError::WrongShop { theirs: facts.branch.clone() });
     }
@@ -135,6 +136,14 @@ fn check_peer(branch: &Branch, policy_digest: &str, facts: &HelloReply) -> Resul
     Ok(())
 }
 
+/// An agent answers with the highest version that both speak (I22); 0 is one that does not say.
+fn check_protocol(theirs: i32) -> Result<(), DriveError> {
+    match theirs {
+        0 | PROTOCOL_VERSION => Ok(()),
+        theirs => Err(DriveError::ProtocolDiffers { ours: PROTOCOL_VERSION, theirs }),
+    }
+}
+
 /// An update rests on what the shop had when it was cloned; another history makes it meaningless.
 pub(super) fn check_incarnation(branch: &Branch, facts: &HelloReply) -> Result<(), DriveError> {
     match &branch.incarnation {
@@ -142,5 +151,19 @@ pub(super) fn check_incarnation(branch: &Branch, facts: &HelloReply) -> Result<(
             Err(DriveError::OtherIncarnation)
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I22: old and new agree or refuse politely.
+    #[test]
+    fn an_agent_of_another_protocol_is_refused_with_who_has_to_be_upgraded() {
+        assert!(check_protocol(PROTOCOL_VERSION).is_ok() && check_protocol(0).is_ok());
+        let hint = |theirs| check_protocol(theirs).err().and_then(|error| error.hint("north")).unwrap_or_default();
+        assert!(hint(PROTOCOL_VERSION + 1).ends_with("at the office"), "{}", hint(PROTOCOL_VERSION + 1));
+        assert!(hint(-1).ends_with("at the shop"), "{}", hint(-1));
     }
 }

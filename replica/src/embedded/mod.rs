@@ -7,6 +7,7 @@
 //! A connection is lost when the server dies or changes its owner: callers connect again.
 
 mod account;
+mod backup;
 mod binaries;
 mod error;
 mod keeper;
@@ -24,6 +25,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
+pub use backup::restore;
 pub use binaries::{Binaries, OLDEST_MAJOR, find_binaries};
 pub use error::EmbeddedError;
 

@@ -2,19 +2,30 @@
 
 use std::process::ExitCode;
 
-use super::{CommandError, open};
-use crate::cli::NodeArgs;
+use super::{CommandError, bundle, open};
+use crate::cli::{CheckArgs, NodeArgs};
 use crate::rpc::chain;
 use crate::server::users::{Users, users_path};
 use crate::settings::Settings;
 
-pub(super) async fn check(args: NodeArgs) -> Result<ExitCode, CommandError> {
-    let mut report = Report { is_good: true };
+pub(super) async fn check(args: CheckArgs) -> Result<ExitCode, CommandError> {
+    let node = args.node.clone();
+    let report = look(args.node).await?;
+    if let Some(path) = &args.bundle {
+        bundle::write(path, &node, &report).await?;
+        eprintln!("written: {}", path.display());
+    }
+    Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Looks at everything, and prints each line as it is found.
+pub(super) async fn look(args: NodeArgs) -> Result<Report, CommandError> {
+    let mut report = Report { is_good: true, lines: String::new() };
     let settings = match Settings::resolve(args) {
         Ok(settings) => settings,
         Err(error) => {
             report.line("configuration", Err(chain(error.as_ref())));
-            return Ok(ExitCode::FAILURE);
+            return Ok(report);
         }
     };
     report.line("configuration", Ok(format!("branch {}, policy {}", settings.branch, settings.policy.name())));
@@ -34,22 +45,28 @@ pub(super) async fn check(args: NodeArgs) -> Result<ExitCode, CommandError> {
             database.close().await?;
         }
     }
-    Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report)
 }
 
-struct Report {
-    is_good: bool,
+/// What was found.
+pub(super) struct Report {
+    /// Whether everything is as it should be.
+    pub(super) is_good: bool,
+    /// Every line that was printed.
+    pub(super) lines: String,
 }
 
 impl Report {
     fn line(&mut self, what: &str, result: Result<String, String>) {
-        match result {
-            Ok(text) => println!("ok    {what}: {text}"),
+        let line = match result {
+            Ok(text) => format!("ok    {what}: {text}"),
             Err(text) => {
                 self.is_good = false;
-                println!("WRONG {what}: {text}");
+                format!("WRONG {what}: {text}")
             }
-        }
+        };
+        println!("{line}");
+        self.lines += &(line + "\n");
     }
 }
 

@@ -1,6 +1,8 @@
 //! The commands, one file each.
 
 mod audit;
+mod backup;
+mod bundle;
 mod call;
 mod carried;
 mod check;
@@ -34,6 +36,8 @@ pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Status { place, json } => status::status(&place, json),
         Command::Audit { place, limit, json } => audit::audit(&place, limit, json),
         Command::User(command) => user::user(command),
+        Command::Backup(args) => on_runtime(backup::backup(args)),
+        Command::Restore(args) => on_runtime(backup::restore(args)),
         Command::AfterRestore(args) => on_runtime(renewal::after_restore(args)),
         Command::AfterUpgrade(args) => on_runtime(renewal::after_upgrade(args)),
         Command::RestoreBeforeClean(args) => on_runtime(restore_before_clean::restore(args)),

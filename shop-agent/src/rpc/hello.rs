@@ -63,7 +63,8 @@ impl<B: Backend> Agent<B> {
         let (id_low, id_high) = facts.id_range.unzip();
         let quarantined = facts.quarantined.iter().map(|waiting| waiting.rows).sum();
         spelled(&HelloReply {
-            protocol: PROTOCOL,
+            // the highest that both speak: a newer office goes on with ours, or says what has to be upgraded
+            protocol: if request.protocol == 0 { PROTOCOL } else { PROTOCOL.min(request.protocol) },
             version: env!("CARGO_PKG_VERSION").to_owned(),
             branch: self.options.branch.clone(),
             incarnation: facts.incarnation,

@@ -66,8 +66,12 @@ pub(super) fn setup(args: SetupArgs) -> Result<ExitCode, CommandError> {
         Some(files) => Some(server::tls::open(files, &settings)?.facts().fingerprint),
     };
     println!();
-    let checked = on_runtime(check::check(node))?;
-    next::print(&answers, &path, settings.policy.name(), fingerprint, checked == ExitCode::SUCCESS);
+    let mut is_good = false;
+    let checked = on_runtime(async {
+        is_good = check::look(node).await?.is_good;
+        Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })?;
+    next::print(&answers, &path, settings.policy.name(), fingerprint, is_good);
     Ok(checked)
 }
 

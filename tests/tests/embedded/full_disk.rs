@@ -1,0 +1,141 @@
+//! Disks that run full: a clear word, nothing lost, and all goes on by itself when there is room.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tests::process::run;
+use tests::{not_run, wait_for};
+
+use crate::shop::Premises;
+
+/// A file system of its own, as small as wanted.
+struct Disk {
+    dir: PathBuf,
+}
+
+impl Disk {
+    /// None where this machine does not let us mount anything.
+    fn new(name: &str, mebibytes: u32) -> Option<Self> {
+        let dir = std::env::temp_dir().join(format!("sync-disk-{}-{name}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a directory");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m,mode=0755"), "tmpfs"]).arg(&dir);
+        let mounted = nix::unistd::geteuid().is_root() && run(&mut mount).is_success();
+        if !mounted {
+            let _ = fs::remove_dir(&dir);
+            not_run::because_forbidden("disks that run full (mounting a small file system is not permitted here)");
+            return None;
+        }
+        Some(Self { dir })
+    }
+
+    fn free(&self) -> u64 {
+        let facts = nix::sys::statvfs::statvfs(&self.dir).expect("the disk");
+        facts.blocks_available() * facts.fragment_size()
+    }
+
+    /// Fills it but for so many bytes.
+    fn fill(&self, but: u64) {
+        let mut filler = fs::File::options().append(true).create(true).open(self.filler()).expect("a file");
+        let block = vec![0_u8; 64 << 10];
+        while self.free() > but {
+            let bytes = usize::try_from((self.free() - but).min(block.len() as u64)).expect("a small number");
+            if std::io::Write::write_all(&mut filler, &block[..bytes]).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.dir.join("filler")
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.filler()).expect("removed");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.dir).status();
+        let _ = fs::remove_dir(&self.dir);
+    }
+}
+
+/// Text that gzip makes no smaller than half.
+const NOISE: &str = "(select string_agg(md5(random()::text), '') from generate_series(1, 30) where g > 0)";
+
+fn within(disk: &Disk, name: &str) -> impl FnOnce(&Path) -> PathBuf {
+    let dir = disk.dir.join(name);
+    move |_| dir
+}
+
+#[test]
+fn a_full_disk_under_the_spools_is_said_and_everything_goes_on_when_there_is_room() {
+    let Some(disk) = Disk::new("spool", 64) else { return };
+    let mut shop = Premises::new(|dir| dir.join("database"), within(&disk, "state"), 4 << 20);
+    assert!(shop.state().starts_with(&disk.dir));
+    let noise = |table: &str, columns: &str, from: i64, to: i64, first: &str| {
+        format!("insert into {table}({columns}) select {first}, {NOISE} from generate_series({from}, {to}) g")
+    };
+    // what the office sends has to wait at the shop until it is whole
+    shop.world.office.execute(&noise("product", "id, name", 1, 6000, "g"));
+    disk.fill(5 << 20);
+    let refused = shop.world.office(&["--retry-for", "2s", "clone", "north"]);
+    assert!(!refused.is_success());
+    assert!(refused.stderr.contains("disk") || refused.stderr.contains("space"), "{}", refused.stderr);
+    disk.make_room();
+    shop.world.office(&["clone", "north"]).succeeded();
+    assert_eq!(shop.count("select count(*) from product"), 6000);
+
+    // what the shop sends is frozen there first; tills sell all the while
+    shop.till(&noise("sale", "product_id, note", 1, 8000, "1")).succeeded();
+    disk.fill(64 << 10);
+    let refused = shop.world.office(&["--retry-for", "2s", "update", "north"]);
+    assert!(!refused.is_success());
+    assert!(refused.stderr.contains("disk") || refused.stderr.contains("space"), "{}", refused.stderr);
+    shop.till("insert into sale(product_id, note) values (2, 'while it was full')").succeeded();
+    assert_eq!(shop.world.office.int("select count(*) from sale"), 0);
+    disk.make_room();
+    shop.world.office(&["update", "north"]).succeeded();
+    assert_eq!(shop.world.office.int("select count(*) from sale"), 8001, "nothing is lost");
+    shop.world.office(&["verify", "north"]).succeeded();
+    shop.stop();
+}
+
+#[test]
+fn a_full_disk_under_the_private_database_loses_nothing_and_it_comes_back_by_itself() {
+    let Some(disk) = Disk::new("database", 300) else { return };
+    let mut shop = Premises::new(within(&disk, "database"), |dir| dir.join("state"), 1 << 20);
+    shop.world.office.execute("insert into product values (1, 'coffee'), (2, 'tea')");
+    shop.world.office(&["clone", "north"]).succeeded();
+    disk.fill(8 << 10);
+    // tills sell until the disk is full: each batch is in, or it is not
+    let mut sold = 0;
+    let batch = format!("insert into sale(product_id, note) select 1, {NOISE} from generate_series(1, 500) g");
+    while shop.till(&batch).is_success() {
+        sold += 500;
+        assert!(sold < 1_000_000, "the disk never ran full");
+    }
+    let refused = shop.world.office(&["--retry-for", "2s", "update", "north"]);
+    assert!(!refused.is_success(), "{}", refused.stderr);
+    let said = shop.agent.as_ref().expect("the agent runs").stderr();
+    assert!(shop.agent.as_mut().is_some_and(tests::process::Process::is_running), "the agent goes on\n{said}");
+
+    disk.make_room();
+    let mut last = None;
+    wait_for::condition("the database to come back by itself", || {
+        let update = shop.world.office(&["--retry-for", "2s", "update", "north"]);
+        let is_done = update.is_success();
+        last = Some(update);
+        is_done
+    });
+    assert!(last.is_some());
+    assert_eq!(shop.count("select count(*) from sale"), sold, "what tills were told is in, and nothing else");
+    assert_eq!(shop.world.office.int("select count(*) from sale"), sold);
+    shop.till("insert into sale(product_id) values (2)").succeeded();
+    shop.world.office(&["update", "north"]).succeeded();
+    shop.world.office(&["verify", "north"]).succeeded();
+    shop.stop();
+}

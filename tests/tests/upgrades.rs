@@ -1,0 +1,121 @@
+//! I22: databases of every released version kept in fixtures/upgrades move forward, keep what they hold, and synchronise.
+//!
+//! The fixtures are what the programs of those versions left behind: an office and a shop, cloned and updated, each with
+//! changes that the other has not got yet. Loaded into another server they are databases that were moved by dump and
+//! restore, so `after-upgrade` is said of them, as docs/OPERATIONS.md has it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use replica::migrate;
+use tests::database::Database;
+use tests::engine::connection;
+use tests::kit::{Plan, World};
+use tests::process::root;
+use tests::{compare, runtime};
+
+/// What is there: number of the schema's version, end.
+fn fixtures() -> BTreeMap<i32, String> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(root().join("fixtures/upgrades")).expect("the fixtures") {
+        let name = entry.expect("a file").file_name().to_string_lossy().into_owned();
+        if let Some(number) = name.strip_suffix("-office.sql") {
+            found.insert(number.parse().expect("a number"), number.to_owned());
+        }
+    }
+    found
+}
+
+/// Rows of every table of schema sync that says something about the past.
+fn past(database: &Database) -> Vec<Vec<Option<String>>> {
+    let mut rows = Vec::new();
+    for sql in [
+        "select branch, policy, \"timestamp\"::text, id_low::text from sync.branch_synchronization",
+        "select name, digest from sync.policy",
+        "select peer::text, name from sync.peer order by peer",
+        "select kind, result, pulled_rows::text, pushed_rows::text from sync.run order by started_at",
+        "select office, kind, state, rows::text from sync.session order by opened_at",
+        "select low::text, high::text from sync.slot order by low",
+    ] {
+        let table = sql.split("from ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a table");
+        if database.value(&format!("select to_regclass('{table}')::text")).is_some() {
+            rows.extend(database.rows(sql));
+        }
+    }
+    assert!(rows.len() > 2, "the fixture is no empty one");
+    rows
+}
+
+/// Moves a database forward with two programs at once, and says what each of them came to.
+fn migrate_twice_at_once(database: &Database) {
+    let connect = || {
+        let database = database.clone();
+        async move { connection(&database).await.connect("upgrade").await.expect("a connection") }
+    };
+    let (one, two) = (connect(), connect());
+    let ends = runtime::run(async move {
+        let (mut one, mut two) = (one.await, two.await);
+        tokio::join!(migrate::migrate(&mut one), migrate::migrate(&mut two))
+    });
+    assert!(ends.0.is_ok() && ends.1.is_ok(), "{ends:?}");
+    assert_eq!(database.int("select max(number) from sync.migration"), i64::from(migrate::VERSION));
+    let steps = database.int("select count(*) from sync.migration");
+    assert_eq!(steps, i64::from(migrate::VERSION), "each step was made once");
+}
+
+#[test]
+fn databases_of_every_version_kept_move_forward_keep_what_they_hold_and_synchronise() {
+    let all = fixtures();
+    assert!(all.len() >= 3 && all.contains_key(&1), "{all:?}");
+    for (version, name) in all {
+        let read = |end: &str| {
+            let path = root().join(format!("fixtures/upgrades/{name}-{end}.sql"));
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        };
+        let policy = fs::read_to_string(root().join("fixtures/upgrades/policy.toml")).expect("the policy");
+        let schema = fs::read_to_string(root().join("fixtures/upgrades/schema.sql")).expect("the schema");
+        let plan =
+            Plan { schema: String::new(), data: String::new(), shops_have_schema: false, ..Plan::of("", &policy, "") };
+        let mut world = World::new(&plan);
+        fs::write(world.dir().join("schema.sql"), schema).expect("written");
+        let north = world.shop_mut("north");
+        north.stop_agent();
+        north.database.execute("drop schema sync cascade");
+        world.office.load(&read("office"));
+        world.shop("north").database.load(&read("shop"));
+        for (database, end) in [(&world.office, "office"), (&world.shop("north").database, "shop")] {
+            assert_eq!(database.int("select max(number) from sync.migration"), i64::from(version), "{end}");
+            let before = past(database);
+            migrate_twice_at_once(database);
+            assert_eq!(past(database), before, "{end} of version {version}: what was there is there");
+        }
+
+        world.office(&["after-upgrade"]).succeeded();
+        let north = world.shop_mut("north");
+        let _ = fs::remove_dir_all(north.state_dir());
+        north.run("after-upgrade", &[]).succeeded();
+        north.start();
+        let url = north.url().to_owned();
+        world.office(&["branch", "set", "north", "--url", &url]).succeeded();
+        world.office(&["update", "north"]).succeeded();
+        let north = world.shop("north");
+        let tables = ["product", "person", "sale"];
+        compare::assert_equal(("office", &world.office), ("north", &north.database), &tables);
+        // what neither had got of the other when the programs were exchanged
+        assert_eq!(world.office.int("select count(*) from sale where id = 1000000000010"), 1, "version {version}");
+        assert_eq!(north.database.int("select count(*) from product where id = 3 or price = 3.50"), 2);
+        assert_eq!(world.office.int("select count(*) from person where phone = '111' or name = 'Rui Costa'"), 2);
+        world.office(&["verify", "north"]).succeeded();
+    }
+}
+
+/// Whoever adds a step adds the fixtures of the version before it, once that was released: the newest kept is today's.
+#[test]
+fn a_fixture_of_todays_version_is_kept() {
+    let newest = fixtures().into_keys().max();
+    assert!(
+        newest.is_some_and(|newest| newest + 1 >= migrate::VERSION),
+        "the newest fixture is {newest:?}, the schema is at {}: run fixtures/upgrades/make",
+        migrate::VERSION
+    );
+}
