@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use replica::migrate;
 use tests::database::Database;
@@ -26,16 +27,24 @@ fn fixtures() -> BTreeMap<i32, String> {
     found
 }
 
+/// Uses up transaction ids: more than the servers had on which the fixtures were made.
+const BUSY_SERVER: &str = "do $$ begin for i in 1..3000 loop perform pg_current_xact_id(); commit; end loop; end $$";
+
+/// A dump gives tables and triggers other numbers, by which a table that was replaced is noticed; these are the same ones.
+const UPGRADED_IN_PLACE: &str = "update sync.captured_table c set
+    relation = to_regclass(format('%I.%I', c.schema_name, c.table_name)),
+    triggers = coalesce((select jsonb_object_agg(t.tgrelid || '.' || t.tgname, t.xmin::text || t.tgenabled::text)
+        from pg_trigger t where starts_with(t.tgname::text, 'zz_sync_' || c.number || '_')), '{}')";
+
 /// Rows of every table of schema sync that says something about the past.
 fn past(database: &Database) -> Vec<Vec<Option<String>>> {
     let mut rows = Vec::new();
     for sql in [
-        "select branch, policy, \"timestamp\"::text, id_low::text from sync.branch_synchronization",
+        "select branch, policy, \"timestamp\"::text, settings::text, cloned_at::text from sync.branch_synchronization",
         "select name, digest from sync.policy",
         "select peer::text, name from sync.peer order by peer",
         "select kind, result, pulled_rows::text, pushed_rows::text from sync.run order by started_at",
         "select office, kind, state, rows::text from sync.session order by opened_at",
-        "select low::text, high::text from sync.slot order by low",
     ] {
         let table = sql.split("from ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a table");
         if database.value(&format!("select to_regclass('{table}')::text")).is_some() {
@@ -44,6 +53,16 @@ fn past(database: &Database) -> Vec<Vec<Option<String>>> {
     }
     assert!(rows.len() > 2, "the fixture is no empty one");
     rows
+}
+
+/// Leaves the witness that the state directory of the machine had: today's programs ask for it before they believe that a
+/// database was moved whole.
+fn vouch(database: &Database, state_dir: &Path) {
+    let incarnation = database.value("select id::text from sync.incarnation order by number desc limit 1");
+    let _ = fs::remove_dir_all(state_dir);
+    fs::create_dir_all(state_dir).expect("a directory");
+    let testimony = serde_json::json!({ "incarnation": incarnation });
+    fs::write(state_dir.join("witness.json"), testimony.to_string()).expect("written");
 }
 
 /// Moves a database forward with two programs at once, and says what each of them came to.
@@ -81,18 +100,22 @@ fn databases_of_every_version_kept_move_forward_keep_what_they_hold_and_synchron
         let north = world.shop_mut("north");
         north.stop_agent();
         north.database.execute("drop schema sync cascade");
+        // a server that has fewer transactions behind it than the one before is no place to go on: after-restore is for that
+        world.office.execute(BUSY_SERVER);
         world.office.load(&read("office"));
         world.shop("north").database.load(&read("shop"));
         for (database, end) in [(&world.office, "office"), (&world.shop("north").database, "shop")] {
             assert_eq!(database.int("select max(number) from sync.migration"), i64::from(version), "{end}");
+            database.execute(UPGRADED_IN_PLACE);
             let before = past(database);
             migrate_twice_at_once(database);
             assert_eq!(past(database), before, "{end} of version {version}: what was there is there");
         }
 
+        vouch(&world.office, &world.office_state_dir());
         world.office(&["after-upgrade"]).succeeded();
         let north = world.shop_mut("north");
-        let _ = fs::remove_dir_all(north.state_dir());
+        vouch(&north.database, north.state_dir());
         north.run("after-upgrade", &[]).succeeded();
         north.start();
         let url = north.url().to_owned();
@@ -104,7 +127,10 @@ fn databases_of_every_version_kept_move_forward_keep_what_they_hold_and_synchron
         // what neither had got of the other when the programs were exchanged
         assert_eq!(world.office.int("select count(*) from sale where id = 1000000000010"), 1, "version {version}");
         assert_eq!(north.database.int("select count(*) from product where id = 3 or price = 3.50"), 2);
-        assert_eq!(world.office.int("select count(*) from person where phone = '111' or name = 'Rui Costa'"), 2);
+        let people = world.office.rows("select name, phone from person order by id");
+        let people: Vec<String> = people.into_iter().flatten().flatten().collect();
+        let conflicts = || world.office.rows("select to_jsonb(c)::text from sync.conflict c");
+        assert_eq!(people, ["Ana", "111", "Rui Costa", "2"], "version {version}: {:?}", conflicts());
         world.office(&["verify", "north"]).succeeded();
     }
 }

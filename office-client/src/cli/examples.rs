@@ -4,8 +4,7 @@ pub(super) const SETUP: &str = "\
 Examples:
   office-client setup                              asks
   office-client setup --schema retail.sql --policy retail.toml --yes
-  office-client setup --database postgresql:///retail --listen 0.0.0.0:8900 --tls-self-signed \\
-      --console-user ana --generate-password
+  office-client setup --listen 0.0.0.0:8900 --tls-self-signed --console-user ana --generate-password
 ";
 pub(super) const BACKUP: &str = "\
 Examples:

@@ -13,6 +13,7 @@ pub(crate) fn of_replica(error: &ReplicaError) -> Fault {
             tracing::warn!(error = chain(error), "the database is not available");
             Fault::new(code, "the shop's database is not available; try again later")
         }
+        ReplicaError::Spool { what, source } if is_full(source) => of_io(what, source),
         ReplicaError::Query { .. } | ReplicaError::Spool { .. } => internal(code, error),
         ReplicaError::Stopped => Fault::new(code, "the agent is stopping; try again later"),
         told => Fault::new(code, told.to_string()),
@@ -21,16 +22,16 @@ pub(crate) fn of_replica(error: &ReplicaError) -> Fault {
 
 /// The fault for a file of the agent's own that could not be written or read.
 pub(crate) fn of_io(what: &str, error: &std::io::Error) -> Fault {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            tracing::error!(what, "the disk of the state directory is full");
-            Fault::new(FaultCode::System, "the shop has no room left on its disk; free some and try again")
-        }
-        _ => {
-            tracing::error!(error = chain(error), what, "a file of the agent failed");
-            Fault::new(FaultCode::System, format!("the shop could not {what}; its log says why"))
-        }
+    if is_full(error) {
+        tracing::error!(what, "the disk of the state directory is full");
+        return Fault::new(FaultCode::System, "the shop has no room left on its disk; free some and try again");
     }
+    tracing::error!(error = chain(error), what, "a file of the agent failed");
+    Fault::new(FaultCode::System, format!("the shop could not {what}; its log says why"))
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 fn internal(code: FaultCode, error: &ReplicaError) -> Fault {

@@ -69,7 +69,7 @@ impl Premises {
 
     pub(crate) fn start(&mut self) {
         let listen = self.url.trim_start_matches("http://").to_owned();
-        let mut agent = Process::spawn(self.command(&["run", "--no-auth", "--listen"]).arg(listen));
+        let mut agent = Process::spawn(&mut self.command(&["run", "--no-auth", "--listen", &listen]));
         self.url = agent.url();
         self.agent = Some(agent);
     }
