@@ -182,8 +182,7 @@ fn redact_words(text: &str, secrets: &mut Vec<String>) -> String {
         None => text.to_owned(),
         Some(at) => {
             let end = at + "password".len();
-            let value =
-                text.get(end..).unwrap_or_default().trim_start_matches(|c: char| c == '=' || c == ' ' || c == '\'');
+            let value = text.get(end..).unwrap_or_default().trim_start_matches(['=', ' ', '\'']);
             let value = value.split(|c: char| c == '&' || c == '\'' || c.is_whitespace()).next().unwrap_or_default();
             secrets.push(value.to_owned());
             format!("{}={HIDDEN}", text.get(..end).unwrap_or_default())
