@@ -1,5 +1,6 @@
 //! Several shops and the part of the data that each of them gets.
 
+use replica::ReplicaError;
 use replica::office::NewBranch;
 use tests::engine::Engine;
 
@@ -190,4 +191,29 @@ async fn ids_of_a_removed_branch_are_nobodys() {
     assert!(low >= gone.1, "({low}, {high}] after {gone:?}");
     // asked once more, as by a clone that was interrupted, it is the same
     assert_eq!(world.office.id_range(&again, false).await.expect("ids"), (low, high));
+}
+
+/// A pause during a clone, settings saved while another program marks the branch: neither is taken back by the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_changed_at_the_same_time_are_all_kept() {
+    let world = Engine::new(SCHEMA, POLICY, &["north"]).await;
+    let branch = world.office.branch("north").await.expect("the branch");
+    let changes = (0..16).map(|number| {
+        world.office.change_branch(branch.id, move |branch| {
+            branch.settings.insert(format!("key{number}"), "set".to_owned());
+            Ok::<_, ReplicaError>(())
+        })
+    });
+    let changed = futures_util::future::try_join_all(changes).await.expect("changes");
+    assert_eq!(changed.len(), 16);
+    let branch = world.office.branch("north").await.expect("the branch");
+    let kept = (0..16).filter(|number| branch.settings.contains_key(&format!("key{number}"))).count();
+    assert_eq!(kept, 16, "{:?}", branch.settings);
+
+    let refused = world.office.change_branch(branch.id, |branch| {
+        branch.paused = true;
+        Err(ReplicaError::Invalid("no".to_owned()))
+    });
+    assert!(refused.await.is_err());
+    assert!(!world.office.branch("north").await.expect("the branch").paused, "a change that failed is not stored");
 }

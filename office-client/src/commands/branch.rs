@@ -101,24 +101,27 @@ async fn set(
     printer: &Printer,
     opened: &Opened,
 ) -> Result<Outcome, CommandError> {
-    let mut branch = opened.office.branch(&args.name).await?;
-    if let Some(url) = args.url.clone() {
-        branch.url = url;
-    }
-    change_settings(args.settings(), &mut branch)?;
+    let branch = opened.office.branch(&args.name).await?;
     let _lease = opened.office.lease(&branch).await?;
-    if settings.policy_given {
-        branch.policy = policy::adopt(&opened.office, &settings.policy).await?;
-    }
-    opened.office.save_branch(&branch).await?;
+    let policy = match settings.policy_given {
+        true => Some(policy::adopt(&opened.office, &settings.policy).await?),
+        false => None,
+    };
+    let change = |branch: &mut Branch| {
+        if let Some(url) = args.url.clone() {
+            branch.url = url;
+        }
+        branch.policy = policy.unwrap_or_else(|| branch.policy.clone());
+        change_settings(args.settings(), branch)
+    };
+    let branch = opened.office.change_branch(branch.id, change).await?;
     saved(&branch, "is changed", printer);
     Ok(Outcome::Done)
 }
 
 async fn pause(name: &str, paused: bool, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
-    let mut branch = opened.office.branch(name).await?;
-    branch.paused = paused;
-    opened.office.save_branch(&branch).await?;
+    let branch = opened.office.branch(name).await?;
+    let branch = opened.office.change_branch(branch.id, |branch| Ok::<_, CommandError>(branch.paused = paused)).await?;
     saved(&branch, if paused { "is paused" } else { "takes part again" }, printer);
     Ok(Outcome::Done)
 }

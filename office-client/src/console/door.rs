@@ -51,6 +51,8 @@ impl Visitor {
 #[derive(Debug)]
 struct Login {
     name: String,
+    /// Hash of the password that was proven: another one ends the session.
+    hash: String,
     token: Arc<str>,
     used: Instant,
 }
@@ -154,13 +156,13 @@ impl Door {
         known.users.find(name).cloned()
     }
 
-    /// Whose session that is. A user who was removed is out at once; one whose role was changed has the new one.
+    /// Whose session that is. A user who was removed, or whose password was changed, is out at once.
     pub(super) fn session(&self, secret: &str) -> Option<Visitor> {
         self.session_at(secret, Instant::now())
     }
 
     fn session_at(&self, secret: &str, now: Instant) -> Option<Visitor> {
-        let (name, token) = {
+        let (name, hash, token) = {
             let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
             let key = digest(secret);
             if logins.get(&key).is_some_and(|login| now.duration_since(login.used) > CONSOLE_LOGIN_IDLE_MAX) {
@@ -168,20 +170,20 @@ impl Door {
             }
             let login = logins.get_mut(&key)?;
             login.used = now;
-            (login.name.clone(), Arc::clone(&login.token))
+            (login.name.clone(), login.hash.clone(), Arc::clone(&login.token))
         };
-        let user = self.user(&name)?;
+        let user = self.user(&name).filter(|user| user.hash() == hash)?;
         Some(Visitor { name: Some(name), role: user.role, token })
     }
 
     /// Lets somebody in; returns the secret of the session.
     pub(super) async fn log_in(&self, name: &str, password: &str, peer: IpAddr) -> Result<String, Refusal> {
-        self.prove(name, password, peer).await?;
-        Ok(self.open_session(name))
+        let user = self.prove(name, password, peer).await?;
+        Ok(self.open_session(&user))
     }
 
     /// A session for somebody who has proven who they are; where there are too many, the one that lay idle longest ends.
-    fn open_session(&self, name: &str) -> String {
+    fn open_session(&self, user: &User) -> String {
         let secret = random_token().to_string();
         let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
         if logins.len() >= CONSOLE_LOGINS_MAX
@@ -189,7 +191,8 @@ impl Door {
         {
             logins.remove(&oldest);
         }
-        let login = Login { name: name.to_owned(), token: random_token(), used: Instant::now() };
+        let (name, hash) = (user.name.clone(), user.hash().to_owned());
+        let login = Login { name, hash, token: random_token(), used: Instant::now() };
         logins.insert(digest(&secret), login);
         secret
     }
@@ -220,22 +223,25 @@ impl Door {
         Ok(Visitor { name: Some(user.name), role: user.role, token: random_token() })
     }
 
-    async fn prove(&self, name: &str, password: &str, peer: IpAddr) -> Result<(), Refusal> {
+    /// The user whose password that is.
+    async fn prove(&self, name: &str, password: &str, peer: IpAddr) -> Result<User, Refusal> {
         let now = Instant::now();
         if let Some(left) = self.throttle.wait(name, peer, now) {
             return Err(Refusal::Later(left));
         }
         let user = self.user(name);
-        let exists = user.is_some();
         let password = password.to_owned();
         let Ok(_seat) = self.hashing.acquire().await else { return Err(Refusal::Wrong) };
-        let fits = tokio::task::spawn_blocking(move || match user {
-            Some(user) => user.fits(&password),
-            None => User::nobody().is_some_and(|nobody| nobody.fits(&password)),
+        let proven = tokio::task::spawn_blocking(move || match user {
+            Some(user) => user.fits(&password).then_some(user),
+            None => {
+                User::nobody().map(|nobody| nobody.fits(&password));
+                None
+            }
         });
-        if exists && fits.await.unwrap_or(false) {
+        if let Ok(Some(user)) = proven.await {
             self.throttle.succeeded(name, peer);
-            return Ok(());
+            return Ok(user);
         }
         self.throttle.failed(name, peer, now);
         tracing::warn!(user = name, %peer, "a login was refused");
@@ -288,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_is_its_users_until_they_log_out_or_are_removed() {
+    async fn a_session_is_its_users_until_they_log_out_or_are_removed_or_have_another_password() {
         let (dir, door) = with_ana(Role::Sync);
         assert_eq!(door.log_in("ana", "hors", HERE).await, Err(Refusal::Wrong));
         let (first, second) =
@@ -300,20 +306,31 @@ mod tests {
         );
         door.log_out(&first);
         assert!(door.session(&first).is_none() && door.session("").is_none());
-        std::fs::remove_file(users_path(dir.path())).unwrap();
+
+        let mut users = Users::load(&users_path(dir.path())).unwrap();
+        users.put(User::new("ana", Role::Sync, "zebra").unwrap());
+        users.save(&users_path(dir.path())).unwrap();
+        // a clock of the file system that stands still for a moment must not hide it
+        door.known.lock().unwrap().changed = None;
         assert!(door.session(&second).is_none());
+        assert_eq!(door.log_in("ana", "horse", HERE).await, Err(Refusal::Wrong));
+        let third = door.log_in("ana", "zebra", HERE).await.unwrap();
+        assert!(door.session(&third).is_some());
+        std::fs::remove_file(users_path(dir.path())).unwrap();
+        assert!(door.session(&third).is_none());
     }
 
     #[test]
     fn boundary_of_console_logins_max() {
         let (_dir, door) = with_ana(Role::Look);
-        let secrets: Vec<String> = (0..CONSOLE_LOGINS_MAX - 1).map(|_| door.open_session("ana")).collect();
+        let secrets: Vec<String> =
+            (0..CONSOLE_LOGINS_MAX - 1).map(|_| door.open_session(&door.user("ana").unwrap())).collect();
         let open = |door: &Door| secrets.iter().filter(|secret| door.session(secret).is_some()).count();
         assert_eq!(open(&door), secrets.len());
-        let last = door.open_session("ana");
+        let last = door.open_session(&door.user("ana").unwrap());
         assert_eq!(open(&door), secrets.len());
         // the one that was used longest ago makes room: the last one, for all others were just looked at
-        let another = door.open_session("ana");
+        let another = door.open_session(&door.user("ana").unwrap());
         assert_eq!(open(&door), secrets.len());
         assert!(door.session(&last).is_none() && door.session(&another).is_some());
     }
@@ -327,7 +344,7 @@ mod tests {
             (CONSOLE_LOGIN_IDLE_MAX + moment, false),
         ] {
             let (_dir, door) = with_ana(Role::Look);
-            let secret = door.open_session("ana");
+            let secret = door.open_session(&door.user("ana").unwrap());
             let used = door.logins.lock().unwrap()[&digest(&secret)].used;
             assert_eq!(door.session_at(&secret, used + idle).is_some(), is_open, "{idle:?}");
             // whoever comes back in time has all of it again; whoever does not is out for good

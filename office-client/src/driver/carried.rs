@@ -6,7 +6,8 @@ use protocol::session::office::Task;
 use replica::carried::CarriedFile;
 use replica::office::{Branch, Exported, Imported, Office};
 
-use super::{CLONE_UNFINISHED, DriveError, check_settled, clone_mark};
+use super::unfinished::{mark_clone, unmark_clone};
+use super::{DriveError, check_settled};
 
 /// Writes a file for a branch. The lease keeps a run over the line away meanwhile.
 pub(crate) async fn export(
@@ -29,9 +30,7 @@ pub(crate) async fn export(
                 return Err(DriveError::Paused);
             }
             // in the order of a clone over the line: no update may run from here on, and the ids are the shop's own
-            let mark = clone_mark(&branch);
-            branch.settings.insert(CLONE_UNFINISHED.to_owned(), mark);
-            office.save_branch(&branch).await?;
+            mark_clone(office, &mut branch).await?;
             branch.id_range = Some(office.id_range(&branch, branch.cloned_at.is_some()).await?);
             Ok(office.export_clone(&branch, path).await?)
         }
@@ -41,13 +40,10 @@ pub(crate) async fn export(
 /// Takes in a shop's file.
 pub(crate) async fn import(office: &Office, branch: &Branch, file: &CarriedFile) -> Result<Imported, DriveError> {
     let _lease = office.lease(branch).await?;
-    let branch = office.branch(&branch.name).await?;
+    let mut branch = office.branch(&branch.name).await?;
     let imported = office.import_diff(&branch, file).await?;
     if imported.cloned {
-        let mut branch = office.branch(&branch.name).await?;
-        if branch.settings.remove(CLONE_UNFINISHED).is_some() {
-            office.save_branch(&branch).await?;
-        }
+        unmark_clone(office, &mut branch).await?;
     }
     Ok(imported)
 }

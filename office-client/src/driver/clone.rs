@@ -5,7 +5,8 @@ use protocol::methods::{Call as _, Clean, CleanWith, Diff, DiffOpen, DiffOptions
 use protocol::session::office::Event;
 
 use super::receive::{file_error, remove};
-use super::{CLONE_UNFINISHED, Drive, DriveError, Report, clone_mark, greet, is_clone_unfinished, verify};
+use super::unfinished::{is_clone_unfinished, mark_clone, unmark_clone};
+use super::{Drive, DriveError, Report, greet, verify};
 use crate::link::{LinkError, Patience};
 use replica::killpoint::reach;
 
@@ -22,9 +23,7 @@ impl Drive<'_> {
     /// From here on the shop's tables may be empty: no update may run before the clone is finished.
     pub(super) async fn mark_started(&mut self) -> Result<Event, DriveError> {
         self.was_unfinished |= is_clone_unfinished(&self.job.branch);
-        let mark = clone_mark(&self.job.branch);
-        self.job.branch.settings.insert(CLONE_UNFINISHED.to_owned(), mark);
-        self.job.office.save_branch(&self.job.branch).await?;
+        mark_clone(self.job.office, &mut self.job.branch).await?;
         reach("office.clone.marked");
         Ok(Event::Done)
     }
@@ -65,8 +64,7 @@ impl Drive<'_> {
         if self.was_unfinished {
             return Ok(());
         }
-        self.job.branch.settings.remove(CLONE_UNFINISHED);
-        Ok(self.job.office.save_branch(&self.job.branch).await?)
+        unmark_clone(self.job.office, &mut self.job.branch).await
     }
 
     /// Tells the shop what the office has taken in: a shop keeps its changes, and refuses to be cleaned, until it knows.
@@ -118,12 +116,7 @@ impl Drive<'_> {
         reach("office.clone.record.before");
         self.job.office.record_clone(&self.job.branch, &outgoing, &timestamp, incarnation).await?;
         reach("office.clone.recorded");
-        // read anew: the record has changed what save_branch must not write back
-        let mut branch = self.job.office.branch(&self.job.branch.name).await?;
-        if branch.settings.remove(CLONE_UNFINISHED).is_some() {
-            self.job.office.save_branch(&branch).await?;
-        }
-        self.job.branch = branch;
+        unmark_clone(self.job.office, &mut self.job.branch).await?;
         report.pushed_rows = i64::try_from(outgoing.stream.rows).unwrap_or(i64::MAX);
         Ok(Event::Done)
     }

@@ -19,6 +19,7 @@ mod report;
 mod rows;
 mod send;
 mod sizer;
+mod unfinished;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ pub(crate) use link_hooks::line_settings;
 pub(crate) use probe::{Probed, probe};
 pub(crate) use repair::{Repaired, carry, repair};
 pub(crate) use report::{Report, RunResult};
+pub(crate) use unfinished::is_clone_unfinished;
 #[cfg(test)]
 pub(crate) use verify::Difference;
 pub(crate) use verify::{Comparison, RowDifference, verify};
@@ -50,21 +52,6 @@ use crate::link::{self, Client, Credentials, Line, LinkError, LinkSettings, Peer
 use crate::output::Progress;
 use crate::settings::Settings;
 use crate::stop::Stop;
-
-/// Name of the setting that marks a branch whose clone was begun and not finished.
-const CLONE_UNFINISHED: &str = "clone_unfinished";
-
-/// Whether a clone of the branch was begun and not finished. The mark holds the clone that stood when it was made, so
-/// that one left behind by a death just after the clone was recorded means nothing any more.
-pub(crate) fn is_clone_unfinished(branch: &Branch) -> bool {
-    branch.settings.get(CLONE_UNFINISHED).is_some_and(|mark| *mark == clone_mark(branch))
-}
-
-/// Which clone stands: the microsecond in which it was recorded.
-fn clone_mark(branch: &Branch) -> String {
-    let since = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros().to_string();
-    branch.cloned_at.map_or_else(|| "never".to_owned(), since)
-}
 
 /// What one run needs.
 pub(crate) struct Job<'a> {
@@ -406,39 +393,5 @@ impl<'a> Drive<'a> {
     /// The session at the shop.
     fn sid(&self) -> Result<i64, DriveError> {
         self.sid.ok_or_else(|| DriveError::Confused("no session".into()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_mark_left_behind_by_a_recorded_clone_means_nothing() {
-        let mut branch = Branch {
-            id: 1,
-            name: "a".into(),
-            url: String::new(),
-            policy: String::new(),
-            timestamp: None,
-            user: None,
-            password_file: None,
-            id_range: None,
-            incarnation: None,
-            cloned_at: None,
-            pulled_at: None,
-            pushed_at: None,
-            settings: BTreeMap::new(),
-            paused: false,
-            retired: false,
-            outlived: false,
-        };
-        assert!(!is_clone_unfinished(&branch));
-        branch.settings.insert(CLONE_UNFINISHED.to_owned(), clone_mark(&branch));
-        assert!(is_clone_unfinished(&branch));
-        branch.cloned_at = Some(SystemTime::UNIX_EPOCH + Duration::from_micros(7));
-        assert!(!is_clone_unfinished(&branch), "the clone was recorded after the mark was made");
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio_postgres::Row;
 
-use super::{Branch, NewBranch, Office};
+use super::{Branch, NewBranch, Office, policies};
 use crate::ReplicaError;
 use crate::error::classify;
 use crate::node;
@@ -96,42 +96,51 @@ impl Office {
         }))
     }
 
-    /// Stores changed settings (url, policy, user, password_file, settings, paused) of a branch.
-    pub async fn save_branch(&self, branch: &Branch) -> Result<(), ReplicaError> {
-        let policy = self.policy(&branch.policy).await?;
-        let failed = |error| classify("change the branch", error);
+    /// Changes what is set about a branch: url, policy, user, password_file, settings, paused. `change` gets the record as it
+    /// is now, and nobody else changes it before it is stored; nothing else of it is stored.
+    ///
+    /// # Errors
+    /// Those of `change`, or if the branch or its new policy is not there: then nothing has changed.
+    pub async fn change_branch<E: From<ReplicaError>>(
+        &self,
+        id: i64,
+        change: impl FnOnce(&mut Branch) -> Result<(), E>,
+    ) -> Result<Branch, E> {
+        let failed = |error| E::from(classify("change the branch", error));
         let mut client = self.inner.pool.get().await?;
         let transaction = client.transaction().await.map_err(failed)?;
-        let before = transaction
-            .query_opt(
-                "select p.source from sync.branch_synchronization b join sync.policy p on p.name = b.policy
-                 where b.branch_id = $1 and b.policy <> $2",
-                &[&branch.id, &branch.policy],
-            )
-            .await
-            .map_err(failed)?;
-        if let Some(before) = before {
-            self.adjust_part(&transaction, branch.id, before.get(0), &policy).await?;
+        let sql = format!("select {COLUMNS} from {FROM} where b.branch_id = $1 for update of b");
+        let row = transaction.query_opt(&sql, &[&id]).await.map_err(failed)?;
+        let Some(before) = row.as_ref().map(branch) else {
+            return Err(ReplicaError::Invalid("the branch was removed meanwhile".to_owned()).into());
+        };
+        let mut after = before.clone();
+        change(&mut after)?;
+        if after.policy != before.policy {
+            let from = policies::source(&transaction, &before.policy).await?;
+            let to = policies::source(&transaction, &after.policy).await?;
+            self.adjust_part(&transaction, id, &from, &policies::parse(&after.policy, &to)?).await?;
         }
-        let password_file = branch.password_file.as_ref().map(|path| path.display().to_string());
+        let password_file = after.password_file.as_ref().map(|path| path.display().to_string());
         transaction
             .execute(
                 "update sync.branch_synchronization
                  set url = $2, policy = $3, user_name = $4, password_file = $5, settings = $6::text::jsonb, paused = $7
                  where branch_id = $1",
                 &[
-                    &branch.id,
-                    &branch.url,
-                    &branch.policy,
-                    &branch.user,
+                    &id,
+                    &after.url,
+                    &after.policy,
+                    &after.user,
                     &password_file,
-                    &settings_text(&branch.settings),
-                    &branch.paused,
+                    &settings_text(&after.settings),
+                    &after.paused,
                 ],
             )
             .await
             .map_err(failed)?;
-        transaction.commit().await.map_err(failed)
+        transaction.commit().await.map_err(failed)?;
+        Ok(after)
     }
 
     /// Removes a branch and what is kept for it; its id range is never given out again.

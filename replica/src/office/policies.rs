@@ -2,7 +2,7 @@
 
 use protocol::policy::{ConflictRule, Policy, ResolvedPolicy};
 
-use tokio_postgres::Transaction;
+use tokio_postgres::{GenericClient, Transaction};
 
 use super::Office;
 use crate::ReplicaError;
@@ -108,16 +108,7 @@ impl Office {
     /// A stored policy.
     pub async fn policy(&self, name: &str) -> Result<Policy, ReplicaError> {
         let client = self.inner.pool.get().await?;
-        let row = client
-            .query_opt("select source from sync.policy where name = $1", &[&name])
-            .await
-            .map_err(|error| classify("read the policy", error))?;
-        let Some(row) = row else {
-            return Err(ReplicaError::Invalid(format!(
-                "there is no policy {name:?}; import one with 'office-client policy import FILE'"
-            )));
-        };
-        Policy::parse(row.get(0)).map_err(|error| ReplicaError::Schema(format!("stored policy {name:?}: {error}")))
+        parse(name, &source(&*client, name).await?)
     }
 
     /// Holds a policy against the database; a line per finding: Ok(remark) or Err(what cannot work and how to mend it).
@@ -159,4 +150,22 @@ impl Office {
         findings.extend(ids::too_narrow(&columns, self.inner.id_span.saturating_mul(2)).into_iter().map(Err));
         Ok((resolved, findings))
     }
+}
+
+/// A policy as it was imported.
+pub(super) async fn source(client: &impl GenericClient, name: &str) -> Result<String, ReplicaError> {
+    let row = client
+        .query_opt("select source from sync.policy where name = $1", &[&name])
+        .await
+        .map_err(|error| classify("read the policy", error))?;
+    row.map(|row| row.get(0)).ok_or_else(|| {
+        ReplicaError::Invalid(format!(
+            "there is no policy {name:?}; import one with 'office-client policy import FILE'"
+        ))
+    })
+}
+
+/// A stored policy, read.
+pub(super) fn parse(name: &str, source: &str) -> Result<Policy, ReplicaError> {
+    Policy::parse(source).map_err(|error| ReplicaError::Schema(format!("stored policy {name:?}: {error}")))
 }

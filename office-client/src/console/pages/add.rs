@@ -10,7 +10,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
-use replica::office::NewBranch;
+use replica::office::{Branch, NewBranch};
 
 use super::{Frame, Hands, segment};
 use crate::commands;
@@ -113,10 +113,11 @@ async fn try_add(console: &Console, given: &Given, password: &str) -> Result<Str
         password_file: None,
         settings: BTreeMap::new(),
     };
-    let mut branch = console.office.add_branch(new).await?;
+    let branch = console.office.add_branch(new).await?;
     if user.is_some() && !password.is_empty() {
-        branch.password_file = Some(store_password(console, branch.id, password)?);
-        console.office.save_branch(&branch).await?;
+        let stored = store_password(console, branch.id, password)?;
+        let keep = |branch: &mut Branch| Ok::<_, PageError>(branch.password_file = Some(stored));
+        console.office.change_branch(branch.id, keep).await?;
     }
     Ok(branch.name)
 }

@@ -71,7 +71,7 @@ pub(in crate::console) async fn change(
     let before = answer::known(console.office.branch(&name).await)?;
     // the schedule has a form of its own
     let given = Given { schedule: Given::from(&before).schedule, ..Given::of(|name| posted.field(name).to_owned()) };
-    let outcome = save(&console, before, &given, posted.secret("password")).await;
+    let outcome = save(&console, &before, &given, posted.secret("password")).await;
     answered(&console, &name, &posted, given, outcome).await
 }
 
@@ -84,7 +84,7 @@ pub(in crate::console) async fn schedule(
     posted.needs(Role::Decide)?;
     let before = answer::known(console.office.branch(&name).await)?;
     let given = Given { schedule: posted.field("schedule").to_owned(), ..Given::from(&before) };
-    let outcome = save(&console, before, &given, "").await;
+    let outcome = save(&console, &before, &given, "").await;
     answered(&console, &name, &posted, given, outcome).await
 }
 
@@ -113,8 +113,15 @@ async fn answered(
     }
 }
 
-async fn save(console: &Console, mut branch: Branch, given: &Given, password: &str) -> Result<(), PageError> {
-    let lease = console.office.lease(&branch).await?;
+async fn save(console: &Console, branch: &Branch, given: &Given, password: &str) -> Result<(), PageError> {
+    let lease = console.office.lease(branch).await?;
+    let changed = console.office.change_branch(branch.id, |branch| fill_in(console, branch, given, password)).await;
+    lease.release().await;
+    changed.map(|_| ())
+}
+
+/// What was typed, as the settings of a branch.
+fn fill_in(console: &Console, branch: &mut Branch, given: &Given, password: &str) -> Result<(), PageError> {
     let (url, fingerprint) = (branch.url.clone(), branch.settings.get("fingerprint").cloned());
     let settings = BranchSettings {
         user: Some(given.user.clone()),
@@ -129,7 +136,7 @@ async fn save(console: &Console, mut branch: Branch, given: &Given, password: &s
         ..BranchSettings::default()
     };
     branch.url.clone_from(&given.url);
-    commands::change_settings(&settings, &mut branch)?;
+    commands::change_settings(&settings, branch)?;
     let is_elsewhere = branch.url != url || branch.settings.get("fingerprint") != fingerprint.as_ref();
     match &branch.user {
         None => branch.password_file = None,
@@ -142,7 +149,5 @@ async fn save(console: &Console, mut branch: Branch, given: &Given, password: &s
         }
         Some(_) => {}
     }
-    console.office.save_branch(&branch).await?;
-    lease.release().await;
     Ok(())
 }
