@@ -121,7 +121,7 @@ async fn set(
 
 async fn pause(name: &str, paused: bool, printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
     let branch = opened.office.branch(name).await?;
-    let branch = opened.office.change_branch(branch.id, |branch| Ok::<_, CommandError>(branch.paused = paused)).await?;
+    let branch = opened.office.pause_branch(branch.id, paused).await?;
     saved(&branch, if paused { "is paused" } else { "takes part again" }, printer);
     Ok(Outcome::Done)
 }

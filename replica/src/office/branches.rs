@@ -143,6 +143,15 @@ impl Office {
         Ok(after)
     }
 
+    /// Lets a branch rest, or take part again.
+    pub async fn pause_branch(&self, id: i64, paused: bool) -> Result<Branch, ReplicaError> {
+        let pause = |branch: &mut Branch| {
+            branch.paused = paused;
+            Ok(())
+        };
+        self.change_branch(id, pause).await
+    }
+
     /// Removes a branch and what is kept for it; its id range is never given out again.
     pub async fn remove_branch(&self, name: &str) -> Result<(), ReplicaError> {
         let branch = self.branch(name).await?;

@@ -116,7 +116,10 @@ async fn try_add(console: &Console, given: &Given, password: &str) -> Result<Str
     let branch = console.office.add_branch(new).await?;
     if user.is_some() && !password.is_empty() {
         let stored = store_password(console, branch.id, password)?;
-        let keep = |branch: &mut Branch| Ok::<_, PageError>(branch.password_file = Some(stored));
+        let keep = |branch: &mut Branch| {
+            branch.password_file = Some(stored);
+            Ok::<_, PageError>(())
+        };
         console.office.change_branch(branch.id, keep).await?;
     }
     Ok(branch.name)

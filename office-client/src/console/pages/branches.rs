@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{Frame, Hands, Said, bytes, number, rows, segment, span};
 use crate::console::Console;
-use crate::console::answer::{self, Answer, PageError};
+use crate::console::answer::{self, Answer};
 use crate::console::door::Visitor;
 use crate::console::guard::Posted;
 use crate::console::live::Fragments;
@@ -159,7 +159,7 @@ pub(in crate::console) async fn resume(
 async fn set_paused(console: &Console, name: &str, posted: &Posted, paused: bool) -> Answer {
     posted.needs(Role::Decide)?;
     let branch = answer::known(console.office.branch(name).await)?;
-    console.office.change_branch(branch.id, |branch| Ok::<_, PageError>(branch.paused = paused)).await?;
+    console.office.pause_branch(branch.id, paused).await?;
     console.overview.look();
     let said = if paused { "paused" } else { "resumed" };
     Ok(answer::see(&format!("/?said={said}&of={}", segment(name))))
