@@ -1,0 +1,85 @@
+//! Comparisons of speed. Each measures ours and its baseline in the same run, interleaved, and states the ratio: an
+//! absolute figure says more about the machine than about us. See docs/PERFORMANCE.md.
+
+mod apply;
+mod calls;
+mod capture;
+mod clone;
+mod codec;
+mod lag;
+mod measure;
+mod memory;
+mod python;
+mod reader;
+mod table;
+mod update;
+mod wire;
+mod world;
+
+use clap::Parser;
+
+use measure::{Comparison, Settings};
+
+/// A group of comparisons: its name on the command line, what it compares, and the work.
+struct Group {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Settings) -> Vec<Comparison>,
+}
+
+const GROUPS: &[Group] = &[
+    Group {
+        name: "codec",
+        about: "XML-RPC documents against other libraries and the bare base64 codec",
+        run: codec::run,
+    },
+    Group { name: "reader", about: "the strict SQL reader against sqlparser", run: reader::run },
+    Group { name: "calls", about: "XML-RPC calls per second against a bare hyper handler", run: calls::run },
+    Group { name: "wire", about: "bytes on the wire against the bare gzip payload", run: wire::run },
+    Group { name: "apply", about: "changed rows as SQL text against COPY of the same rows", run: apply::run },
+    Group { name: "update", about: "diffs, and whole updates with nothing to do", run: update::run },
+    Group { name: "capture", about: "what shops pay for capture: pgbench, bulk statements", run: capture::run },
+    Group { name: "lag", about: "a whole update against built-in logical replication", run: lag::run },
+    Group { name: "clone", about: "a whole clone against pg_dump and psql", run: clone::run },
+    Group { name: "memory", about: "peak memory of a clone, by its size", run: memory::run },
+];
+
+/// Measures what users wait for, beside what they would pick instead.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Cli {
+    /// What to measure; everything when nothing is named
+    names: Vec<String>,
+    /// Rounds of each comparison, ours and the baseline in turn
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// A tenth of the data: whether it works, not how fast it is
+    #[arg(long)]
+    quick: bool,
+    /// One JSON object per comparison
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    if let Some(unknown) = cli.names.iter().find(|name| GROUPS.iter().all(|group| group.name != **name)) {
+        eprintln!("bench: there is no {unknown:?}; there are:");
+        for group in GROUPS {
+            eprintln!("  {:<8} {}", group.name, group.about);
+        }
+        return std::process::ExitCode::from(2);
+    }
+    let settings = Settings { rounds: cli.rounds.max(1), share: if cli.quick { 10 } else { 1 } };
+    let mut all = Vec::new();
+    for group in GROUPS.iter().filter(|group| cli.names.is_empty() || cli.names.iter().any(|name| name == group.name)) {
+        eprintln!("== {}: {}", group.name, group.about);
+        all.extend((group.run)(&settings));
+    }
+    if cli.json {
+        table::print_json(&all)
+    } else {
+        table::print(&all)
+    }
+    std::process::ExitCode::SUCCESS
+}
