@@ -11,7 +11,7 @@ use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
 use tests::kit::World;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::measure::{Comparison, Settings, Target, compare};
 use crate::world;
@@ -21,8 +21,14 @@ const BODY: &str = "<?xml version=\"1.0\"?><methodCall><methodName>sync.echo</me
 
 /// All of them.
 pub(crate) fn run(settings: &Settings) -> Vec<Comparison> {
-    let world = World::retail(&["north"]);
-    let agent: SocketAddr = address(world.shop("north").url());
+    let mut world = World::retail(&["north"]);
+    // as many callers as are wanted, all of them from one address and without a login
+    let config = world.dir().join("bench.toml");
+    std::fs::write(&config, "connections_max = 200\n").expect("a file");
+    let shop = world.shop_mut("north");
+    shop.kill_agent();
+    shop.start_with(&["--config", &config.display().to_string()]);
+    let agent = address(shop.url());
     let answer = world::wait(first_answer(agent));
     let bare = bare_handler(answer);
     [1, 64]
@@ -79,10 +85,14 @@ fn whole(read: &[u8]) -> Option<usize> {
 async fn calls_over(to: SocketAddr, connections: usize, calls: usize) -> Duration {
     let mut callers = tokio::task::JoinSet::new();
     let began = Instant::now();
-    for _ in 0..connections {
+    for caller in 0..connections {
         callers.spawn(async move {
             let request = request();
-            let mut stream = TcpStream::connect(to).await.expect("it listens");
+            // an agent bounds the connections of one address
+            let socket = TcpSocket::new_v4().expect("a socket");
+            let from = if caller % 2 == 0 { "127.0.0.1:0" } else { "127.0.0.2:0" };
+            socket.bind(from.parse().expect("an address")).expect("a socket of this machine");
+            let mut stream = socket.connect(to).await.expect("it listens");
             stream.set_nodelay(true).expect("a socket");
             let (mut buffer, mut length) = (vec![0; 16 << 10], None);
             for _ in 0..calls {
