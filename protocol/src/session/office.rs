@@ -248,6 +248,7 @@ enum Phase {
     Advancing,
     AskingDiff,
     ApplyingAnswer,
+    Confirming,
     RecordingClone,
     Comparing,
     Ended,
@@ -260,6 +261,7 @@ enum After {
     Clean,
     Prepare,
     Open,
+    Confirm,
 }
 
 impl Run {
@@ -365,7 +367,7 @@ impl Run {
             }
             (Phase::SettingAgain, Event::Done) => self.pull(),
             (Phase::OpeningDiff, Event::DiffOpened { rows: 0 }) => match self.task {
-                Task::Clone => self.go(Phase::RecordingClone, Action::RecordClone),
+                Task::Clone => self.confirm(),
                 Task::Update => self.go(Phase::Advancing, Action::Advance),
             },
             (Phase::OpeningDiff, Event::DiffOpened { .. }) => self.go(Phase::Receiving, Action::ReceiveDiff),
@@ -393,6 +395,14 @@ impl Run {
                 } else {
                     self.pulled()
                 }
+            }
+            (Phase::Confirming, Event::Status { state: RemoteState::Applied, .. }) => {
+                self.go(Phase::RecordingClone, Action::RecordClone)
+            }
+            (Phase::Confirming, Event::Status { .. }) => self.discard(None),
+            (Phase::Confirming, Event::Refused(code)) if is_passing(code) => self.wait(After::Confirm),
+            (Phase::Confirming, Event::Refused(FaultCode::UnknownSession | FaultCode::SessionExpired)) => {
+                self.again(Self::lost_session)
             }
             (Phase::RecordingClone, Event::Done) => self.go(Phase::Comparing, Action::Compare),
             (Phase::Comparing, Event::Done) => self.end(Ending::Done),
@@ -436,8 +446,19 @@ impl Run {
 
     fn pulled(&mut self) -> Action {
         match self.task {
-            Task::Clone => self.go(Phase::RecordingClone, Action::RecordClone),
+            Task::Clone => self.confirm(),
             Task::Update => self.freeze(),
+        }
+    }
+
+    /// The shop is asked once more behind its first watermark: a database that was put back to a backup after the clone
+    /// was applied does not know the session, and the clone starts over. One put back later does not know the watermark,
+    /// and the next update finds out.
+    fn confirm(&mut self) -> Action {
+        if self.abilities.keyed_sessions {
+            self.go(Phase::Confirming, Action::AskStatus)
+        } else {
+            self.go(Phase::RecordingClone, Action::RecordClone)
         }
     }
 
@@ -490,6 +511,7 @@ impl Run {
             After::Clean => self.go(Phase::Cleaning, Action::Clean),
             After::Prepare => self.prepare(),
             After::Open => self.go(Phase::OpeningDiff, Action::OpenDiff),
+            After::Confirm => self.confirm(),
         }
     }
 

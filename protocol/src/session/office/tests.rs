@@ -189,6 +189,7 @@ fn a_clone_freezes_before_it_cleans_and_sets_the_ids_twice() {
             Event::Done,
             Event::Done,
             Event::DiffOpened { rows: 0 },
+            status(RemoteState::Applied, 1, 100),
             Event::Done,
             Event::Done,
         ],
@@ -208,11 +209,45 @@ fn a_clone_freezes_before_it_cleans_and_sets_the_ids_twice() {
             A::Finish,
             A::SetIdStart,
             A::OpenDiff,
+            A::AskStatus,
             A::RecordClone,
             A::Compare,
             A::End(Ending::Done)
         ]
     );
+}
+
+/// What leads a clone to its first watermark.
+const CLONED: [Event; 12] = [
+    Event::Begin,
+    Event::Greeted(FULL),
+    Event::Frozen { resumed: false, bytes: 100 },
+    Event::Done,
+    Event::Done,
+    Event::Done,
+    Event::Done,
+    Event::Prepared,
+    Event::Done,
+    Event::Done,
+    Event::Done,
+    Event::DiffOpened { rows: 0 },
+];
+
+/// I1, I3, I4: the shop's database was put back to a backup between the apply and the record of the clone.
+#[test]
+fn a_clone_that_the_shop_no_longer_knows_is_not_recorded() {
+    for forgotten in [
+        Event::Refused(FaultCode::UnknownSession),
+        Event::Refused(FaultCode::SessionExpired),
+        status(RemoteState::Gone, 0, 0),
+        status(RemoteState::Open, 0, 0),
+    ] {
+        let actions = play(Task::Clone, &[&CLONED[..], &[forgotten, Event::Done]].concat());
+        assert_eq!(actions[12..], [Action::Discard, Action::FreezeClone], "{forgotten:?}");
+    }
+    let busy = [Event::Refused(FaultCode::Busy), Event::Done, status(RemoteState::Applied, 1, 100)];
+    let actions = play(Task::Clone, &[&CLONED[..], &busy].concat());
+    assert_eq!(actions[12..], [Action::Wait, Action::AskStatus, Action::RecordClone]);
 }
 
 #[test]
