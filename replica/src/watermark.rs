@@ -204,6 +204,22 @@ pub async fn acknowledge(client: &impl GenericClient, peer: i32, watermark: &Wat
     Ok(())
 }
 
+/// Notes that the peer has stored nothing that it was told after the watermark it names, though that one leads nowhere any
+/// more (it is from before a clean, or too old, or of another history): whoever names it was put back to a backup. One that
+/// is newer than all we have told says nothing of the kind: then it was we who were put back.
+pub async fn forget_acknowledged(client: &impl GenericClient, peer: i32, since: Since) -> Result<(), ReplicaError> {
+    let Some(watermark) = since.watermark() else { return Ok(()) };
+    client
+        .execute(
+            "update sync.watermark set acknowledged_at = null
+             where peer = $1 and issued > timestamptz 'epoch' + $2 * interval '1 microsecond' and acknowledged_at is not null",
+            &[&peer, &(watermark.micros as f64)],
+        )
+        .await
+        .map_err(|error| classify("acknowledge a watermark", error))?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -103,3 +103,28 @@ async fn a_row_that_one_shop_deleted_and_another_changed_is_whole_again_everywhe
     world.assert_agree().await;
     assert_eq!(world.shop("north").database.value("select b from note").as_deref(), Some("of the south"));
 }
+
+/// I3, I11: a call that came late has left a frozen diff; a push comes in, and the next run asks for what that diff begins
+/// with. What was changed before the push must not pass for what was changed after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_diff_from_before_a_push_is_not_read_after_it() {
+    let world = Engine::new(SCHEMA, &POLICY.replace("shop-wins", "office-wins"), &["north"]).await;
+    world.database.execute(DATA);
+    world.clone_shop("north").await.expect("a clone");
+    let shop = world.shop("north");
+    world.update("north").await.expect("an update");
+    let since = Since::parse(&world.branch("north").await.timestamp.unwrap()).unwrap();
+    world.database.execute("update note set b = 'office' where id = 1");
+    shop.database.execute("delete from note where id = 1");
+    let late = shop.shop.open_diff(OFFICE, since).await.unwrap();
+    assert_eq!(shop.shop.open_diff(OFFICE, since).await.unwrap().id, late.id, "asked for again, it is the same");
+    world.push("north").await.expect("a push");
+    assert_eq!(
+        shop.database.value("select b from note where id = 1").as_deref(),
+        Some("office"),
+        "the rule has decided"
+    );
+    world.settle(4).await;
+    world.assert_agree().await;
+    assert_eq!(world.database.value("select b from note where id = 1").as_deref(), Some("office"));
+}

@@ -149,7 +149,7 @@ pub async fn begin_new(
                 "{} x left join (
                      select {numbers}, (array_agg(op order by seq))[1] as first, bool_or(old ? {literal}) as known,
                             (array_agg(old ->> {literal} order by seq) filter (where old ? {literal}))[1] as before
-                     from ({}) l group by {numbers}) d on {}",
+                     from (select seq, op, old::jsonb as old, {numbers} from ({}) e) l group by {numbers}) d on {}",
                 table.target(),
                 captured.rows(table.key.len(), &window),
                 table.same_numbered_key("d.", "x.")

@@ -19,7 +19,7 @@ use super::staging::Staging;
 use super::target::{Incoming, ShapeKind};
 use crate::ReplicaError;
 use crate::capture::{CapturedTable, numbered};
-use crate::catalogue::quote_literal;
+use crate::catalogue::{Table, quote_literal};
 use crate::error::classify;
 
 /// Contended rows that are decided at a time, and the bytes that they may have.
@@ -41,12 +41,12 @@ impl<'a> Contest<'a> {
     /// For a table that both sides change; none for the others, or when there is nothing to compare with.
     pub(super) fn of(order: &'a ApplyOrder, staging: &'a Staging) -> Option<Self> {
         let table = &staging.shape.table;
+        if !Self::is_held(order, table) {
+            return None;
+        }
         let rules = order.policy.get(&table.name)?;
         let captured = order.captured.get(&table.name)?;
         let agreed = order.agreed.as_ref()?;
-        if rules.direction != Direction::Both {
-            return None;
-        }
         let us = match order.incoming {
             Incoming::FromShop => Side::Office,
             Incoming::FromOffice { .. } => Side::Shop,
@@ -55,19 +55,26 @@ impl<'a> Contest<'a> {
         Some(Self { order, staging, rule: rules.conflict, us, unseen, captured })
     }
 
+    /// Whether rows that arrive for the table are compared with what was changed here.
+    pub(super) fn is_held(order: &ApplyOrder, table: &Table) -> bool {
+        order.policy.get(&table.name).is_some_and(|rules| rules.direction == Direction::Both)
+            && order.captured.contains_key(&table.name)
+            && order.agreed.is_some()
+    }
+
     /// Locks the rows that are about to be merged: what somebody was just changing is in the change log afterwards, so it
-    /// is seen as contended.
-    pub(super) async fn lock(&self, transaction: &Transaction<'_>) -> Result<(), ReplicaError> {
+    /// is seen as contended. Returns whether every staged row is one of its own that is there.
+    pub(super) async fn lock(&self, transaction: &Transaction<'_>) -> Result<bool, ReplicaError> {
         let table = &self.staging.shape.table;
+        let name = self.staging.name();
         let sql = format!(
-            "select count(*) from (select 1 from {} t where exists (select from {} s where {}) order by {} for no key update of t) locked",
+            "select count(*) = (select count(*) from {name})
+             from (select 1 from {} t where exists (select from {name} s where {}) order by {} for no key update of t) locked",
             table.target(),
-            self.staging.name(),
             table.same_key("t.", "s."),
             table.key_list("t.")
         );
-        transaction.query_one(&sql, &[]).await.map_err(|error| classify("lock rows", error))?;
-        Ok(())
+        Ok(transaction.query_one(&sql, &[]).await.map_err(|error| classify("lock rows", error))?.get(0))
     }
 
     /// Decides the contended rows of the staging table; returns how many conflicts there were.
@@ -130,7 +137,7 @@ impl<'a> Contest<'a> {
                  select {numbers}, (array_agg(op order by seq))[1] as first, bool_or(op = 'R') as asked,
                         jsonb_object_agg(j.key, j.value order by seq desc) filter (where j.key is not null) as olds,
                         (array_agg(stamp order by seq desc) filter (where stamp is not null))[1] as stamp
-                 from e left join lateral jsonb_each(e.old) j on true group by {numbers})
+                 from e left join lateral jsonb_each(e.old::jsonb) j on true group by {numbers})
              select row_number() over () as sync$number, {told},
                     case when {first_key} then {} end as sync$ours, d.first <> 'U' or d.asked as sync$whole,
                     case when d.first <> 'I' then d.olds end as sync$olds, d.stamp as sync$our_stamp
@@ -144,11 +151,11 @@ impl<'a> Contest<'a> {
             table.target(),
             table.same_key("t.", "s.")
         );
-        if updates {
+        if updates && !self.staging.all_there() {
             // an update of a row that is gone, also when the peer has been told: it may come back from its tombstone
             sql += &format!(
                 " union all
-                 select -row_number() over (), {told}, null::jsonb, true, g.old, null::text
+                 select -row_number() over (), {told}, null::jsonb, true, g.old::jsonb, null::text
                  from {} s left join (select distinct on ({numbers}) {numbers}, old from ({}) l order by {numbers}, seq desc) g on {}
                  where not exists (select from {} t where {}) and not exists (select from d where {})",
                 self.staging.name(),

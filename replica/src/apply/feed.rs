@@ -13,6 +13,7 @@ use protocol::policy::Direction;
 use tokio::sync::mpsc;
 
 use super::ApplyOrder;
+use super::conflicts::Contest;
 use super::target::{Conversion, Shape, ShapeKind, resolve};
 use super::told::{ToldConflict, ToldMissing, stamp};
 use crate::ReplicaError;
@@ -252,7 +253,14 @@ impl Parse {
         if let Some(reason) = self.order.incoming.refusal(policy.direction) {
             return Err(refuse(format!("table {name} {reason}")));
         }
-        let (kind, columns, conversion) = resolve(table, &current.statement).map_err(refuse)?;
+        let (mut kind, columns, mut conversion) = resolve(table, &current.statement).map_err(refuse)?;
+        if kind == ShapeKind::GuardedUpdate && Contest::is_held(&self.order, table) {
+            // every row is compared with what was changed here: guards would keep nothing out that is still to be taken
+            kind = ShapeKind::Update;
+            if let Conversion::Update { guards, .. } = &mut conversion {
+                guards.clear();
+            }
+        }
         let shape = self.shape(table.clone(), kind, columns);
         // what is written to one table keeps its order, whatever kind of statement wrote it
         let before: Vec<usize> = self

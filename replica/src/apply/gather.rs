@@ -145,6 +145,9 @@ impl Apply<'_> {
         if segments.is_empty() {
             return Ok(());
         }
+        for staging in &segments {
+            staging.analyze(self.transaction).await?;
+        }
         let tables: BTreeSet<TableName> = segments.iter().map(|staging| staging.shape.table.name.clone()).collect();
         let keyed: Vec<Table> = tables
             .iter()

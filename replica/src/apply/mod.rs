@@ -141,6 +141,8 @@ async fn prepare(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<()
     let failed = |error| classify("prepare the apply", error);
     let origin = order.origin.to_string();
     transaction.execute("select set_config('sync.origin', $1, true)", &[&origin]).await.map_err(failed)?;
+    // staged rows are looked at by key alone: a small sample is enough
+    transaction.batch_execute("set local default_statistics_target = 10").await.map_err(failed)?;
     if order.rights.quiet {
         transaction.batch_execute("set local session_replication_role = replica").await.map_err(failed)?;
     }
@@ -352,6 +354,7 @@ impl<'a> Apply<'a> {
                 held.forget_deleted(self.transaction, &staging).await?;
             }
         }
+        staging.analyze(self.transaction).await?;
         self.references.note(self.transaction, self.order, &staging).await?;
         self.conflicts += staging.settle(self.transaction, self.order).await?;
         match staging.merge(self.transaction, self.order, may_hold).await? {

@@ -45,7 +45,7 @@ pub(super) async fn parents(
             quote_literal(&parent.name.name)
         ),
         Depth::OldValues => format!(
-            "select distinct on (m.key) m.key, d.old as image from ({missing}) m join ({}) d on {} order by m.key, d.seq desc",
+            "select distinct on (m.key) m.key, d.old::jsonb as image from ({missing}) m join ({}) d on {} order by m.key, d.seq desc",
             captured.rows(parent.key.len(), "op = 'D'"),
             parent
                 .key_columns()

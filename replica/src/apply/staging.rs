@@ -1,6 +1,7 @@
 //! Staging tables, and the statements that merge them into their targets.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::names::quote_identifier;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
@@ -21,6 +22,8 @@ pub(super) struct Staging {
     /// Tells it from other staging tables of its shape: rows that were put aside because a unique value is still taken by a
     /// row that the script changes or deletes further on, or that are all gathered before the first is merged.
     number: Option<usize>,
+    /// Whether it is known that every staged row is the only one of its key, and that its row is in the table.
+    all_there: AtomicBool,
 }
 
 /// What an attempt to merge came to.
@@ -79,7 +82,7 @@ impl Staging {
         number: Option<usize>,
     ) -> Result<Self, ReplicaError> {
         let failed = |error| classify("create a staging table", error);
-        let staging = Self { shape, filled: false, number };
+        let staging = Self { shape, filled: false, number, all_there: AtomicBool::new(false) };
         let columns: Vec<String> = match &staging.shape.kind {
             ShapeKind::Insert | ShapeKind::InsertIgnore | ShapeKind::Upsert(_) => quoted(&staging.shape.columns),
             ShapeKind::Delete => with("null::jsonb as sync$was", quoted(&staging.shape.columns)),
@@ -140,6 +143,21 @@ impl Staging {
         format!("copy {} from stdin", self.name())
     }
 
+    /// Tells the planner how many rows wait, and how their keys are spread. Nothing depends on the other columns, and to
+    /// look at those would be dear: they hold old values and notes.
+    pub(super) async fn analyze(&self, transaction: &Transaction<'_>) -> Result<(), ReplicaError> {
+        let keys: Vec<&str> = (self.shape.table.key_columns().map(|column| column.name.as_str()))
+            .filter(|name| self.shape.columns.iter().any(|column| column == name))
+            .collect();
+        let columns = if keys.is_empty() { "sync$n".to_owned() } else { column_list(keys.into_iter()) };
+        let sql = format!("analyze {} ({columns})", self.name());
+        transaction.batch_execute(&sql).await.map_err(|error| classify("merge rows", error))
+    }
+
+    pub(super) fn all_there(&self) -> bool {
+        self.all_there.load(Ordering::Relaxed)
+    }
+
     /// Columns of an update shape behind the key.
     pub(super) fn others(&self) -> &[String] {
         &self.shape.columns[self.shape.table.key.len()..]
@@ -176,7 +194,7 @@ impl Staging {
         may_hold: bool,
     ) -> Result<Attempt, ReplicaError> {
         let failed = |error| classify("merge rows", error);
-        transaction.batch_execute(&format!("analyze {}; savepoint merge", self.name())).await.map_err(failed)?;
+        transaction.batch_execute("savepoint merge").await.map_err(failed)?;
         let attempt = match self.try_merge(transaction, order, &Part::All).await {
             Ok(rows) => Attempt::Rows(rows),
             Err(error) => {
@@ -199,7 +217,7 @@ impl Staging {
     pub(super) async fn settle(&self, transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<i64, ReplicaError> {
         let contest = Contest::of(order, self);
         if let Some(contest) = &contest {
-            contest.lock(transaction).await?;
+            self.all_there.store(contest.lock(transaction).await?, Ordering::Relaxed);
         }
         if self.shape.amounts {
             amounts::settle(transaction, order, self).await?;
@@ -378,10 +396,13 @@ impl Staging {
         let table = &self.shape.table;
         let keys = column_list(table.key_columns().map(|column| column.name.as_str()));
         // several updates of one row happen one after the other
+        let counted = if self.all_there() { "" } else { &format!("group by {keys}") };
+        let most = if self.all_there() { "least(count(*), 1)" } else { "count(*)" };
         let row = transaction
             .query_one(
                 &format!(
-                    "select coalesce(max(c), 0), (select bit_or(sync$has)::text from {0} where {1}) from (select count(*) as c from {0} where {1} group by {keys}) x",
+                    "select coalesce(max(most), 0), bit_or(has)::text, bit_and(every)::text
+                     from (select {most} as most, bit_or(sync$has) as has, bit_and(sync$has) as every from {} where {} {counted}) x",
                     self.name(),
                     part.condition()
                 ),
@@ -390,6 +411,7 @@ impl Staging {
             .await?;
         let rounds: i64 = if singly { 1 } else { row.get(0) };
         let used = row.get::<_, Option<String>>(1).unwrap_or_default().into_bytes();
+        let always = row.get::<_, Option<String>>(2).unwrap_or_default().into_bytes();
         // conflicts have been settled: what the guards would keep out is not among the columns any more
         let guarded = self.shape.kind == ShapeKind::GuardedUpdate && Contest::of(order, self).is_none();
         let delta = if self.shape.amounts { amounts::columns(order, table) } else { Vec::new() };
@@ -407,7 +429,11 @@ impl Staging {
             let settable = table.column(name).is_some_and(|column| !column.always_identity);
             if used.get(index) == Some(&b'1') && settable {
                 let amount = delta.contains(&name.as_str()).then(|| table.column(name)).flatten();
-                let theirs = format!("case when get_bit(s.sync$has, {index}) = 1 then s.{quoted} else t.{quoted} end");
+                let theirs = if always.get(index) == Some(&b'1') {
+                    format!("s.{quoted}")
+                } else {
+                    format!("case when get_bit(s.sync$has, {index}) = 1 then s.{quoted} else t.{quoted} end")
+                };
                 let value = match amount {
                     Some(column) => amounts::added(name, &column.type_name, &theirs),
                     None => theirs,

@@ -183,13 +183,13 @@ impl CapturedTable {
     }
 
     /// A log with old values row by row: `seq, op, xid, origin, stamp, old, k1, k2, ...`. The condition is one on entries.
-    /// `stamp` says who and when, as the note of that name does; requests have none. `old` is a JSON object of texts: of
-    /// an update the values of what it changed, of a delete the whole row.
+    /// `stamp` says who and when, as the note of that name does; requests have none. `old` is the text of a JSON
+    /// object of texts: of an update the values of what it changed, of a delete the whole row.
     pub(crate) fn rows(&self, key_columns: usize, condition: &str) -> String {
         let keys = numbered(key_columns);
         let prefixed = |prefix: &str| (1..=key_columns).map(|index| format!(", {prefix}k{index}")).collect::<String>();
         format!(
-            "select l.seq, l.op, l.xid, l.origin, coalesce(u.stamp, l.stamp) as stamp, u.old::jsonb as old{} from
+            "select l.seq, l.op, l.xid, l.origin, coalesce(u.stamp, l.stamp) as stamp, u.old{} from
                  (select seq, op, xid, origin, stamps, olds, {keys}, case when op <> 'R' then
                       jsonb_build_object('at', (extract(epoch from changed_at) * 1000000)::bigint, 'by', changed_by,
                                          'application', application)::text end as stamp

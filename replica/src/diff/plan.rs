@@ -175,7 +175,10 @@ impl TablePlan {
                 } else {
                     let names = deciding.iter().map(|index| quote_literal(&self.captured.columns[*index]));
                     let names: Vec<String> = names.collect();
-                    format!("case when f.op = 'U' and f.old ?| array[{}] then 'R' else f.op end", names.join(", "))
+                    format!(
+                        "case when f.op = 'U' and f.old::jsonb ?| array[{}] then 'R' else f.op end",
+                        names.join(", ")
+                    )
                 };
                 let followed: String = followed
                     .iter()
@@ -187,11 +190,17 @@ impl TablePlan {
                     // column the first one counts (jsonb_object_agg keeps the last, hence the descending order); R asks
                     // for the whole row, and so does an insert behind an update: the receiver itself may have deleted the
                     // row in between, which is no entry of this window
-                    "with e as materialized (select seq, op, old, stamp, {keys} from ({own}) w{followed}),
-                          f as (select {keys}, case when bool_or(op in ('R', 'I')) then 'R' else (array_agg(op order by seq))[1] end as op, bool_or(op = 'D') as deleted,
-                                jsonb_object_agg(j.key, j.value order by seq desc) filter (where j.key is not null) as old,
-                                (array_agg(stamp order by seq desc) filter (where stamp is not null))[1] as stamp
-                                from e left join lateral jsonb_each(e.old) j on true group by {keys}),
+                    // most keys have one entry, which is taken as it is; the others are put together
+                    "with e as materialized (
+                              select op, old, stamp, seq, {keys}, count(*) over (partition by {keys}) as entries
+                              from (select seq, op, old, stamp, {keys} from ({own}) w{followed}) v),
+                          f as (select {keys}, case when op = 'I' then 'R' else op end as op, op = 'D' as deleted, old, stamp
+                                from e where entries = 1
+                                union all
+                                select {keys}, case when bool_or(op in ('R', 'I')) then 'R' else (array_agg(op order by seq))[1] end, bool_or(op = 'D'),
+                                (jsonb_object_agg(j.key, j.value order by seq desc) filter (where j.key is not null))::text,
+                                (array_agg(stamp order by seq desc) filter (where stamp is not null))[1]
+                                from e left join lateral jsonb_each(e.old::jsonb) j on true where entries > 1 group by {keys}),
                           k as materialized (select {keys}, {operation} as op, f.deleted, f.old, f.stamp from f order by (f.op <> 'U'), {keys})
                      select k.op, {gone}, k.old, {totals}, k.stamp, {k_keys}, {columns} from k left join {target} b on {on}{housekeeping}",
                 )

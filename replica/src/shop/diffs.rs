@@ -7,7 +7,7 @@ use protocol::chunk::level_for;
 use protocol::policy::Deletes;
 use protocol::watermark::select::{Renewal, renewal};
 use protocol::watermark::{Since, Watermark};
-use tokio_postgres::IsolationLevel;
+use tokio_postgres::{GenericClient, IsolationLevel};
 
 use super::Shop;
 use super::state::State;
@@ -19,6 +19,9 @@ use crate::node;
 use crate::retention;
 use crate::spool::FrozenStream;
 use crate::watermark::{self, Selected};
+
+/// Label of a frozen diff: which sessions had been applied before it.
+const TAKEN_IN: &str = "taken_in";
 
 /// What a diff is frozen for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,14 +50,28 @@ impl Shop {
     ) -> Result<FrozenStream, ReplicaError> {
         let _turn = self.inner.freezing.lock().await;
         let state = self.state().await?;
-        self.refuse_other_history(office).await?;
         let mut client = self.inner.pool.get().await?;
         let peer = node::peer(&*client, office).await?;
-        let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
+        let selected = match self.refuse_other_history(office).await {
+            Ok(()) => watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await,
+            Err(error) => Err(error),
+        };
+        let selected = match selected {
+            Ok(selected) => selected,
+            Err(error) => {
+                // nothing can be told, but what the office has lost must not be thrown away here by a clean
+                watermark::forget_acknowledged(&*client, peer, since).await?;
+                return Err(error);
+            }
+        };
         if let Some(exact) = &selected.exact {
             watermark::acknowledge(&*client, peer, exact).await?;
             if let Some(stream) = self.living(office, exact)? {
-                return Ok(stream);
+                // the office merges by what it has sent before: a stream from before a push that came in since, which a late
+                // call has left, would pass for what was changed after it
+                if stream.labels.get(TAKEN_IN) == Some(&taken_in(&*client, office).await?) {
+                    return Ok(stream);
+                }
             }
         }
         self.begin_amounts(&mut client, &state, &selected.snapshot, peer).await?;
@@ -206,6 +223,7 @@ impl Shop {
         let mut labels = BTreeMap::new();
         if purpose == Purpose::Line {
             labels.insert("office".to_owned(), office.to_owned());
+            labels.insert(TAKEN_IN.to_owned(), taken_in(&transaction, office).await?);
         }
         if let Some(exact) = selected.exact.as_ref().filter(|_| purpose == Purpose::Line) {
             labels.insert("since".to_owned(), exact.to_string());
@@ -223,6 +241,14 @@ impl Shop {
         }
         Ok(stream)
     }
+}
+
+/// Which sessions of an office have been applied, as one word: another one each time that one more is.
+async fn taken_in(client: &impl GenericClient, office: &str) -> Result<String, ReplicaError> {
+    let sql = "select md5(coalesce(string_agg(sid::text, ',' order by sid), '')) from sync.session
+               where office = $1 and state = 'applied'";
+    let row = client.query_one(sql, &[&office]).await.map_err(|error| classify("look up sessions", error))?;
+    Ok(row.get(0))
 }
 
 /// Nothing changed: a stream without bytes, whose watermark still counts.

@@ -101,7 +101,20 @@ impl Shop {
     /// `sync.diff_open` and `diff`.
     pub(super) fn diff(&mut self, ctx: &mut Context, since: &str) -> Served<Stream> {
         let Ok(since) = Since::parse(since) else { return Err(fault(FaultCode::WrongParameters)) };
-        let (selected, exact) = self.select(since)?;
+        let (selected, exact) = match self.select(since) {
+            Ok(selected) => selected,
+            Err(broken) => {
+                // a watermark from before the last clean: what the office was told later it has lost
+                let micros = since.watermark().map_or(i64::MAX, |watermark| watermark.micros);
+                let is_believed = !ctx.is_sabotaged(Sabotage::KeepAcknowledged);
+                self.db.product(|content, _, _| {
+                    let later = content.records.marks.iter_mut();
+                    let later = later.filter(|((peer, at), _)| *peer == OFFICE_PEER && *at > micros && is_believed);
+                    later.for_each(|(_, mark)| mark.acknowledged = None);
+                });
+                return Err(broken);
+            }
+        };
         if let Some(issued) = exact {
             let step = ctx.step;
             let is_believed = !ctx.is_sabotaged(Sabotage::KeepAcknowledged);
@@ -114,7 +127,9 @@ impl Shop {
                 }
             });
             let named = since.to_string();
-            if let Some(stream) = self.spool.iter().find(|stream| stream.since.as_ref() == Some(&named)) {
+            let pushes = self.pushes();
+            let lives = |stream: &&Stream| stream.since.as_ref() == Some(&named) && stream.pushes == pushes;
+            if let Some(stream) = self.spool.iter().find(lives) {
                 return Ok(stream.clone());
             }
         }
@@ -144,13 +159,18 @@ impl Shop {
         self.point(ctx, "shop.diff.issued")?;
         let id = if lines.is_empty() { String::new() } else { format!("diff-{}-{}", self.index, ctx.unique()) };
         let named = exact.map(|watermark| watermark.to_string());
-        let stream = Stream::new(id, lines, snapshot, Some(issued.to_string()), named);
+        let mut stream = Stream::new(id, lines, snapshot, Some(issued.to_string()), named);
+        stream.pushes = self.pushes();
         if !stream.lines.is_empty() {
             super::judge::no_echo(ctx, Node::Shop(self.index), &stream);
             self.spool.push(stream.clone());
         }
         self.point(ctx, "shop.diff.frozen")?;
         Ok(stream)
+    }
+
+    fn pushes(&self) -> usize {
+        self.db.now.records.sessions.values().filter(|row| row.recorded == Recorded::Applied).count()
     }
 
     /// `clean`.

@@ -45,6 +45,8 @@ pub(super) struct Stream {
     pub(super) since: Option<String>,
     /// The snapshot it ends at.
     pub(super) snapshot: Snapshot,
+    /// Sessions that the shop had applied when it was frozen.
+    pub(super) pushes: usize,
 }
 
 impl Stream {
@@ -56,7 +58,7 @@ impl Stream {
         since: Option<String>,
     ) -> Self {
         let bytes = 7 + lines.len() as u64 * 11;
-        Self { id, lines, bytes, watermark, since, snapshot }
+        Self { id, lines, bytes, watermark, since, snapshot, pushes: 0 }
     }
 }
 

@@ -50,6 +50,32 @@ fn an_office_restored_from_a_dump_is_noticed_before_anything_moves() {
     refused(&world, &["restored"]);
 }
 
+/// I1: what an office had acknowledged in the life it lost is only at the shop now, and no clone may empty it there.
+#[test]
+fn i1_a_restored_office_does_not_clean_away_what_it_has_lost() {
+    for cloned_again in [false, true] {
+        let mut world = chain(&["north"]);
+        let dump = psql::dump(&world.office);
+        if cloned_again {
+            // then the shop does not know the watermark of the backup
+            world.office(&["clone", "north"]).succeeded();
+        }
+        let north = world.shop("north").database.clone();
+        sell(&north, "acknowledged", 2);
+        world.office(&["update", "north"]).succeeded();
+        world.office(&["update", "north"]).succeeded();
+        world.office = restored("office", &dump);
+        let sold = "select count(*) from sale where note like 'acknowledged%'";
+        for before in [&["update", "north"], &["clone", "north"], &["clone", "north"]] {
+            world.office(before).ended_with(4);
+            assert_eq!(north.int(sold), 2, "{cloned_again}: {before:?} has emptied the shop");
+        }
+        assert_eq!(world.office.int(sold), 0);
+        world.office(&["verify", "north", "--repair"]);
+        assert_eq!(world.office.int(sold), 2, "{cloned_again}");
+    }
+}
+
 #[test]
 fn files_of_the_shops_server_put_back_are_noticed_though_nothing_in_them_tells() {
     // with its witness, and without: then the office's token tells
