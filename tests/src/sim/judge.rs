@@ -45,7 +45,11 @@ pub(super) fn after_pull(ctx: &mut Context, office: &Office, shop: &Shop, waterm
     if ctx.model.moved_back(shop.index, watermark.micros) {
         ctx.violate("I8", format!("the watermark of shop {} moved back to {watermark}", shop.index));
     }
-    let Some(mark) = shop.db.now.records.marks.get(&(OFFICE_PEER, watermark.micros)) else { return };
+    let Some(mark) = shop.db.now.records.marks.get(&(OFFICE_PEER, watermark.micros)) else {
+        // the shop was put back to a backup after it had frozen this
+        ctx.model.taken_from_the_past(shop.index, watermark.micros);
+        return;
+    };
     let covered: Vec<usize> = shop
         .db
         .now

@@ -54,6 +54,8 @@ pub(super) struct Model {
     touched: BTreeMap<Key, BTreeSet<Node>>,
     /// What the office's own tables were when a stream was frozen, as fingerprints.
     frozen: HashSet<u64>,
+    /// What each watermark of a shop covers, as it was issued.
+    covered: HashMap<(usize, i64), Vec<usize>>,
     /// The watermark last stored for each shop.
     newest: HashMap<usize, i64>,
 }
@@ -113,6 +115,18 @@ impl Model {
     pub(super) fn taken(&mut self, numbers: impl Iterator<Item = usize>) {
         for number in numbers {
             self.commits[number].is_taken = true;
+        }
+    }
+
+    /// A shop issued a watermark that covers these commits.
+    pub(super) fn covers(&mut self, shop: usize, micros: i64, numbers: Vec<usize>) {
+        self.covered.insert((shop, micros), numbers);
+    }
+
+    /// The office took in what a watermark covers that the shop itself has lost since.
+    pub(super) fn taken_from_the_past(&mut self, shop: usize, micros: i64) {
+        for number in self.covered.get(&(shop, micros)).into_iter().flatten() {
+            self.commits[*number].is_taken = true;
         }
     }
 

@@ -154,6 +154,8 @@ impl Shop {
         }
         let acknowledged = ctx.is_sabotaged(Sabotage::EarlyAcknowledge).then_some(ctx.step);
         let issued = self.issue(ctx, OFFICE_PEER, snapshot.clone(), acknowledged);
+        let covered = self.db.now.commits.iter().filter(|(xid, _)| snapshot.sees(*xid)).map(|(_, number)| *number);
+        ctx.model.covers(self.index, issued.micros, covered.collect());
         let knows = Knowledge { xmax: snapshot.xmax(), issued_micros: issued.micros, ..Knowledge::default() };
         self.remember(knows);
         self.point(ctx, "shop.diff.issued")?;
