@@ -74,6 +74,27 @@ async fn a_shop_is_not_cleaned_for_an_office_that_has_lost_its_sales() {
     shop.shop.clean(OFFICE, false, None).await.unwrap();
 }
 
+/// I1: the same where the shop was cloned again since that backup, so that the watermark of the backup leads nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_is_not_cleaned_for_an_office_from_before_its_last_clone() {
+    let world = cloned(&["north"]).await;
+    let shop = world.shop("north");
+    let backup = Since::parse(&world.branch("north").await.timestamp.unwrap()).unwrap();
+    world.clone_shop("north").await.expect("another clone");
+    shop.database.execute("insert into sale(note) values ('after the backup')");
+    for _ in 0..2 {
+        world.pull("north").await.unwrap();
+    }
+    let unknown = shop.shop.open_diff(OFFICE, backup).await;
+    assert!(matches!(unknown, Err(ReplicaError::UnknownWatermark(_))), "{unknown:?}");
+    let cleaned = shop.shop.clean(OFFICE, false, None).await;
+    assert!(matches!(cleaned, Err(ReplicaError::CleanRefused(_))), "{cleaned:?}");
+    assert_eq!(shop.database.int("select count(*) from sale"), 1);
+    // an office that has it all says so, and may
+    world.pull("north").await.unwrap();
+    shop.shop.clean(OFFICE, false, None).await.unwrap();
+}
+
 /// I3, I11: conflicts are looked for since what the sender had seen; where that is no longer known, nothing is applied.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_that_rests_on_what_is_no_longer_kept_is_refused() {
