@@ -208,12 +208,13 @@ pub async fn acknowledge(client: &impl GenericClient, peer: i32, watermark: &Wat
 /// more (it is from before a clean, or too old, or of another history): whoever names it was put back to a backup. One that
 /// is newer than all we have told says nothing of the kind: then it was we who were put back.
 pub async fn forget_acknowledged(client: &impl GenericClient, peer: i32, since: Since) -> Result<(), ReplicaError> {
-    let Some(watermark) = since.watermark() else { return Ok(()) };
+    // who asks from the beginning has nothing
+    let after = since.watermark().map_or(0.0, |watermark| watermark.micros as f64);
     client
         .execute(
             "update sync.watermark set acknowledged_at = null
              where peer = $1 and issued > timestamptz 'epoch' + $2 * interval '1 microsecond' and acknowledged_at is not null",
-            &[&peer, &(watermark.micros as f64)],
+            &[&peer, &after],
         )
         .await
         .map_err(|error| classify("acknowledge a watermark", error))?;

@@ -90,7 +90,11 @@ async fn a_shop_is_not_cleaned_for_an_office_from_before_its_last_clone() {
     let cleaned = shop.shop.clean(OFFICE, false, None).await;
     assert!(matches!(cleaned, Err(ReplicaError::CleanRefused(_))), "{cleaned:?}");
     assert_eq!(shop.database.int("select count(*) from sale"), 1);
-    // an office that has it all says so, and may
+    // an office that has it all says so, and may; one from before the first clone has nothing
+    world.pull("north").await.unwrap();
+    shop.shop.open_diff(OFFICE, Since::Zero).await.unwrap();
+    let cleaned = shop.shop.clean(OFFICE, false, None).await;
+    assert!(matches!(cleaned, Err(ReplicaError::CleanRefused(_))), "{cleaned:?}");
     world.pull("north").await.unwrap();
     shop.shop.clean(OFFICE, false, None).await.unwrap();
 }

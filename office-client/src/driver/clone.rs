@@ -69,7 +69,8 @@ impl Drive<'_> {
 
     /// Tells the shop what the office has taken in: a shop keeps its changes, and refuses to be cleaned, until it knows.
     async fn acknowledge(&mut self) -> Result<(), DriveError> {
-        let Some(since) = self.job.branch.timestamp.clone() else { return Ok(()) };
+        // an office that was put back to before the first clone has nothing
+        let since = self.job.branch.timestamp.clone().unwrap_or_else(|| "0".to_owned());
         if self.facts.is_none() {
             // with base methods alone the shop is told by asking: what comes has been taken in, or the clean is refused
             let path = self.job.office.receive_path(&self.job.branch, "told");

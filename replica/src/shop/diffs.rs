@@ -52,6 +52,9 @@ impl Shop {
         let state = self.state().await?;
         let mut client = self.inner.pool.get().await?;
         let peer = node::peer(&*client, office).await?;
+        if since.watermark().is_none() {
+            watermark::forget_acknowledged(&*client, peer, since).await?;
+        }
         let selected = match self.refuse_other_history(office).await {
             Ok(()) => watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await,
             Err(error) => Err(error),

@@ -365,7 +365,8 @@ impl Drive {
 
     fn clean(&mut self, around: &mut Around<'_>) -> Result<Outcome, Outcome> {
         // the shop is told first what the office has taken in
-        if let (Some(since), 0) = (around.office.branch(self.shop).timestamp.clone(), self.at.0) {
+        if self.at.0 == 0 {
+            let since = around.office.branch(self.shop).timestamp.clone().unwrap_or_else(|| "0".to_owned());
             let tell = if self.is_plain { Request::Diff { since } } else { Request::DiffOpen { since } };
             match self.ask(around, tell) {
                 Ok(_) | Err(Outcome::Event(Event::Refused(_))) => self.at.0 = 1,

@@ -101,20 +101,17 @@ impl Shop {
     /// `sync.diff_open` and `diff`.
     pub(super) fn diff(&mut self, ctx: &mut Context, since: &str) -> Served<Stream> {
         let Ok(since) = Since::parse(since) else { return Err(fault(FaultCode::WrongParameters)) };
-        let (selected, exact) = match self.select(since) {
-            Ok(selected) => selected,
-            Err(broken) => {
-                // a watermark from before the last clean: what the office was told later it has lost
-                let micros = since.watermark().map_or(i64::MAX, |watermark| watermark.micros);
-                let is_believed = !ctx.is_sabotaged(Sabotage::KeepAcknowledged);
-                self.db.product(|content, _, _| {
-                    let later = content.records.marks.iter_mut();
-                    let later = later.filter(|((peer, at), _)| *peer == OFFICE_PEER && *at > micros && is_believed);
-                    later.for_each(|(_, mark)| mark.acknowledged = None);
-                });
-                return Err(broken);
-            }
-        };
+        let selected = self.select(since);
+        if (selected.is_err() || since.watermark().is_none()) && !ctx.is_sabotaged(Sabotage::KeepAcknowledged) {
+            // a watermark from before the last clean: what the office was told later it has lost
+            let micros = since.watermark().map_or(i64::MIN, |watermark| watermark.micros);
+            self.db.product(|content, _, _| {
+                let later = content.records.marks.iter_mut();
+                let later = later.filter(|((peer, at), _)| *peer == OFFICE_PEER && *at > micros);
+                later.for_each(|(_, mark)| mark.acknowledged = None);
+            });
+        }
+        let (selected, exact) = selected?;
         if let Some(issued) = exact {
             let step = ctx.step;
             let is_believed = !ctx.is_sabotaged(Sabotage::KeepAcknowledged);
