@@ -182,6 +182,26 @@ fn architecture_has_a_line_for_every_crate_and_dependency() {
     }
 }
 
+/// docs/TESTING.md says which test shows what: they are there.
+#[test]
+fn the_tests_that_the_document_names_exist() {
+    let document = read(&root().join("docs/TESTING.md"));
+    let list = document.split("## What proves what").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let names: Vec<&str> = list
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(names.len() > 40, "only {} tests are named", names.len());
+    let places = PRODUCT.iter().chain(&["tests/tests"]);
+    let texts: Vec<String> = places.flat_map(|place| sources(&root().join(place))).map(|path| read(&path)).collect();
+    for name in names {
+        let head = format!("fn {name}(");
+        assert!(texts.iter().any(|text| text.contains(&head)), "docs/TESTING.md names {name}, which is no test");
+    }
+}
+
 /// DESIGN.md, section 11: each invariant is named by a test, and ./test --mutations proves that a test guards it.
 #[test]
 fn every_invariant_is_named_by_a_test_and_has_a_mutation() {

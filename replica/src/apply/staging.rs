@@ -149,7 +149,7 @@ impl Staging {
         let keys: Vec<&str> = (self.shape.table.key_columns().map(|column| column.name.as_str()))
             .filter(|name| self.shape.columns.iter().any(|column| column == name))
             .collect();
-        let columns = if keys.is_empty() { "sync$n".to_owned() } else { column_list(keys.into_iter()) };
+        let columns = if keys.is_empty() { "sync$n".to_owned() } else { column_list(keys) };
         let sql = format!("analyze {} ({columns})", self.name());
         transaction.batch_execute(&sql).await.map_err(|error| classify("merge rows", error))
     }

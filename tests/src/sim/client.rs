@@ -58,7 +58,7 @@ pub(super) struct Drive {
     pub(super) shop: usize,
     pub(super) task: Task,
     force: bool,
-    is_plain: bool,
+    pub(super) is_plain: bool,
     state: Run,
     pub(super) action: Action,
     /// Whether the current action has begun.

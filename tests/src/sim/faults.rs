@@ -177,7 +177,7 @@ const LEADS: &[(&str, Fault, &str)] = &[
 /// Places that are reached seldom, with how many shares they get of the seeds that are kept for such, and the fault where
 /// the others come often enough.
 const SELDOM: &[(&str, Option<Fault>, u64)] = &[
-    ("while cloning", Some(Fault::ShopRestored), 4),
+    ("while cloning", Some(Fault::ShopRestored), 8),
     ("while cloning", Some(Fault::OfficeRestored), 4),
     ("at rest", Some(Fault::ShopRestored), 2),
     ("at rest", Some(Fault::OfficeRestored), 2),
@@ -185,7 +185,7 @@ const SELDOM: &[(&str, Option<Fault>, u64)] = &[
     ("while pulling", Some(Fault::OfficeRestored), 2),
     ("while pushing", Some(Fault::ShopRestored), 2),
     ("while pushing", Some(Fault::OfficeRestored), 2),
-    ("abort.", None, 1),
+    ("abort.", None, 2),
     ("call.abort", None, 1),
     ("compare.", None, 1),
     ("record-clone.before", None, 1),

@@ -266,8 +266,10 @@ impl World {
         if self.runs[index].is_some() {
             kinds.extend(OF_RUNS);
         }
+        // with base methods alone nobody can ask whether a clone is still there: they have neither hello nor the state of a session
+        let is_blind = phase == "while cloning" && self.runs[index].as_ref().is_some_and(|run| run.is_plain);
         let can = |kind: &Fault| match kind {
-            Fault::ShopRestored => !self.shops[index].backups.is_empty(),
+            Fault::ShopRestored => !self.shops[index].backups.is_empty() && !is_blind,
             Fault::OfficeRestored => !self.office.backups.is_empty(),
             _ => true,
         };
