@@ -49,9 +49,8 @@ pub fn binary(name: &str) -> PathBuf {
 fn build(name: &str, profile: &Path) {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--quiet", "--package", name, "--bin", name]);
-    if profile.ends_with("release") {
-        command.arg("--release");
-    }
+    let name = profile.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    command.args(["--profile", if name == "debug" { "dev" } else { name }]);
     command.arg("--target-dir").arg(profile.parent().unwrap_or(profile));
     // the compiler's own variables that the test was run with would make cargo build everything anew
     for (variable, _) in std::env::vars_os() {
