@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use protocol::session::office::Task;
+use replica::office::Branch;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::driver::{self, DriveError, Job, Report};
@@ -12,18 +13,18 @@ use crate::stop::Stop;
 /// Branches that are called one after the other, in order.
 pub(super) type Queue<'a> = Vec<Job<'a>>;
 
-/// A queue for every line; a branch whose line needs no care has one of its own.
-pub(super) fn lines<'a>(jobs: impl Iterator<Item = Job<'a>>) -> Vec<Queue<'a>> {
-    let mut queues: Vec<(Option<String>, Queue<'a>)> = Vec::new();
-    for job in jobs {
+/// The branches of every line; one whose line needs no care is alone.
+pub(super) fn lines(branches: Vec<Branch>) -> Vec<Vec<Branch>> {
+    let mut lines: Vec<(Option<String>, Vec<Branch>)> = Vec::new();
+    for branch in branches {
         // settings that cannot be read are told by the run itself
-        let key = driver::line_settings(&job.branch).ok().and_then(|settings| settings.key());
-        match queues.iter_mut().find(|(known, _)| key.is_some() && *known == key) {
-            Some((_, queue)) => queue.push(job),
-            None => queues.push((key, vec![job])),
+        let key = driver::line_settings(&branch).ok().and_then(|settings| settings.key());
+        match lines.iter_mut().find(|(known, _)| key.is_some() && *known == key) {
+            Some((_, branches)) => branches.push(branch),
+            None => lines.push((key, vec![branch])),
         }
     }
-    queues.into_iter().map(|(_, queue)| queue).collect()
+    lines.into_iter().map(|(_, branches)| branches).collect()
 }
 
 /// Updates the branches of a line: it is brought up for the first one that is called, stays up as long as the next one

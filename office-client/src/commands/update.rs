@@ -1,5 +1,6 @@
 //! `office-client update NAME...|--all`
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures_util::StreamExt as _;
@@ -49,23 +50,20 @@ async fn update(
         printer.talk("there is no branch to update");
         return Ok(Outcome::Done);
     }
-    let mut passwords = Vec::with_capacity(branches.len());
-    for branch in &branches {
-        // with --all nobody may be there to ask: such a branch fails alone
-        passwords.push(if args.all { None } else { password::ask_for(branch)? });
-    }
+    let passwords = typed_passwords(&branches, args)?;
     let board = Board::of_runs(printer);
-    let jobs = branches
-        .into_iter()
-        .zip(passwords)
-        .map(|(branch, typed_password)| job(branch, typed_password, args, settings, stop, opened, &board));
+    let job = |branch: Branch| {
+        let typed_password = passwords.get(&branch.name).cloned();
+        job(branch, typed_password, args, settings, stop, opened, &board)
+    };
     if args.dry_run {
-        return plans(jobs, settings.jobs, printer, &board).await;
+        return plans(branches.into_iter().map(job), settings.jobs, printer, &board).await;
     }
     stop.expect_graceful();
     // a report is told when it is there, not when its line has come to an end
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let lines = lines::lines(jobs).into_iter().map(|jobs| lines::run(jobs, stop, sender.clone()));
+    let queue = |line: Vec<Branch>| line.into_iter().map(job).collect();
+    let lines = lines::lines(branches).into_iter().map(|line| lines::run(queue(line), stop, sender.clone()));
     let mut running = futures_util::stream::iter(lines).buffer_unordered(settings.jobs);
     let mut reports = Vec::new();
     loop {
@@ -83,6 +81,21 @@ async fn update(
         reports.push(report);
     }
     Ok(summary(&reports, printer))
+}
+
+/// Passwords of branches that need one to be typed, by name.
+pub(super) fn typed_passwords(
+    branches: &[Branch],
+    args: &UpdateArgs,
+) -> Result<BTreeMap<String, String>, CommandError> {
+    let mut passwords = BTreeMap::new();
+    // with --all nobody may be there to ask: such a branch fails alone
+    for branch in branches.iter().filter(|_| !args.all) {
+        if let Some(password) = password::ask_for(branch)? {
+            passwords.insert(branch.name.clone(), password);
+        }
+    }
+    Ok(passwords)
 }
 
 /// What one update of a branch needs.

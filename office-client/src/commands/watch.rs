@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use replica::office::Branch;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
 
-use super::update::{chosen, job, tell};
-use super::{Opened, Outcome, lines, password};
+use super::update::{chosen, job, tell, typed_passwords};
+use super::{Opened, Outcome, lines};
 use crate::cli::UpdateArgs;
 use crate::driver::{Report, RunResult};
 use crate::error::{self, CommandError};
@@ -33,12 +34,7 @@ pub(super) async fn run(
     stop: &Stop,
     opened: &Opened,
 ) -> Result<Outcome, CommandError> {
-    let mut passwords = BTreeMap::new();
-    for branch in chosen(args, opened).await? {
-        if !args.all {
-            passwords.insert(branch.name.clone(), password::ask_for(&branch)?);
-        }
-    }
+    let passwords = typed_passwords(&chosen(args, opened).await?, args)?;
     stop.expect_graceful();
     let board = Board::of_runs(printer);
     let slots = Semaphore::new(settings.jobs);
@@ -66,16 +62,17 @@ pub(super) async fn run(
                     }
                 };
                 told.trouble_is_over();
-                let jobs = branches.into_iter().map(|branch| {
-                    let typed_password = passwords.get(&branch.name).cloned().flatten();
-                    job(branch, typed_password, args, settings, stop, opened, &board)
-                });
-                for queue in lines::lines(jobs) {
-                    let names: Vec<String> = queue.iter().map(|job| job.branch.name.clone()).collect();
+                for line in lines::lines(branches) {
+                    let names: Vec<String> = line.iter().map(|branch| branch.name.clone()).collect();
                     if names.iter().any(|name| busy.contains(name)) {
                         continue;
                     }
                     busy.extend(names.iter().cloned());
+                    let job = |branch: Branch| {
+                        let typed_password = passwords.get(&branch.name).cloned();
+                        job(branch, typed_password, args, settings, stop, opened, &board)
+                    };
+                    let queue = line.into_iter().map(job).collect();
                     let (sender, slots) = (sender.clone(), &slots);
                     running.push(async move {
                         // the semaphore is never closed
