@@ -5,6 +5,7 @@
 #   need_rust        cargo (with rustfmt and clippy) and a linker
 #   need_postgresql  the server's programs; exports PG_BINDIR where they would not be found by themselves
 #   need_postgresql_version MAJOR    the programs of that version beside it; sets postgresql_bindir
+#   need_musl ARCH   what static programs are built with (packaging/tarball)
 #   need_python      python3
 #   need_peers       XML-RPC of other languages, for the tests of interoperability; needs root
 #   need_browser     a headless Chromium and what drives it, for the tests of the console; needs root
@@ -70,6 +71,15 @@ need_rust() {
     fi
     export PATH
     cargo --version >/dev/null || give_up "cargo does not run: see https://rustup.rs"
+}
+
+# need_musl ARCH: what static programs are built with.
+need_musl() {
+    command -v musl-gcc >/dev/null || install musl-tools || give_up "no musl-gcc: install the package musl-tools"
+    if ! rustc --print target-libdir --target "$1-unknown-linux-musl" 2>/dev/null | xargs test -d; then
+        command -v rustup >/dev/null || give_up "no libraries of Rust for $1-unknown-linux-musl, and no rustup to add them"
+        rustup target add "$1-unknown-linux-musl" >&2 || give_up "rustup could not add $1-unknown-linux-musl"
+    fi
 }
 
 need_python() {

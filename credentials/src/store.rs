@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -70,6 +70,7 @@ pub fn save<T: Serialize>(path: &Path, users: &T) -> Result<(), CredentialsError
         let _ = std::fs::remove_file(&temporary);
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(&serde_json::to_vec_pretty(users)?)?;
+        give_to_owner_of_directory(&file, path)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
         match path.parent() {
@@ -78,6 +79,16 @@ pub fn save<T: Serialize>(path: &Path, users: &T) -> Result<(), CredentialsError
         }
     };
     write().map_err(|source| CredentialsError::File { path: path.to_owned(), source })
+}
+
+/// A file that root replaces is read by the service at once: it has to be the service's from the start.
+fn give_to_owner_of_directory(file: &File, path: &Path) -> io::Result<()> {
+    let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) else { return Ok(()) };
+    let (owner, ours) = (std::fs::metadata(dir)?, file.metadata()?);
+    if ours.uid() == 0 && owner.uid() != 0 {
+        std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@
 
 mod account;
 mod bundle;
+mod hand_over;
 mod password;
 mod template;
 mod terminal;
 
 pub use account::{Account, AccountError};
 pub use bundle::{Bundle, HIDDEN};
+pub use hand_over::HandOver;
 pub use password::made_password;
 pub use template::{Written, file_name, fill, keep_beside, write_settings};
 pub use terminal::{ask, ask_hidden, ask_until, is_there as terminal_is_there};

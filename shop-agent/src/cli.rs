@@ -105,6 +105,28 @@ pub(crate) enum Command {
     Man,
 }
 
+impl Command {
+    /// Where the agent's files are that the command works on.
+    pub(crate) fn place(&self) -> Option<&PlaceArgs> {
+        match self {
+            Self::Run(node) | Self::RestoreBeforeClean(node) | Self::AfterRestore(node) | Self::AfterUpgrade(node) => {
+                Some(&node.place)
+            }
+            Self::Check(args) => Some(&args.node.place),
+            Self::Backup(args) => Some(&args.node.place),
+            Self::Restore(args) => Some(&args.node.place),
+            Self::Import(args) => Some(&args.node.place),
+            Self::Export(args) => Some(&args.node.place),
+            Self::PurgeOk(args) => Some(&args.node.place),
+            Self::Status { place, .. } | Self::Audit { place, .. } => Some(place),
+            Self::User(
+                UserCommand::Add { place, .. } | UserCommand::Remove { place, .. } | UserCommand::List { place },
+            ) => Some(place),
+            Self::Setup(_) | Self::Call(_) | Self::Completions { .. } | Self::Man => None,
+        }
+    }
+}
+
 /// Where the agent keeps its files.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct PlaceArgs {

@@ -16,6 +16,8 @@ use crate::server::monitor::Token;
 
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:9000";
 pub(crate) const DEFAULT_POLICY: &str = "shop";
+/// The state directory of the service, as its unit has it.
+pub(crate) const SERVICE_STATE_DIR: &str = "/var/lib/shop-agent";
 const DEFAULT_ID_SPAN: i64 = 1_000_000_000_000;
 
 /// A setting that cannot work.
@@ -237,7 +239,7 @@ fn state_dir_of(place: &PlaceArgs, config: &Config) -> Result<PathBuf, SettingsE
 fn own_state_dir() -> Option<PathBuf> {
     // SAFETY: geteuid has no preconditions and cannot fail
     if unsafe { libc::geteuid() } == 0 {
-        return Some(PathBuf::from("/var/lib/shop-agent"));
+        return Some(PathBuf::from(SERVICE_STATE_DIR));
     }
     let base = std::env::var_os("XDG_STATE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     base.or_else(|| std::env::home_dir().map(|home| home.join(".local/state"))).map(|dir| dir.join("shop-agent"))

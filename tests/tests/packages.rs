@@ -40,7 +40,7 @@ fn packages(version: &str, dir: &Path) -> [PathBuf; 2] {
     let programs = ["shop-agent", "office-client"].map(binary);
     let from = programs[0].parent().expect("a directory");
     let mut build = Command::new(root().join("packaging/build-deb"));
-    build.arg("--from").arg(from).arg(dir).env("SYNC_DEB_VERSION", version).env("SYNC_DEB_COMPRESSION", "none");
+    build.arg("--from").arg(from).arg(dir).env("SYNC_PACKAGE_VERSION", version).env("SYNC_DEB_COMPRESSION", "none");
     let said = run(&mut build).succeeded();
     let paths: Vec<PathBuf> = said.lines().map(PathBuf::from).collect();
     paths.try_into().unwrap_or_else(|paths| panic!("two packages, not {paths:?}"))

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use replica::office::{Branch, NewBranch};
 use replica::safety::SafetyStop;
 
+use super::password::keep_for_service;
 use super::{Opened, Outcome, policy};
 use crate::cli::{BranchAdd, BranchCommand, BranchRemove, BranchSet, BranchSettings};
 use crate::error::CommandError;
@@ -57,10 +58,22 @@ async fn add(
         settings: written,
     };
     check_trust(&new.url, &new.settings)?;
-    let branch = opened.office.add_branch(new).await?;
+    let mut branch = opened.office.add_branch(new).await?;
+    if let Some(kept) = keep_for_service(&settings.state_dir, branch.id, args.settings().password_file.as_deref())? {
+        say_kept(&kept, printer);
+        let keep = |branch: &mut Branch| {
+            branch.password_file = Some(kept);
+            Ok::<_, CommandError>(())
+        };
+        branch = opened.office.change_branch(branch.id, keep).await?;
+    }
     printer.object(&output::branch_object(&branch));
     printer.line(&format!("branch `{}` has number {} and policy `{}`", branch.name, branch.id, branch.policy));
     Ok(Outcome::Done)
+}
+
+fn say_kept(file: &Path, printer: &Printer) {
+    printer.talk(&format!("the password is kept in {}, where the service reads it", file.display()));
 }
 
 async fn list(printer: &Printer, opened: &Opened) -> Result<Outcome, CommandError> {
@@ -112,7 +125,13 @@ async fn set(
             branch.url = url;
         }
         branch.policy = policy.unwrap_or_else(|| branch.policy.clone());
-        change_settings(args.settings(), branch)
+        change_settings(args.settings(), branch)?;
+        let file = args.settings().password_file.as_deref();
+        if let Some(kept) = keep_for_service(&settings.state_dir, branch.id, file)? {
+            say_kept(&kept, printer);
+            branch.password_file = Some(kept);
+        }
+        Ok::<_, CommandError>(())
     };
     let branch = opened.office.change_branch(branch.id, change).await?;
     saved(&branch, "is changed", printer);

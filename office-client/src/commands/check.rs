@@ -72,6 +72,7 @@ pub(super) async fn look(args: &CheckArgs, global: &Global, stop: &Stop, finding
         Ok(settings) => settings,
         Err(error) => return findings.line("configuration", Err(with_hint(&error))),
     };
+    let _hand_over = installation::HandOver::of(&settings.state_dir);
     let read = config::path(global.config.as_deref());
     let place =
         read.map_or_else(|| "no file, everything has its default".to_owned(), |path| path.display().to_string());

@@ -27,6 +27,7 @@ mod verify;
 mod watch;
 
 pub(crate) use branch::change_settings;
+pub(crate) use password::keep as keep_password;
 pub(crate) use policy::{adopt as adopt_policy, directions as policy_directions};
 
 use replica::ReplicaError;
@@ -66,6 +67,8 @@ pub(crate) async fn run(mut cli: Cli, printer: &Printer, stop: &Stop) -> Result<
         _ => {}
     }
     let settings = Settings::load(&cli.global)?;
+    // what root does by hand must not lock the service out of its own files
+    let _hand_over = installation::HandOver::of(&settings.state_dir);
     match cli.command {
         Command::Init => init::run(&settings, printer).await,
         Command::Branch(command) => branch::run(*command, &settings, printer).await,

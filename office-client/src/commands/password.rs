@@ -1,13 +1,15 @@
 //! Asking for a password at a terminal, without echo.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 use replica::office::Branch;
 
 use crate::error::CommandError;
 use crate::limits::PASSWORD_CHARS_MIN;
 use crate::link::{Credentials, read_password};
+use crate::settings::is_root;
 
 /// Asks for the password of a branch that has a user and no password file; none when the branch needs no question.
 pub(crate) fn ask_for(branch: &Branch) -> Result<Option<String>, CommandError> {
@@ -24,6 +26,41 @@ pub(crate) fn credentials(user: Option<&str>, file: Option<&Path>) -> Result<Opt
         (Some(user), None) => Some(Credentials::new(user, &ask(&format!("password of `{user}`: "))?)),
         (None, _) => None,
     })
+}
+
+/// Keeps the password of a branch where only this program's user reads it, and gives the file.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn keep(state_dir: &Path, branch: i64, password: &str) -> std::io::Result<PathBuf> {
+    use std::io::Write as _;
+    let dir = state_dir.join("passwords");
+    std::fs::create_dir_all(&dir)?;
+    let path = dir.join(format!("branch-{branch}"));
+    let mut options = std::fs::File::options();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    file.write_all(password.as_bytes())?;
+    file.sync_all()?;
+    std::path::absolute(&path)
+}
+
+/// A file of root's is closed to the service, which updates the branch by schedule: where root speaks for a service, the
+/// password is taken out of the file and kept in the state directory. None where the file itself will do.
+pub(crate) fn keep_for_service(
+    state_dir: &Path,
+    branch: i64,
+    file: Option<&Path>,
+) -> Result<Option<PathBuf>, CommandError> {
+    let is_a_service_s = || std::fs::metadata(state_dir).is_ok_and(|dir| dir.uid() != 0);
+    match file.filter(|file| !file.as_os_str().is_empty() && is_root() && is_a_service_s()) {
+        None => Ok(None),
+        Some(file) => {
+            let kept = keep(state_dir, branch, &read_password(file)?);
+            kept.map(Some).map_err(|error| {
+                CommandError::failed(format!("the password cannot be kept in {}: {error}", state_dir.display()))
+            })
+        }
+    }
 }
 
 /// A password for somebody new: from a file, or typed twice.

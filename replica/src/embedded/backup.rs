@@ -9,7 +9,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::layout::{LockFile, PORT};
 use super::server::Site;
@@ -109,7 +109,7 @@ pub fn restore(options: Options, file: &Path, replace: bool) -> Result<Option<Pa
         return Ok(None);
     }
     // in one step: never is there a moment without a database, in which a start would make an empty one
-    renameat2(AT_FDCWD, &unpacked, AT_FDCWD, &data, RenameFlags::RENAME_EXCHANGE)
+    renameat_with(CWD, &unpacked, CWD, &data, RenameFlags::EXCHANGE)
         .map_err(|error| failed(&unpacked)(error.into()))?;
     let aside = (1..).map(|number| dir.join(format!("data.before-restore-{number}"))).find(|path| !path.exists());
     let aside = aside.unwrap_or_else(|| unpacked.clone());

@@ -29,6 +29,9 @@ pub(crate) type CommandError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
     crate::logging::start(cli.log, &cli.log_level);
     crate::service::close_new_files();
+    // what root does by hand must not lock the service out of its own files; set-up sees to that by itself
+    let place = cli.command.place().map(crate::settings::state_dir);
+    let _hand_over = place.and_then(Result::ok).map(|dir| installation::HandOver::of(&dir));
     match cli.command {
         Command::Setup(args) => setup::setup(args),
         Command::Run(args) => on_runtime(run::run(args)),

@@ -10,7 +10,7 @@ use super::password::password;
 use crate::cli::UserCommand;
 use crate::server::users::{User, Users, users_path};
 use crate::service::make_state_dir;
-use crate::settings::state_dir;
+use crate::settings::{SERVICE_STATE_DIR, state_dir};
 
 pub(super) fn user(command: UserCommand) -> Result<ExitCode, CommandError> {
     match command {
@@ -38,7 +38,12 @@ fn add(dir: &Path, name: String, office: String, password: &str, no_nil: bool) -
         return Err("a name has at least one character and no colon, and an office has a name".into());
     }
     let hash = hash_password(password).map_err(|error| format!("cannot hash the password: {error}"))?;
-    make_state_dir(dir)?;
+    // before the first start of the service: what is made here is to be its own
+    let is_to_come = dir == Path::new(SERVICE_STATE_DIR) && !dir.exists();
+    match installation::Account::of_service("shop-agent").filter(|_| is_to_come) {
+        Some(account) => account.own_dir(dir)?,
+        None => make_state_dir(dir)?,
+    }
     let path = users_path(dir);
     let mut users = Users::load(&path)?;
     eprintln!("{name} speaks for office {office}");

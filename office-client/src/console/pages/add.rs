@@ -1,7 +1,6 @@
 //! A new branch.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -127,21 +126,11 @@ async fn try_add(console: &Console, given: &Given, password: &str) -> Result<Str
 
 /// Keeps the password where only this program's user reads it.
 pub(super) fn store_password(console: &Console, branch: i64, password: &str) -> Result<PathBuf, PageError> {
-    let dir = console.settings.state_dir.join("passwords");
-    let path = dir.join(format!("branch-{branch}"));
-    let write = || -> std::io::Result<PathBuf> {
-        use std::io::Write as _;
-        std::fs::create_dir_all(&dir)?;
-        let mut options = std::fs::File::options();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        file.write_all(password.as_bytes())?;
-        file.sync_all()?;
-        std::path::absolute(&path)
-    };
-    write().map_err(|error| {
+    let state_dir = &console.settings.state_dir;
+    commands::keep_password(state_dir, branch, password).map_err(|error| {
         PageError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            format!("the password cannot be kept in {}: {error}", path.display()),
+            format!("the password cannot be kept in {}: {error}", state_dir.display()),
         )
     })
 }
