@@ -115,6 +115,9 @@ impl From<LinkError> for CommandError {
 
 /// What to do about an error of the office's database.
 pub(crate) fn replica_hint(error: &ReplicaError) -> Option<String> {
+    if let Some(hint) = full_disk_hint(error) {
+        return Some(hint);
+    }
     Some(match error {
         ReplicaError::Unavailable(_) => {
             "check `--database`, and that the server runs; a private cluster is `embedded:DIR`".to_owned()
@@ -124,6 +127,16 @@ pub(crate) fn replica_hint(error: &ReplicaError) -> Option<String> {
         }
         ReplicaError::Busy(_) => "try again when the other run has ended".to_owned(),
         _ => return None,
+    })
+}
+
+/// A disk of ours that has run full, under files or under the database.
+pub(crate) fn full_disk_hint(error: &(dyn StdError + 'static)) -> Option<String> {
+    // the system's words, which a server on this machine repeats
+    const FULL: &str = "No space left on device";
+    chain(error).contains(FULL).then(|| {
+        "a disk at the office is full: make room (state directory, database); nothing is lost, and the same command goes on"
+            .to_owned()
     })
 }
 
@@ -151,6 +164,13 @@ mod tests {
         let source = std::io::Error::other("disk full");
         let error = ReplicaError::Spool { what: "cannot write /spool/1".into(), source };
         assert_eq!(chain(&error), "cannot write /spool/1: disk full");
+        assert_eq!(replica_hint(&error), None);
         assert_eq!(CommandError::from(error).chain(), "the office's database: cannot write /spool/1: disk full");
+    }
+    #[test]
+    fn a_full_disk_says_what_to_do() {
+        let source = std::io::Error::from_raw_os_error(28);
+        let error = ReplicaError::Spool { what: "cannot write /spool/1".into(), source };
+        assert!(replica_hint(&error).is_some_and(|hint| hint.contains("make room")));
     }
 }

@@ -235,6 +235,7 @@ pub async fn resume_incarnation(client: &mut Client, witness: &Witness) -> Resul
         .await
         .map_err(failed)?;
     confirm(&transaction).await?;
+    crate::capture::recognise(&transaction).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(incarnation)
 }

@@ -142,6 +142,9 @@ fn histories(history: &History) -> &'static str {
 impl DriveError {
     /// What to do about it.
     pub(crate) fn hint(&self, branch: &str) -> Option<String> {
+        if let Some(hint) = crate::error::full_disk_hint(self) {
+            return Some(hint);
+        }
         Some(match self {
             Self::Link(error) => return error.hint(),
             Self::Replica(error) => return crate::error::replica_hint(error),

@@ -305,7 +305,10 @@ fn http_refusal(status: u16, method: &str) -> Result<(), LinkError> {
         413 => "the chunk is too large for it",
         415 => "it does not take this content type",
         429 | 503 => {
-            return Err(LinkError::failed(format!("call {method}"), format!("the server cannot serve this now ({status}): too many callers, or its log says why")));
+            return Err(LinkError::failed(
+                format!("call {method}"),
+                format!("the server cannot serve this now ({status}): too many callers, or its log says why"),
+            ));
         }
         500..=599 => return Err(LinkError::unknown(method, format!("the server failed ({status})"))),
         300..=399 => "it sends elsewhere; a shop is called at its own address only",

@@ -5,6 +5,7 @@
 
 mod compare;
 mod log;
+mod moved;
 mod triggers;
 
 use std::collections::BTreeMap;
@@ -59,6 +60,7 @@ pub struct CapturedTable {
 }
 
 pub(crate) use log::numbered;
+pub(crate) use moved::recognise;
 
 impl CapturedTable {
     /// The table's change log.

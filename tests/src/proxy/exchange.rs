@@ -12,7 +12,11 @@ use super::{Shared, Trick};
 pub(super) async fn forward(shared: &Shared, trick: Trick, mut caller: TcpStream, mut agent: TcpStream) {
     let mut earlier: VecDeque<Vec<u8>> = VecDeque::new();
     loop {
-        let Some(request) = message(&mut caller).await else { return };
+        let Some(mut request) = message(&mut caller).await else { return };
+        if let Trick::Speaks(version) = trick {
+            uncompressed(&mut request);
+            speak(&mut request, version.office);
+        }
         let number = {
             let mut counts = shared.counts();
             counts.to_agent += request.len() as u64;
@@ -34,6 +38,10 @@ pub(super) async fn forward(shared: &Shared, trick: Trick, mut caller: TcpStream
         if trick == Trick::Twice {
             let Some(second) = repeat(shared, &request).await else { return };
             answer = second;
+        }
+        if let Trick::Speaks(version) = trick {
+            uncompressed(&mut answer);
+            speak(&mut answer, version.agent);
         }
         if trick == Trick::LoseReply(number) {
             shared.counts().cuts += 1;
@@ -65,6 +73,29 @@ async fn repeat(shared: &Shared, request: &[u8]) -> Option<Vec<u8>> {
     let mut agent = TcpStream::connect(shared.target).await.ok()?;
     agent.write_all(request).await.ok()?;
     message(&mut agent).await
+}
+
+/// Takes the offer of compression out of a message's head, its length staying what it is.
+fn uncompressed(message: &mut [u8]) {
+    const OFFER: &[u8] = b"accept-encoding:";
+    let head = message.windows(4).position(|end| end == b"\r\n\r\n").unwrap_or(message.len());
+    let found = message[..head].windows(OFFER.len()).position(|name| name.eq_ignore_ascii_case(OFFER));
+    if let Some(found) = found {
+        message[found] = b'x';
+    }
+}
+
+/// Replaces the digit that stands for the version of the protocol.
+fn speak(message: &mut [u8], version: Option<u8>) {
+    const MEMBER: &[u8] = b"<name>protocol</name>";
+    let Some(digit) = version.map(|version| b'0' + version.min(9)) else { return };
+    let found = message.windows(MEMBER.len()).position(|name| name == MEMBER).map(|start| start + MEMBER.len());
+    let value = found.and_then(|start| message[start..].iter().position(u8::is_ascii_digit).map(|skip| start + skip));
+    // `<i4>` has a digit of its own
+    let value = value.map(|at| if message[at - 1] == b'i' { at + 2 } else { at });
+    if let Some(at) = value.filter(|at| message.get(*at).is_some_and(u8::is_ascii_digit)) {
+        message[at] = digit;
+    }
 }
 
 /// Reads one whole message; none when the connection ends before.

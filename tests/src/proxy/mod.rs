@@ -52,6 +52,18 @@ pub enum Trick {
     TwiceAtOnce,
     /// Every request is delivered once more after the next two.
     Late,
+    /// What either end says of the version of the protocol it speaks is replaced by this digit: the other one meets a
+    /// program of another version. Messages are asked for without compression, so that it can be seen.
+    Speaks(Version),
+}
+
+/// Versions of the protocol as `sync.hello` tells them, for [`Trick::Speaks`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Version {
+    /// What the office says it speaks.
+    pub office: Option<u8>,
+    /// What the agent answers.
+    pub agent: Option<u8>,
 }
 
 /// How the line is. The default is a sound one.

@@ -1,73 +1,17 @@
 //! Disks that run full: a clear word, nothing lost, and all goes on by itself when there is room.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use tests::process::run;
-use tests::{not_run, wait_for};
+use tests::wait_for;
 
+use crate::disk::Disk;
 use crate::shop::Premises;
 
-/// A file system of its own, as small as wanted.
-struct Disk {
-    dir: PathBuf,
-}
-
-impl Disk {
-    /// None where this machine does not let us mount anything.
-    fn new(name: &str, mebibytes: u32) -> Option<Self> {
-        let dir = std::env::temp_dir().join(format!("sync-disk-{}-{name}", std::process::id()));
-        fs::create_dir_all(&dir).expect("a directory");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m,mode=0755"), "tmpfs"]).arg(&dir);
-        let mounted = nix::unistd::geteuid().is_root() && run(&mut mount).is_success();
-        if !mounted {
-            let _ = fs::remove_dir(&dir);
-            not_run::because_forbidden("disks that run full (mounting a small file system is not permitted here)");
-            return None;
-        }
-        Some(Self { dir })
-    }
-
-    fn free(&self) -> u64 {
-        let facts = nix::sys::statvfs::statvfs(&self.dir).expect("the disk");
-        facts.blocks_available() * facts.fragment_size()
-    }
-
-    /// Fills it but for so many bytes.
-    fn fill(&self, but: u64) {
-        let mut filler = fs::File::options().append(true).create(true).open(self.filler()).expect("a file");
-        let block = vec![0_u8; 64 << 10];
-        while self.free() > but {
-            let bytes = usize::try_from((self.free() - but).min(block.len() as u64)).expect("a small number");
-            if std::io::Write::write_all(&mut filler, &block[..bytes]).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.dir.join("filler")
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.filler()).expect("removed");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.dir).status();
-        let _ = fs::remove_dir(&self.dir);
-    }
-}
-
 /// Text that gzip makes no smaller than half.
-const NOISE: &str = "(select string_agg(md5(random()::text), '') from generate_series(1, 30) where g > 0)";
+pub(crate) const NOISE: &str = "(select string_agg(md5(random()::text), '') from generate_series(1, 30) where g > 0)";
 
 fn within(disk: &Disk, name: &str) -> impl FnOnce(&Path) -> PathBuf {
-    let dir = disk.dir.join(name);
+    let dir = disk.dir().join(name);
     move |_| dir
 }
 
@@ -75,7 +19,7 @@ fn within(disk: &Disk, name: &str) -> impl FnOnce(&Path) -> PathBuf {
 fn a_full_disk_under_the_spools_is_said_and_everything_goes_on_when_there_is_room() {
     let Some(disk) = Disk::new("spool", 64) else { return };
     let mut shop = Premises::new(|dir| dir.join("database"), within(&disk, "state"), 4 << 20);
-    assert!(shop.state().starts_with(&disk.dir));
+    assert!(shop.state().starts_with(disk.dir()));
     let noise = |table: &str, columns: &str, from: i64, to: i64, first: &str| {
         format!("insert into {table}({columns}) select {first}, {NOISE} from generate_series({from}, {to}) g")
     };
