@@ -1,4 +1,4 @@
-//! Capture after a move of the whole database: `pg_upgrade` and restores give tables and triggers other numbers.
+//! Capture after a move of the whole database: a dump gives tables and triggers other numbers, `pg_upgrade` the triggers.
 
 use tokio_postgres::GenericClient;
 

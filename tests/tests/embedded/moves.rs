@@ -79,7 +79,7 @@ fn another_machine_becomes_the_office_and_nothing_is_lost() {
     office.close();
 }
 
-/// `pg_upgrade`, which gives every trigger another number, on a database that has changes to send and changes to get. That
+/// `pg_upgrade` as the document has it, on a database that has changes to send and changes to get. That
 /// both servers have one version here makes no difference to it.
 #[test]
 fn a_private_database_is_upgraded_in_place_and_only_what_has_changed_travels() {
