@@ -5,6 +5,7 @@
 pub mod base64_gzip;
 pub mod carried;
 pub mod chunk;
+pub mod control_totals;
 pub mod dialect;
 pub mod fault;
 pub mod history;

@@ -90,7 +90,7 @@ pub async fn digest(
         rows: row.get(0),
         digest: row.get(1),
         sums,
-        buckets: String::new(),
+        ..TableDigest::default()
     })
 }
 
@@ -271,9 +271,10 @@ pub fn table_name(text: &str) -> TableName {
     text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
 }
 
-/// The columns whose sums are told with a table: those that add up.
-pub(crate) fn summed(rules: &protocol::policy::TablePolicy) -> &[String] {
-    &rules.delta
+/// The columns whose sums are told with a table: money, and amounts that add up.
+pub(crate) fn summed(rules: &protocol::policy::TablePolicy) -> Vec<String> {
+    let columns: BTreeSet<&String> = rules.delta.iter().chain(&rules.money).collect();
+    columns.into_iter().cloned().collect()
 }
 
 /// Conditions on alias `x` that select a branch's own rows: by an id of its ranges, or through a foreign key to a table

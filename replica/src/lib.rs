@@ -11,6 +11,7 @@ pub mod capture;
 pub mod carried;
 pub mod catalogue;
 pub mod clean;
+mod control_totals;
 pub mod database;
 pub mod diff;
 pub mod digest;

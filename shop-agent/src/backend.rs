@@ -82,7 +82,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// See [`Shop::audit`].
     fn audit(&self, records: i64) -> impl Future<Output = Result<Vec<AuditRecord>>> + Send;
     /// See [`Shop::digests`].
-    fn digests(&self, request: &DigestRequest) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
+    fn digests(
+        &self,
+        office: &str,
+        request: &DigestRequest,
+    ) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
     /// See [`Shop::digest_rows`].
     fn digest_rows(
         &self,
@@ -170,8 +174,8 @@ impl Backend for Shop {
         Self::audit(self, records).await
     }
 
-    async fn digests(&self, request: &DigestRequest) -> Result<Vec<TableDigest>> {
-        Self::digests(self, request).await
+    async fn digests(&self, office: &str, request: &DigestRequest) -> Result<Vec<TableDigest>> {
+        Self::digests(self, office, request).await
     }
 
     async fn digest_rows(&self, office: &str, request: &DigestRowsRequest) -> Result<Vec<RowDigest>> {

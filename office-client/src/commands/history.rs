@@ -26,7 +26,7 @@ async fn history(args: &HistoryArgs, printer: &Printer, opened: &Opened) -> Resu
     let runs = opened.office.history(args.name.as_deref(), args.limit).await?;
     let mut table = Table::new(&[
         "started", "branch", "run", "result", "pulled", "pushed", "sent", "received", "chunks", "redials", "time",
-        "error",
+        "totals", "error",
     ]);
     for (branch, run) in &runs {
         printer.object(&output::history_object(branch, run));
@@ -43,6 +43,7 @@ async fn history(args: &HistoryArgs, printer: &Printer, opened: &Opened) -> Resu
             run.chunk_bytes.map_or_else(|| "-".to_owned(), bytes),
             run.redials.to_string(),
             format!("{:.1} s", run.seconds),
+            output::totals::summary(&run.totals),
             run.error.clone().unwrap_or_default(),
         ]);
     }
@@ -50,6 +51,12 @@ async fn history(args: &HistoryArgs, printer: &Printer, opened: &Opened) -> Resu
         printer.talk("nothing has run yet");
     } else {
         printer.table(&table);
+    }
+    for (branch, run) in &runs {
+        for total in run.totals.iter().filter(|total| total.differs()) {
+            let line = output::totals::line(total);
+            printer.talk(&format!("{branch}, {}: {line}; 'office-client verify {branch}' shows the rows", started(run.started_at)));
+        }
     }
     Ok(Outcome::Done)
 }

@@ -52,6 +52,7 @@ async fn import(
         receive_rate: None,
         started_by: Some(settings.user.clone()),
         pulled_digest: ok.map(|_| file.header.sha256.clone()),
+        totals: Vec::new(),
     };
     opened.office.record_run(&branch, &record).await?;
     let imported: Imported = imported.map_err(|error| CommandError::Drive { branch: branch.name.clone(), error })?;

@@ -210,6 +210,7 @@ async fn record(job: &Job<'_>, result: &Result<Adoption, DriveError>, started_at
         receive_rate: None,
         started_by: Some(job.by.clone()),
         pulled_digest: None,
+        totals: Vec::new(),
     };
     if let Err(error) = job.office.record_run(&job.branch, &run).await {
         tracing::warn!(branch = %job.branch.name, error = %crate::error::chain(&error), "the run is missing in the history");

@@ -4,6 +4,7 @@ mod adopt;
 mod allowance;
 mod carried;
 mod clone;
+mod control_totals;
 mod drift;
 mod dry_run;
 mod error;
@@ -114,6 +115,7 @@ pub(crate) async fn run_over(job: Job<'_>, task: Task, line: &Arc<Line>) -> Repo
             receive_rate: figure(report.rates.receive),
             started_by: Some(started_by),
             pulled_digest: report.pulled_digest.clone(),
+            totals: report.totals.clone(),
         };
         match office.record_run(&branch, &record).await {
             Ok(number) => report.number = Some(number),
@@ -159,6 +161,9 @@ async fn run_leased(
     drive.job.progress.phase("bringing the line up");
     line.up(&drive.job.stop).await?;
     let result = drive.run(task, report).await;
+    if result.is_ok() {
+        drive.count_totals(task, report).await;
+    }
     let counters = drive.peer.client().counters();
     (report.sent_bytes, report.received_bytes) = (counters.sent(), counters.received());
     report.redials = drive.peer.redials();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use protocol::session::office::Task;
+use replica::office::ControlTotal;
 
 use super::DriveError;
 use super::estimate::Rates;
@@ -76,6 +77,8 @@ pub(crate) struct Report {
     pub(crate) conflicts: i64,
     /// SHA-256 of the diff that was taken in, as it was received; none when nothing was.
     pub(crate) pulled_digest: Option<String>,
+    /// Control totals of the tables with money; empty when nothing moved, or nothing was counted.
+    pub(crate) totals: Vec<ControlTotal>,
     /// Bytes sent on the wire.
     pub(crate) sent_bytes: u64,
     /// Bytes received from the wire.
@@ -114,6 +117,7 @@ impl Report {
             released: 0,
             conflicts: 0,
             pulled_digest: None,
+            totals: Vec::new(),
             sent_bytes: 0,
             received_bytes: 0,
             redials: 0,

@@ -90,6 +90,7 @@ impl<'a> Drill<'a> {
                 low: scope.low,
                 high: scope.high,
                 buckets: Some(buckets),
+                since: None,
             };
             let theirs = peer.ask(&Digest(request), Patience::Work).await?;
             let theirs = theirs.first().map(|digest| digest.buckets.as_str()).unwrap_or_default();

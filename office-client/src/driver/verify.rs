@@ -134,6 +134,7 @@ pub(super) async fn fingerprints(
         low: scope.low,
         high: scope.high,
         buckets: None,
+        since: None,
     };
     let theirs = match peer.ask(&Digest(request), Patience::Work).await {
         Ok(theirs) => theirs,

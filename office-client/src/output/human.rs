@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
-use replica::office::Branch;
+use replica::office::{Branch, ControlTotal};
 
+use super::totals;
 use crate::driver::{Adoption, Comparison, Plan, Repaired, Report};
 use crate::standing::{BranchState, Standing};
 use crate::units;
@@ -37,6 +38,12 @@ pub(crate) fn report_line(report: &Report) -> String {
     if let Some(comparison) = &report.comparison {
         line.push_str("; ");
         line.push_str(&comparison_summary(comparison));
+    }
+    if report.totals.iter().any(ControlTotal::differs) {
+        line.push_str(&format!("; control totals: {}", totals::summary(&report.totals)));
+    }
+    for total in report.totals.iter().filter(|total| total.differs()) {
+        line.push_str(&format!("\n  {}", totals::line(total)));
     }
     line
 }

@@ -6,6 +6,7 @@ use protocol::xmlrpc::{Blob, DateTime, Value};
 use replica::office::{Branch, RunRecord};
 use serde_json::{Value as Json, json};
 
+use super::totals;
 use crate::alerts;
 use crate::driver::{Adoption, Comparison, Plan, Repaired, Report};
 use crate::standing::Standing;
@@ -29,6 +30,7 @@ pub(crate) fn report_object(report: &Report) -> Json {
         "chunk_bytes": report.chunk_bytes,
         "send_rate": report.rates.send,
         "receive_rate": report.rates.receive,
+        "totals": totals::objects(&report.totals),
         "error": report.error.as_ref().map(|error| crate::error::chain(error)),
         "hint": report.error.as_ref().and_then(|error| error.hint(&report.branch)),
     });
@@ -109,6 +111,7 @@ pub(crate) fn history_object(branch: &str, run: &RunRecord) -> Json {
         "quarantined": run.quarantined,
         "started_by": run.started_by,
         "pulled_digest": run.pulled_digest,
+        "totals": totals::objects(&run.totals),
         "error": run.error,
     })
 }

@@ -6,6 +6,7 @@ mod human;
 mod json;
 mod progress;
 mod quarantine;
+pub(crate) mod totals;
 
 pub(crate) use carried::{export_line, export_object, import_line, import_object};
 pub(crate) use conflicts::{

@@ -21,6 +21,10 @@ pub struct DigestRequest {
     pub high: Option<i64>,
     /// Into how many buckets of hashed keys the rows are divided, a power of two; none asks for the whole alone.
     pub buckets: Option<i64>,
+    /// Asks for control totals instead of fingerprints (of the columns that are money): a watermark issued to the caller. Counts and sums are told twice,
+    /// of all rows and of those that were not changed after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// The fingerprint of one table.
@@ -38,6 +42,21 @@ pub struct TableDigest {
     /// A fingerprint per bucket, 16 hexadecimal digits each, where buckets were asked for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub buckets: String,
+    /// Of control totals: the rows without those that were changed after the watermark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
+}
+
+/// Rows that nobody has changed since a watermark.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settled {
+    /// About how many rows were changed; one that was changed twice counts twice.
+    pub changed: i64,
+    /// The others.
+    pub rows: i64,
+    /// Their sums.
+    pub sums: Vec<ColumnSum>,
 }
 
 /// The sum of a column.

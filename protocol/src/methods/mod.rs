@@ -14,7 +14,7 @@ pub use call::{Call, ReplyError};
 pub use changes::{CHANGES_BYTES_MAX, ChangesError, changes};
 pub use compare::{
     Baseline, BaselineOptions, BaselineReply, ColumnSum, Digest, DigestRequest, DigestRows, DigestRowsRequest, Mark,
-    Rows, TableDigest,
+    Rows, Settled, TableDigest,
 };
 pub use extension::{
     DiffOpen, DiffOptions, DiffRead, ExchangeLayout, FrozenDiff, Hello, HelloReply, HelloRequest, Layout,

@@ -58,11 +58,15 @@ fn options(values: &OptionValues) -> String {
         RowFilter::Expression(text) => text.clone(),
         RowFilter::Via(parent) => format!("via {parent}"),
     });
-    let delta: Vec<String> = values.delta.iter().map(|column| quoted(column)).collect();
+    let columns = |names: &[String]| {
+        let names: Vec<String> = names.iter().map(|column| quoted(column)).collect();
+        (!names.is_empty()).then(|| format!("[{}]", names.join(", ")))
+    };
     let word = |word: &'static str| Some(quoted(word));
     let lines = [
         ("conflict", values.conflict.and_then(|rule| word(rule.as_str()))),
-        ("delta", (!delta.is_empty()).then(|| format!("[{}]", delta.join(", ")))),
+        ("delta", columns(&values.delta)),
+        ("money", columns(&values.money)),
         ("rows", rows.as_deref().map(quoted)),
         ("max_age", values.max_age.map(|age| quoted(&duration::format(age)))),
         ("deletes", values.deletes.and_then(|deletes| word(deletes.as_str()))),

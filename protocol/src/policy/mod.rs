@@ -186,6 +186,8 @@ pub struct TablePolicy {
     pub conflict: ConflictRule,
     /// Numeric columns that move as increments, sorted; only with `both`.
     pub delta: Vec<String>,
+    /// Numeric columns whose sums are compared at the end of an update, sorted.
+    pub money: Vec<String>,
     /// Which rows go to which branch; all when `None`.
     pub rows: Option<RowFilter>,
     /// Freshness that people may rely on; zero means always fresh.
@@ -210,6 +212,7 @@ impl TablePolicy {
             direction,
             conflict: ConflictRule::default(),
             delta: Vec::new(),
+            money: Vec::new(),
             rows: None,
             max_age: None,
             deletes: Deletes::default_of(direction),

@@ -7,8 +7,8 @@ use super::error::PolicyError;
 use super::{ConflictRule, Deletes, Direction, GROUP_FIRST, RowFilter, TablePolicy, Triggers};
 
 /// Names of the options, as errors and the canonical form list them.
-pub(super) const NAMES: [&str; 9] =
-    ["conflict", "delta", "rows", "max_age", "deletes", "history", "history_column", "triggers", "group"];
+pub(super) const NAMES: [&str; 10] =
+    ["conflict", "delta", "money", "rows", "max_age", "deletes", "history", "history_column", "triggers", "group"];
 
 /// One `[table.x]`.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub(super) struct OptionValues {
     pub(super) conflict: Option<ConflictRule>,
     /// Sorted.
     pub(super) delta: Vec<String>,
+    /// Sorted.
+    pub(super) money: Vec<String>,
     pub(super) rows: Option<RowFilter>,
     pub(super) max_age: Option<Duration>,
     pub(super) deletes: Option<Deletes>,
@@ -82,6 +84,7 @@ impl OptionValues {
             direction,
             conflict: self.conflict.unwrap_or_default(),
             delta: self.delta.clone(),
+            money: self.money.clone(),
             rows: self.rows.clone(),
             max_age: self.max_age,
             deletes: self.deletes.unwrap_or(Deletes::default_of(direction)),
@@ -109,6 +112,7 @@ impl OptionValues {
         let flowing = [FromSource, FromTarget, Both];
         only(self.conflict.is_some(), "conflict", &[Both], "only rows changed on both sides can be in conflict");
         only(!self.delta.is_empty(), "delta", &[Both], "an amount that one side alone changes needs no adding up");
+        only(!self.money.is_empty(), "money", &flowing, "control totals are of rows that move");
         only(self.rows.is_some(), "rows", &[FromSource, FromTarget, Both, Initial], "a local table sends no rows");
         only(self.max_age.is_some(), "max_age", &flowing, "nothing newer will ever arrive");
         only(self.deletes.is_some(), "deletes", &flowing, "it sends no deletes");

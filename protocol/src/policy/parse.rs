@@ -209,6 +209,7 @@ impl Reader<'_> {
             "deletes" => into.deletes = self.one_of(option, value, Deletes::ALL, Deletes::as_str),
             "triggers" => into.triggers = self.one_of(option, value, Triggers::ALL, Triggers::as_str),
             "delta" => into.delta = self.columns(option, value),
+            "money" => into.money = self.columns(option, value),
             "rows" => into.rows = self.row_filter(option, value),
             "history_column" => into.history_column = self.column(option, value),
             "max_age" => into.max_age = self.duration(option, value),

@@ -295,7 +295,7 @@ fn any_options(direction: Direction) -> BoxedStrategy<String> {
                 text += &format!("rows = \"\"\"{rows}\"\"\"\n");
             }
             if direction.flows_to_shop() || direction.flows_to_office() {
-                text += &format!("max_age = '{age}'\ndeletes = '{}'\n", deletes.as_str());
+                text += &format!("max_age = '{age}'\ndeletes = '{}'\nmoney = ['total']\n", deletes.as_str());
             }
             if direction == Direction::FromTarget && history {
                 text += &format!("history = '{age}'\nhistory_column = 'at'\n");

@@ -22,6 +22,7 @@ const STEPS: &[&str] = &[
     include_str!("0013_groups.sql"),
     include_str!("0014_removed_ranges.sql"),
     include_str!("0015_shop_vitals.sql"),
+    include_str!("0016_control_totals.sql"),
 ];
 
 /// Version of the schema that this program works with.

@@ -34,21 +34,25 @@ pub struct Compared {
 }
 
 /// A branch's tables and how its rows are told apart.
-struct View {
-    state: Arc<State>,
-    rules: Arc<ResolvedPolicy>,
+pub(super) struct View {
+    pub(super) state: Arc<State>,
+    pub(super) rules: Arc<ResolvedPolicy>,
     /// Which ids may be the branch's: its ranges; of a shop that was adopted, all that no other branch was given.
     ranges: Vec<(i64, i64)>,
     /// What the shop does not have is not compared.
     left_out: LeftOut,
     /// Whether the shop had rows before it had a range. Then row filters tell its rows apart; without one, rows of others
     /// that have come in before they had ranges either are looked at too, and are no difference where it lacks them.
-    adopted: bool,
+    pub(super) adopted: bool,
 }
 
 impl View {
     /// The table with the condition for the branch's rows; none when they cannot be told apart.
-    fn table(&self, branch: &Branch, name: &TableName) -> Result<Option<(Table, Option<String>)>, ReplicaError> {
+    pub(super) fn table(
+        &self,
+        branch: &Branch,
+        name: &TableName,
+    ) -> Result<Option<(Table, Option<String>)>, ReplicaError> {
         let (Some(table), Some(rules)) = (self.state.catalogue.get(name), self.rules.get(name)) else {
             return Ok(None);
         };
@@ -92,7 +96,7 @@ fn between(ranges: impl Iterator<Item = (i64, i64)>) -> Vec<(i64, i64)> {
 }
 
 impl Office {
-    async fn view(&self, branch: &Branch) -> Result<View, ReplicaError> {
+    pub(super) async fn view(&self, branch: &Branch) -> Result<View, ReplicaError> {
         let state = self.state().await?;
         let rules = Self::rules(&state, branch)?;
         let client = self.inner.pool.get().await?;
@@ -146,7 +150,7 @@ impl Office {
         for name in view.state.catalogue.parents_first(&names) {
             let Some((table, condition)) = view.table(branch, &name)? else { continue };
             let Some(rules) = view.rules.get(&name) else { continue };
-            let digest = digest::digest(&transaction, &table, condition.as_deref(), digest::summed(rules)).await?;
+            let digest = digest::digest(&transaction, &table, condition.as_deref(), &digest::summed(rules)).await?;
             compared.push(Compared { digest, direction: rules.direction });
         }
         Ok(compared)
@@ -193,7 +197,7 @@ fn known(view: &View, branch: &Branch, table: &str) -> Result<(Table, Option<Str
         .ok_or_else(|| ReplicaError::Schema(format!("table {table} is not compared")))
 }
 
-async fn reading(client: &mut Client) -> Result<Transaction<'_>, ReplicaError> {
+pub(super) async fn reading(client: &mut Client) -> Result<Transaction<'_>, ReplicaError> {
     client
         .build_transaction()
         .isolation_level(IsolationLevel::RepeatableRead)

@@ -35,7 +35,7 @@ pub struct RunFilter {
 
 const COLUMNS: &str =
     "branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error,
-    redials, chunk_bytes, send_rate, receive_rate, quarantined, run, started_by, pulled_digest";
+    redials, chunk_bytes, send_rate, receive_rate, quarantined, run, started_by, pulled_digest, totals::text";
 
 fn past_run(row: &Row) -> PastRun {
     let run = RunRecord {
@@ -55,6 +55,8 @@ fn past_run(row: &Row) -> PastRun {
         quarantined: row.get(14),
         started_by: row.get(16),
         pulled_digest: row.get(17),
+        // what a later version has written is for that version
+        totals: row.get::<_, Option<&str>>(18).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
     };
     PastRun { number: row.get(15), branch: row.get(0), run }
 }
@@ -63,11 +65,13 @@ impl Office {
     /// Appends a run to the history, and returns its number there.
     pub async fn record_run(&self, branch: &Branch, run: &RunRecord) -> Result<i64, ReplicaError> {
         let client = self.inner.pool.get().await?;
+        let totals = (!run.totals.is_empty()).then(|| serde_json::json!(run.totals).to_string());
         let row = client
             .query_one(
                 "insert into sync.run(branch_id, branch, kind, result, pulled_rows, pushed_rows, sent_bytes, received_bytes, started_at, seconds, error,
-                                      redials, chunk_bytes, send_rate, receive_rate, quarantined, started_by, pulled_digest)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) returning run",
+                                      redials, chunk_bytes, send_rate, receive_rate, quarantined, started_by, pulled_digest, totals)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19::text::jsonb)
+                 returning run",
                 &[
                     &branch.id,
                     &branch.name,
@@ -87,6 +91,7 @@ impl Office {
                     &run.quarantined,
                     &run.started_by,
                     &run.pulled_digest,
+                    &totals,
                 ],
             )
             .await

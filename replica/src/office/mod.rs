@@ -8,6 +8,7 @@ mod carried;
 mod compare;
 mod conflicts;
 mod contact;
+mod control_totals;
 mod groups;
 mod health;
 mod history;
@@ -47,6 +48,7 @@ pub use attempts::Attempt;
 pub use carried::{Exported, Imported};
 pub use compare::{Compared, Scope};
 pub use conflicts::{Conflict, ConflictKind, Image, Side, Stamp, Take};
+pub use control_totals::{ControlTotal, OfficeTotals, SumOfBoth};
 pub use history::{PastRun, RunFilter};
 pub use layout::OfficeLayout;
 pub use lease::Lease;
@@ -202,6 +204,8 @@ pub struct RunRecord {
     pub started_by: Option<String>,
     /// SHA-256 of what was taken in from the shop, as it was received; none when nothing was.
     pub pulled_digest: Option<String>,
+    /// Control totals of the tables with money; empty when nothing was counted.
+    pub totals: Vec<ControlTotal>,
 }
 
 /// What is waiting for a branch.

@@ -297,6 +297,18 @@ impl Office {
         self.inner.spool.remove(&outgoing.stream.id)
     }
 
+    /// The branch's number, and what it has of the office's tables.
+    pub(super) async fn sent(
+        &self,
+        state: &State,
+        rules: &ResolvedPolicy,
+        branch: &Branch,
+    ) -> Result<(i32, Windows), ReplicaError> {
+        let record = self.record(branch).await?;
+        let windows = self.windows(state, rules, branch, &self.pushed(state, branch, &record)?).await?;
+        Ok((record.peer, windows))
+    }
+
     /// Rows waiting to go to the branch.
     pub async fn backlog(&self, branch: &Branch) -> Result<Backlog, ReplicaError> {
         let state = self.state().await?;

@@ -134,7 +134,7 @@ impl Office {
                     "table {name}: newest-wins goes by the clocks of the machines on which rows are changed, so a clock that is ahead wins; keep them set by a time service"
                 )));
             }
-            for column in rules.delta.iter().chain(&rules.history_column) {
+            for column in rules.delta.iter().chain(&rules.money).chain(&rules.history_column) {
                 if table.column(column).is_none() {
                     findings.push(Err(format!("table {name} has no column {column:?}, which its options name")));
                 }

@@ -11,13 +11,19 @@ use crate::ReplicaError;
 use crate::catalogue::Table;
 use crate::digest::{self, RowDigest};
 use crate::error::classify;
-use crate::{drift, node, watermark};
+use crate::watermark::Snapshot;
+use crate::{control_totals, drift, node, watermark};
 
 impl Shop {
-    /// Counts and fingerprints of tables (all synchronised ones but initial when none is named), from one snapshot.
-    pub async fn digests(&self, request: &DigestRequest) -> Result<Vec<TableDigest>, ReplicaError> {
+    /// Counts and fingerprints of tables (all synchronised ones but initial when none is named), from one snapshot; or the
+    /// control totals of those with money, as of a watermark of that office.
+    pub async fn digests(&self, office: &str, request: &DigestRequest) -> Result<Vec<TableDigest>, ReplicaError> {
         let state = self.state().await?;
         let mut client = self.inner.pool.get().await?;
+        let since = match &request.since {
+            Some(since) => Some(self.selected(&client, &state, office, since).await?),
+            None => None,
+        };
         let transaction = reading(&mut client).await?;
         let own = own_rows(&transaction, &state, request.low, request.high).await?;
         let left_out = drift::left_out(&transaction, None, &state.catalogue).await?;
@@ -29,9 +35,14 @@ impl Shop {
             let Some(table) = state.catalogue.get(name).filter(|_| asked) else { continue };
             let table = drift::reduced(table, &left_out);
             let condition = own.get(name).map(String::as_str);
-            digests.push(match request.buckets {
-                None => digest::digest(&transaction, &table, condition, digest::summed(rules)).await?,
-                Some(buckets) => digest::buckets(&transaction, &table, condition, buckets).await?,
+            digests.push(match (&since, request.buckets) {
+                (Some((peer, snapshot)), _) => {
+                    let captured = state.captured.get(name);
+                    let since = captured.map(|captured| control_totals::Since { captured, snapshot, peer: *peer });
+                    control_totals::count(&transaction, &table, condition, &rules.money, since).await?
+                }
+                (None, None) => digest::digest(&transaction, &table, condition, &digest::summed(rules)).await?,
+                (None, Some(buckets)) => digest::buckets(&transaction, &table, condition, buckets).await?,
             });
         }
         Ok(digests)
@@ -43,12 +54,7 @@ impl Shop {
         let table = moving(&state, &request.table)?;
         let mut client = self.inner.pool.get().await?;
         let since = match &request.since {
-            Some(since) => {
-                let peer = node::peer(&*client, office).await?;
-                let since = Since::parse(since).map_err(|error| ReplicaError::Invalid(error.to_string()))?;
-                let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
-                Some(selected.snapshot)
-            }
+            Some(since) => Some(self.selected(&client, &state, office, since).await?.1),
             None => None,
         };
         let transaction = reading(&mut client).await?;
@@ -57,6 +63,20 @@ impl Shop {
         let captured = state.captured.get(&table.name);
         let condition = own.get(&table.name).map(String::as_str);
         digest::rows(&transaction, &table, condition, captured, request.buckets, &request.wanted, since.as_ref()).await
+    }
+
+    /// The office's number, and what a watermark that it was given stands for.
+    async fn selected(
+        &self,
+        client: &Client,
+        state: &State,
+        office: &str,
+        since: &str,
+    ) -> Result<(i32, Snapshot), ReplicaError> {
+        let peer = node::peer(client, office).await?;
+        let since = Since::parse(since).map_err(|error| ReplicaError::Invalid(error.to_string()))?;
+        let selected = watermark::select(client, peer, since, self.inner.skew, &state.incarnation).await?;
+        Ok((peer, selected.snapshot))
     }
 
     /// Whole rows, as JSON objects of texts.

@@ -98,7 +98,7 @@ impl<B: Backend> Agent<B> {
             "sync.diff_read" => self.diff_read(caller, params).await,
             "sync.hello" => self.hello(caller, params).await,
             "sync.layout" => self.layout(caller, params).await,
-            "sync.digest" => self.digest(params).await,
+            "sync.digest" => self.digest(caller, params).await,
             "sync.echo" => echo(params),
             "sync.digest_rows" => self.digest_rows(caller, params).await,
             "sync.rows" => self.rows(params).await,

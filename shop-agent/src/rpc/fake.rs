@@ -214,7 +214,7 @@ impl Backend for FakeShop {
         Ok(Vec::new())
     }
 
-    async fn digests(&self, request: &DigestRequest) -> Result<Vec<TableDigest>> {
+    async fn digests(&self, _office: &str, request: &DigestRequest) -> Result<Vec<TableDigest>> {
         let digest = |table: &String| TableDigest {
             table: table.clone(),
             rows: 1,

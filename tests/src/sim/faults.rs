@@ -178,7 +178,7 @@ const LEADS: &[(&str, Fault, &str)] = &[
 /// the others come often enough.
 const SELDOM: &[(&str, Option<Fault>, u64)] = &[
     ("while cloning", Some(Fault::ShopRestored), 8),
-    ("while cloning", Some(Fault::OfficeRestored), 4),
+    ("while cloning", Some(Fault::OfficeRestored), 10),
     ("at rest", Some(Fault::ShopRestored), 2),
     ("at rest", Some(Fault::OfficeRestored), 2),
     ("while pulling", Some(Fault::ShopRestored), 2),
@@ -186,14 +186,16 @@ const SELDOM: &[(&str, Option<Fault>, u64)] = &[
     ("while pushing", Some(Fault::ShopRestored), 2),
     ("while pushing", Some(Fault::OfficeRestored), 2),
     ("abort.", None, 2),
-    ("call.abort", None, 1),
+    ("abort.before", Some(Fault::ClientDies), 2),
+    ("call.abort", None, 2),
+    ("call.abort", Some(Fault::CallLate), 1),
     ("compare.", None, 1),
     ("record-clone.before", None, 1),
     ("mark-started.before", None, 1),
 ];
 
 /// One in so many seeds is about a place that is reached seldom, once every place has had its turn.
-const SELDOM_EVERY: u64 = 5;
+const SELDOM_EVERY: u64 = 4;
 
 /// What the seeds are about that are kept for places reached seldom.
 fn seldom() -> Vec<(Fault, &'static str)> {

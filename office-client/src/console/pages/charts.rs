@@ -154,6 +154,7 @@ mod tests {
             receive_rate: None,
             started_by: None,
             pulled_digest: None,
+            totals: Vec::new(),
         };
         PastRun { number, branch: "north".into(), run }
     }

@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::IntoResponse as _;
 use futures_util::stream;
-use replica::office::{PastRun, RunFilter};
+use replica::office::{ControlTotal, PastRun, RunFilter};
 use serde::Deserialize;
 
 use super::charts::{self, Chart};
@@ -19,6 +19,7 @@ use crate::console::answer::{self, Answer, PageError};
 use crate::console::door::Visitor;
 use crate::console::moment::Moment;
 use crate::limits::CONSOLE_RUNS_MAX;
+use crate::output;
 
 /// What the file says of each run.
 const CSV_COLUMNS: [&str; 13] = [
@@ -90,6 +91,7 @@ struct Record {
     row: Row,
     link: String,
     figures: Vec<(&'static str, String)>,
+    totals: Vec<(String, bool)>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -208,7 +210,13 @@ pub(in crate::console) async fn one(
         ("Started by", run.started_by.clone().unwrap_or_else(|| "–".to_owned())),
         ("SHA-256 of what came in", run.pulled_digest.as_deref().map_or_else(|| "–".to_owned(), short)),
     ];
-    Ok(answer::render(&Record { frame, link: segment(&past.branch), row, figures }))
+    let totals = totals(&run.totals);
+    Ok(answer::render(&Record { frame, link: segment(&past.branch), row, figures, totals }))
+}
+
+/// Control totals as the pages of runs list them: the table with what became of it, and whether it differs.
+pub(super) fn totals(totals: &[ControlTotal]) -> Vec<(String, bool)> {
+    totals.iter().map(|total| (output::totals::line(total), total.differs())).collect()
 }
 
 /// The beginning of a digest: enough to tell two apart; all of it is in `office-client --json history`.

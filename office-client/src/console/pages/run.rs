@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use protocol::session::office::Task;
 
-use super::{Frame, Hands, branches, bytes, number, rows, segment, span};
+use super::{Frame, Hands, branches, bytes, history, number, rows, segment, span};
 use crate::console::Console;
 use crate::console::answer::{self, Answer, PageError};
 use crate::console::door::Visitor;
@@ -112,6 +112,7 @@ struct End {
     hint: Option<String>,
     figures: Vec<(&'static str, String)>,
     differing: Vec<String>,
+    totals: Vec<(String, bool)>,
     number: Option<i64>,
     again: bool,
 }
@@ -246,6 +247,7 @@ fn picture(live: &Live) -> Picture {
                 .iter()
                 .flat_map(|comparison| comparison.differing().map(|table| table.table.clone()))
                 .collect(),
+            totals: history::totals(&report.totals),
             number: ended.number,
             again: ended.result != RunResult::Done,
         }
