@@ -82,11 +82,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// See [`Shop::audit`].
     fn audit(&self, records: i64) -> impl Future<Output = Result<Vec<AuditRecord>>> + Send;
     /// See [`Shop::digests`].
-    fn digests(
-        &self,
-        office: &str,
-        request: &DigestRequest,
-    ) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
+    fn digests(&self, office: &str, request: &DigestRequest) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
     /// See [`Shop::digest_rows`].
     fn digest_rows(
         &self,

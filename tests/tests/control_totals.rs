@@ -100,7 +100,12 @@ fn i19_rows_and_money_of_both_ends_are_in_the_history_and_a_difference_is_told_i
     assert_eq!(verdict(&totals, "sale"), "differs", "{totals}");
     assert_eq!(totals["sale"]["sums"]["total"], serde_json::json!({ "office": "120.25", "shop": "20.25" }));
     for place in [told, world.office(&["history", "north"]).stderr] {
-        assert!(place.contains("sale differs: 9 rows, tip 0.50, total 120.25 at the office; 9 rows, tip 0.50, total 20.25 at the shop"), "{place}");
+        assert!(
+            place.contains(
+                "sale differs: 9 rows, tip 0.50, total 120.25 at the office; 9 rows, tip 0.50, total 20.25 at the shop"
+            ),
+            "{place}"
+        );
     }
 }
 
@@ -119,7 +124,11 @@ fn what_changes_while_it_is_counted_is_no_false_alarm() {
     world.office.execute("update product set price = price + 1 where id = 3");
     world.office(&["update", "north"]).succeeded();
     let totals = newest(&world);
-    assert_eq!((north.int("select count(*) from sale"), verdict(&totals, "sale")), (6, "agrees".to_owned()), "{totals}");
+    assert_eq!(
+        (north.int("select count(*) from sale"), verdict(&totals, "sale")),
+        (6, "agrees".to_owned()),
+        "{totals}"
+    );
     assert_eq!(totals["sale"]["shop_rows"], 5, "those that are known to be there: {totals}");
     // a sale that the office has is corrected at that moment: its old total is nowhere any more
     north.execute(

@@ -55,7 +55,10 @@ async fn history(args: &HistoryArgs, printer: &Printer, opened: &Opened) -> Resu
     for (branch, run) in &runs {
         for total in run.totals.iter().filter(|total| total.differs()) {
             let line = output::totals::line(total);
-            printer.talk(&format!("{branch}, {}: {line}; 'office-client verify {branch}' shows the rows", started(run.started_at)));
+            printer.talk(&format!(
+                "{branch}, {}: {line}; 'office-client verify {branch}' shows the rows",
+                started(run.started_at)
+            ));
         }
     }
     Ok(Outcome::Done)

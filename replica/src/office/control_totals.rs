@@ -54,9 +54,10 @@ impl ControlTotal {
     pub fn of(ours: &OfficeTotals, theirs: &TableDigest) -> Self {
         let (verdict, office, shop) = compare(&ours.digest, theirs, ours.circumstances);
         let at_shop = |column: &str| shop.sums.iter().find(|sum| sum.column == column).map(|sum| sum.sum.clone());
-        let sums = office.sums.iter().map(|sum| {
-            (sum.column.clone(), SumOfBoth { office: sum.sum.clone(), shop: at_shop(&sum.column) })
-        });
+        let sums = office
+            .sums
+            .iter()
+            .map(|sum| (sum.column.clone(), SumOfBoth { office: sum.sum.clone(), shop: at_shop(&sum.column) }));
         Self {
             table: ours.digest.table.clone(),
             office_rows: office.rows,
@@ -77,8 +78,13 @@ impl Office {
     /// A table whose rows of the branch cannot be told apart is absent. Nothing is read where no table declares any.
     pub async fn control_totals(&self, branch: &Branch) -> Result<Vec<OfficeTotals>, ReplicaError> {
         let view = self.view(branch).await?;
-        let names: BTreeSet<TableName> =
-            view.rules.tables.iter().filter(|(_, rules)| !rules.money.is_empty()).map(|(name, _)| name.clone()).collect();
+        let names: BTreeSet<TableName> = view
+            .rules
+            .tables
+            .iter()
+            .filter(|(_, rules)| !rules.money.is_empty())
+            .map(|(name, _)| name.clone())
+            .collect();
         if names.is_empty() {
             return Ok(Vec::new());
         }
