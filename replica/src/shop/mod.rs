@@ -392,8 +392,8 @@ impl Shop {
         Ok(rows)
     }
 
-    /// Forgets what the last clean put aside: the clone has been verified.
-    pub async fn forget_aside(&self) -> Result<(), ReplicaError> {
+    /// Forgets what the last clean put aside.
+    async fn forget_aside(&self) -> Result<(), ReplicaError> {
         let failed = |error| classify("forget what was put aside", error);
         let mut client = self.inner.pool.get().await?;
         let transaction = client.transaction().await.map_err(failed)?;

@@ -26,7 +26,27 @@ impl Shop {
             tracing::info!(rows = released, "rows were released from quarantine");
         }
         self.prune(&state).await?;
+        self.forget_settled().await?;
         self.sweep()
+    }
+
+    /// Forgets what the last clean put aside once an office has named a watermark that was issued after the clone: then it
+    /// has recorded the clone, and has compared it.
+    async fn forget_settled(&self) -> Result<(), ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        let sql = "select exists (select from sync.aside) and not (select awaiting_clone from sync.node)
+                   and exists (select from sync.watermark where peer <> 0 and acknowledged_at is not null)";
+        let settled: bool =
+            client.query_one(sql, &[]).await.map_err(|error| classify("look what is kept aside", error))?.get(0);
+        drop(client);
+        if !settled {
+            return Ok(());
+        }
+        // whoever brings it back, cleans or clones at this moment comes first; the next tick looks again
+        let Ok(_turn) = self.inner.applying.try_lock() else { return Ok(()) };
+        self.forget_aside().await?;
+        tracing::info!("what the last clean had put aside is gone: the clone is recorded");
+        Ok(())
     }
 
     /// Drops log entries that every office acknowledged longer ago than they are kept at least, and all that are older than

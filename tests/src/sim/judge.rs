@@ -10,7 +10,7 @@ use protocol::snapshot::Snapshot;
 use protocol::watermark::Since;
 
 use super::context::Context;
-use super::model::{Node, number_in};
+use super::model::{Model, Node, number_in};
 use super::office::Office;
 use super::schema::{self, Role, Schema};
 use super::shop::{OFFICE_PEER, Shop};
@@ -123,28 +123,9 @@ pub(super) fn before_clean(ctx: &mut Context, shop: &mut Shop, force: bool) {
 
 /// What must hold when everything has come to rest.
 pub(super) fn at_the_end(ctx: &mut Context, office: &Office, shops: &[Shop], begin: &BTreeMap<Key, Image>) {
-    let schema = Schema::new(Role::Office);
-    let rows = &office.db.now.rows;
-    let mut broken = ctx.model.missing_at_office(rows, |table| schema.direction(table) == Direction::FromTarget);
-    broken.extend(ctx.model.silently_lost(rows, |table| schema.direction(table) == Direction::Both));
-    broken.extend(ctx.model.wrong_amounts(rows, begin));
+    let of_shops: Vec<_> = shops.iter().map(|shop| (shop.index, &shop.db.now.rows)).collect();
+    let mut broken = of_rows(&ctx.model, &office.db.now.rows, &of_shops, begin);
     for shop in shops {
-        for (invariant, direction) in [("I4", Direction::FromSource), ("I3", Direction::Both)] {
-            let part = |rows: &BTreeMap<Key, Image>| -> BTreeMap<Key, Image> {
-                let of = |key: &Key| schema.direction(key.0) == direction;
-                rows.iter().filter(|(key, _)| of(key)).map(|(key, row)| (*key, row.clone())).collect()
-            };
-            let (ours, theirs) = (part(rows), part(&shop.db.now.rows));
-            let keys = ours.keys().chain(theirs.keys()).find(|key| ours.get(key) != theirs.get(key));
-            if let Some(key) = keys {
-                broken.push(format!(
-                    "{invariant}: {key:?} is {:?} at the office and {:?} at shop {}",
-                    ours.get(key),
-                    theirs.get(key),
-                    shop.index
-                ));
-            }
-        }
         for (sid, row) in &shop.db.now.records.sessions {
             if row.recorded == Recorded::Open || row.ending.is_none() {
                 broken.push(format!("I20: session {sid} of shop {} has no ending", shop.index));
@@ -158,4 +139,36 @@ pub(super) fn at_the_end(ctx: &mut Context, office: &Office, shops: &[Shop], beg
         let (invariant, text) = text.split_once(": ").map_or(("", text.as_str()), |(name, text)| (name, text));
         ctx.violate(invariant, text);
     }
+}
+
+/// What must hold of the rows of the office and of each shop (its index, its rows) when everything has come to rest; what of
+/// it does not.
+pub(super) fn of_rows(
+    model: &Model,
+    office: &BTreeMap<Key, Image>,
+    shops: &[(usize, &BTreeMap<Key, Image>)],
+    begin: &BTreeMap<Key, Image>,
+) -> Vec<String> {
+    let schema = Schema::new(Role::Office);
+    let mut broken = model.missing_at_office(office, |table| schema.direction(table) == Direction::FromTarget);
+    broken.extend(model.silently_lost(office, |table| schema.direction(table) == Direction::Both));
+    broken.extend(model.wrong_amounts(office, begin));
+    for (index, shop) in shops {
+        for (invariant, direction) in [("I4", Direction::FromSource), ("I3", Direction::Both)] {
+            let part = |rows: &BTreeMap<Key, Image>| -> BTreeMap<Key, Image> {
+                let of = |key: &Key| schema.direction(key.0) == direction;
+                rows.iter().filter(|(key, _)| of(key)).map(|(key, row)| (*key, row.clone())).collect()
+            };
+            let (ours, theirs) = (part(office), part(shop));
+            let keys = ours.keys().chain(theirs.keys()).find(|key| ours.get(key) != theirs.get(key));
+            if let Some(key) = keys {
+                broken.push(format!(
+                    "{invariant}: {key:?} is {:?} at the office and {:?} at shop {index}",
+                    ours.get(key),
+                    theirs.get(key)
+                ));
+            }
+        }
+    }
+    broken
 }

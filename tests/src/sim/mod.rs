@@ -9,6 +9,7 @@ pub mod faults;
 mod judge;
 mod model;
 mod office;
+pub mod real;
 pub mod sabotage;
 mod schema;
 mod shop;

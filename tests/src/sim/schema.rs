@@ -29,7 +29,8 @@ pub(super) const TILL_NOTE: u8 = 8;
 pub(super) const NAMES: [&str; 9] =
     ["product", "sale", "sale_item", "refund", "person", "note", "card", "account", "till_note"];
 
-const POLICY: &str = r#"
+/// The policy, as a file.
+pub(super) const POLICY: &str = r#"
 name = "simulated"
 [tables]
 product   = "from-source"
