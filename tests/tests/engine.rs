@@ -1,7 +1,7 @@
 //! The engine of both ends in one process, on real databases, without the wire between them.
 
 use protocol::methods::DigestRequest;
-use tests::engine::Engine;
+use tests::engine::{Engine, OFFICE};
 
 const SCHEMA: &str = "
 create table category(id bigint primary key, name text not null, parent bigint references category);
