@@ -41,7 +41,12 @@ pub(super) struct Branch {
 pub(super) struct Records {
     pub(super) branches: Vec<Branch>,
     pub(super) slots: i64,
+    /// The incarnation in which the last slot was given out.
+    pub(super) slots_of: i32,
 }
+
+/// Ranges left out after a restore.
+const GAP: i64 = 10;
 
 /// A stream to be sent.
 #[derive(Debug, Clone)]
@@ -71,6 +76,8 @@ pub(super) struct Office {
     /// Parts of diffs, by branch and diff: how much is there, and whether it is what was sent.
     pub(super) parts: BTreeMap<(usize, String), (u64, bool)>,
     witness: Option<(String, Knowledge)>,
+    /// The last slot that the witness has seen given out: it outlives a restore.
+    slots_witnessed: i64,
     pub(super) backups: Vec<OfficeBackup>,
 }
 
@@ -81,7 +88,7 @@ pub(super) fn peer(branch: usize) -> u32 {
 
 impl Office {
     pub(super) fn new(db: Database<Records>) -> Self {
-        Self { db, spool: Vec::new(), parts: BTreeMap::new(), witness: None, backups: Vec::new() }
+        Self { db, spool: Vec::new(), parts: BTreeMap::new(), witness: None, slots_witnessed: 0, backups: Vec::new() }
     }
 
     pub(super) fn branch(&self, branch: usize) -> &Branch {
@@ -228,19 +235,25 @@ impl Office {
 
     /// The branch's id range: its last, or a new one.
     pub(super) fn give_range(&mut self, branch: usize, fresh: bool) -> i64 {
-        self.db.product(|content, _, _| {
+        let (in_force, witnessed) = (self.db.now.incarnation().number, self.slots_witnessed);
+        let low = self.db.product(|content, _, _| {
             let records = &mut content.records;
             let record = &mut records.branches[branch];
             match record.range {
                 Some(low) if !(fresh && record.cloned > 0) => low,
                 _ => {
-                    records.slots += 1;
+                    // a database that was put back may have given some out that it no longer remembers
+                    let is_forgetful = in_force > 1 && records.slots_of != in_force;
+                    records.slots = records.slots.max(witnessed) + if is_forgetful { GAP } else { 1 };
+                    records.slots_of = in_force;
                     let low = records.slots * super::world::SPAN;
                     record.range = Some(low);
                     low
                 }
             }
-        })
+        });
+        self.slots_witnessed = self.slots_witnessed.max(self.db.now.records.slots);
+        low
     }
 
     /// Records a finished clone.

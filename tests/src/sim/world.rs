@@ -63,7 +63,7 @@ impl World {
         let begin = work::begin();
         let first = Incarnation { number: 0, id: String::new(), tag: 0 };
         let incarnation = next_incarnation(&mut ctx, &first);
-        let records = office::Records { branches: vec![office::Branch::default(); count], slots: 0 };
+        let records = office::Records { branches: vec![office::Branch::default(); count], slots: 0, slots_of: 0 };
         let office = Office::new(Database::new(Schema::new(Role::Office), begin.clone(), incarnation, records));
         let mut shops = Vec::new();
         let mut is_plain = Vec::new();
