@@ -55,6 +55,58 @@ fn dry_runs_and_verify_change_nothing_on_either_side_and_say_what_would_move() {
     let planned: serde_json::Value = serde_json::from_str(told.trim()).expect("JSON");
     world.office(&["update", "north"]).succeeded();
     assert_eq!(planned["pull_tables"]["sale"].as_i64(), Some(8));
+    assert_eq!(planned["pull_changes"]["sale"], serde_json::json!({ "inserts": 8, "updates": 0, "deletes": 0 }));
     assert_eq!(world.office.int("select count(*) from sale where id > 1000000000000"), 8);
     assert_ne!(before.0, everything(&world.office), "the fingerprints see what a real run does");
+}
+
+#[test]
+fn a_dry_run_tells_new_rows_changed_ones_and_deleted_ones_apart_in_both_directions() {
+    let schema = "create table product (id bigserial primary key, name text not null);
+        create table person (id bigserial primary key, name text not null, phone text);
+        create table sale (id bigserial primary key, note text);";
+    let policy = r#"
+name = "dry"
+[tables]
+product = "from-source"
+person  = "both"
+sale    = "from-target"
+[table.sale]
+deletes = "send"
+"#;
+    let data = "insert into product (name) select 'product ' || n from generate_series(1, 10) n;
+        insert into person (name) select 'person ' || n from generate_series(1, 10) n;";
+    let world = World::new(&tests::kit::Plan::of(schema, policy, data));
+    world.enrol();
+    world.clone_all();
+    let north = world.shop("north");
+    north.database.execute("insert into sale (note) select 'sale ' || n from generate_series(1, 5) n");
+    world.office(&["update", "north"]).succeeded();
+    north.database.execute(
+        "insert into sale (note) values ('new'), ('new too'), ('newest');
+         update sale set note = 'changed' where id in (select id from sale order by id limit 2);
+         delete from sale where id in (select id from sale order by id desc limit 1 offset 3);
+         insert into person (name) values ('of the shop'); update person set phone = '1' where name = 'of the shop';
+         update person set phone = '2' where id = 1; delete from person where id = 2",
+    );
+    world.office.execute(
+        "insert into product (name) values ('new'); update product set name = name || '!' where id <= 3; delete from product where id = 9;
+         insert into person (name) values ('of the office'); update person set name = 'x' where id in (4, 5); delete from person where id = 6",
+    );
+    let told = world.office(&["--json", "update", "north", "--dry-run"]).succeeded();
+    let planned: serde_json::Value = serde_json::from_str(told.trim()).expect("JSON");
+    let moves =
+        |inserts, updates, deletes| serde_json::json!({ "inserts": inserts, "updates": updates, "deletes": deletes });
+    assert_eq!(
+        (&planned["pull_changes"], &planned["push_changes"]),
+        (
+            &serde_json::json!({ "sale": moves(3, 2, 1), "person": moves(1, 1, 1) }),
+            &serde_json::json!({ "product": moves(1, 3, 1), "person": moves(1, 2, 1) })
+        ),
+        "{planned}"
+    );
+    let words = world.office(&["update", "north", "--dry-run"]).succeeded();
+    assert!(words.contains("3 new, 2 changed, 1 deleted"), "{words}");
+    let clone = world.office(&["--json", "clone", "north", "--dry-run"]).succeeded();
+    assert!(clone.contains("\"product\":{\"deletes\":0,\"inserts\":10,\"updates\":0}"), "{clone}");
 }

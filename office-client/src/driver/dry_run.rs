@@ -1,8 +1,12 @@
 //! What a run would do, without doing it: the figures of frozen streams, which are exact.
 
+use std::collections::BTreeMap;
+
 use protocol::methods::{DiffOpen, DiffOptions};
+use protocol::names::TableName;
 use protocol::session::office::Task;
 use replica::ReplicaError;
+use replica::diff::{TableChanges, table_changes};
 use replica::spool::FrozenStream;
 
 use super::{DriveError, Job, Rates, check_state, greet, link_hooks};
@@ -16,7 +20,7 @@ pub(crate) struct Plan {
     /// Bytes that would be pulled, compressed.
     pub(crate) pull_bytes: Option<i64>,
     /// Rows that would be pulled, by table.
-    pub(crate) pull_tables: Vec<(String, i64)>,
+    pub(crate) pull_tables: Vec<(String, Moves)>,
     /// Why the safety stop would refuse what would be sent.
     pub(crate) stop: Option<String>,
     /// Rows that would be sent.
@@ -24,9 +28,27 @@ pub(crate) struct Plan {
     /// Bytes that would be sent, compressed.
     pub(crate) push_bytes: u64,
     /// Rows that would be sent, by table.
-    pub(crate) push_tables: Vec<(String, u64)>,
+    pub(crate) push_tables: Vec<(String, Moves)>,
     /// How long the bytes would take at the rates that were measured the last time; none when none were.
     pub(crate) seconds: Option<f64>,
+}
+
+/// What would become of rows of a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Moves {
+    /// All of them.
+    pub(crate) rows: i64,
+    /// Those that the receiver has already; the others are new to it, as far as the sender can tell.
+    pub(crate) updates: i64,
+    /// Those that go.
+    pub(crate) deletes: i64,
+}
+
+impl Moves {
+    /// Those that are new to the receiver.
+    pub(crate) fn inserts(self) -> i64 {
+        self.rows.saturating_sub(self.updates).saturating_sub(self.deletes)
+    }
 }
 
 /// Finds out what a run would do. The lease keeps a real run from being disturbed; business tables, acknowledgements
@@ -69,7 +91,12 @@ async fn plan_update(job: &Job<'_>) -> Result<Plan, DriveError> {
         let call = DiffOpen { since, options: Some(DiffOptions { dry_run: true, rate }) };
         let diff = peer.ask(&call, Patience::Work).await?;
         plan.pull_rows = Some(diff.rows);
-        plan.pull_tables = diff.tables.into_iter().collect();
+        let of = |counts: &BTreeMap<String, i64>, table: &str| counts.get(table).copied().unwrap_or(0);
+        let moves = |(table, rows): (&String, &i64)| {
+            let (updates, deletes) = (of(&diff.updates, table), of(&diff.deletes, table));
+            (table.clone(), Moves { rows: *rows, updates, deletes })
+        };
+        plan.pull_tables = diff.tables.iter().map(moves).collect();
         plan.pull_bytes = Some(if diff.rows == 0 { 0 } else { diff.bytes });
     }
     if let Some(stream) = job.office.preview_push(&job.branch).await? {
@@ -84,11 +111,15 @@ async fn plan_update(job: &Job<'_>) -> Result<Plan, DriveError> {
 }
 
 fn with_push(plan: Plan, stream: &FrozenStream) -> Plan {
-    let tables = stream.tables.iter().filter(|(_, rows)| *rows > 0);
+    let count = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+    let moves = |(table, changes): (TableName, TableChanges)| {
+        let rows = count(changes.inserts + changes.updates + changes.deletes);
+        (table.to_string(), Moves { rows, updates: count(changes.updates), deletes: count(changes.deletes) })
+    };
     Plan {
         push_rows: stream.rows,
         push_bytes: stream.bytes,
-        push_tables: tables.map(|(table, rows)| (table.to_string(), *rows)).collect(),
+        push_tables: table_changes(stream).into_iter().map(moves).collect(),
         ..plan
     }
 }

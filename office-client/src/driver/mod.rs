@@ -37,7 +37,7 @@ use replica::office::{Branch, Lease, Office, Outgoing, RunRecord};
 pub(crate) use adopt::{Adoption, adopt};
 pub(crate) use allowance::{is_open_now, parse_budget, parse_windows};
 pub(crate) use carried::{export, import};
-pub(crate) use dry_run::{Plan, plan};
+pub(crate) use dry_run::{Moves, Plan, plan};
 pub(crate) use error::DriveError;
 pub(crate) use estimate::{Estimate, Rates};
 pub(crate) use link_hooks::line_settings;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use replica::office::{Branch, ControlTotal};
 
 use super::totals;
-use crate::driver::{Adoption, Comparison, Plan, Repaired, Report};
+use crate::driver::{Adoption, Comparison, Moves, Plan, Repaired, Report};
 use crate::standing::{BranchState, Standing};
 use crate::units;
 
@@ -155,7 +155,7 @@ pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
             _ => format!("{branch}: shop -> office: unknown, the shop offers no figures before it sends"),
         });
     }
-    lines.extend(plan.pull_tables.iter().map(|(table, rows)| format!("  {table:<32} {rows:>12}")));
+    lines.extend(plan.pull_tables.iter().map(moves_line));
     let rows = units::count(i64::try_from(plan.push_rows).unwrap_or(i64::MAX), "row");
     lines.push(format!("{branch}: office -> shop: {rows}, {}", units::bytes(plan.push_bytes)));
     if let Some(why) = &plan.stop {
@@ -164,8 +164,20 @@ pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
     if let Some(seconds) = plan.seconds.filter(|seconds| *seconds >= 1.0) {
         lines.push(format!("{branch}: about {} at the rate of the last run", units::age(seconds as u64)));
     }
-    lines.extend(plan.push_tables.iter().map(|(table, rows)| format!("  {table:<32} {rows:>12}")));
+    lines.extend(plan.push_tables.iter().map(moves_line));
     lines
+}
+
+/// What would move of a table.
+fn moves_line((table, moves): &(String, Moves)) -> String {
+    format!("  {table:<32} {:>12}  {}", moves.rows, moves_words(*moves))
+}
+
+/// `3 new, 2 changed, 1 deleted`, without what there is none of.
+pub(crate) fn moves_words(moves: Moves) -> String {
+    let kinds = [(moves.inserts(), "new"), (moves.updates, "changed"), (moves.deletes, "deleted")];
+    let told = kinds.iter().filter(|(rows, _)| *rows > 0).map(|(rows, word)| format!("{rows} {word}"));
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// The cells of one line of `status`.

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::totals;
 use crate::alerts;
-use crate::driver::{Adoption, Comparison, Plan, Repaired, Report};
+use crate::driver::{Adoption, Comparison, Moves, Plan, Repaired, Report};
 use crate::standing::Standing;
 
 /// A finished run.
@@ -190,19 +190,27 @@ pub(crate) fn adoption_object(branch: &str, adoption: &Adoption) -> Json {
 
 /// What a run would do.
 pub(crate) fn plan_object(branch: &str, kind: &str, plan: &Plan) -> Json {
-    let tables: serde_json::Map<String, Json> =
-        plan.push_tables.iter().map(|(table, rows)| (table.clone(), json!(rows))).collect();
+    let rows = |tables: &[(String, Moves)]| -> serde_json::Map<String, Json> {
+        tables.iter().map(|(table, moves)| (table.clone(), json!(moves.rows))).collect()
+    };
+    let changes = |tables: &[(String, Moves)]| -> serde_json::Map<String, Json> {
+        let of =
+            |moves: &Moves| json!({ "inserts": moves.inserts(), "updates": moves.updates, "deletes": moves.deletes });
+        tables.iter().map(|(table, moves)| (table.clone(), of(moves))).collect()
+    };
     json!({
         "branch": branch,
         "run": kind,
         "dry_run": true,
         "pull_rows": plan.pull_rows,
         "pull_bytes": plan.pull_bytes,
-        "pull_tables": plan.pull_tables.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "pull_tables": rows(&plan.pull_tables),
+        "pull_changes": changes(&plan.pull_tables),
         "stop": plan.stop,
         "push_rows": plan.push_rows,
         "push_bytes": plan.push_bytes,
-        "push_tables": tables,
+        "push_tables": rows(&plan.push_tables),
+        "push_changes": changes(&plan.push_tables),
         "seconds": plan.seconds.map(rounded),
     })
 }

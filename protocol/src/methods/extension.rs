@@ -236,6 +236,12 @@ pub struct FrozenDiff {
     /// Rows by table, in a dry run.
     #[serde(default)]
     pub tables: BTreeMap<String, i64>,
+    /// Of these the ones that the office has already, in a dry run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub updates: BTreeMap<String, i64>,
+    /// Of these the ones that go, in a dry run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deletes: BTreeMap<String, i64>,
 }
 
 impl Call for DiffOpen {

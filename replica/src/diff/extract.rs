@@ -163,6 +163,33 @@ pub async fn extract_copy(
 
 /// Label of a stream with the rows that it deletes, by table, as JSON.
 pub(crate) const DELETES: &str = "deletes";
+/// Label of a stream with the rows that its receiver has already, by table, as JSON.
+const UPDATES: &str = "updates";
+
+/// What a stream does to a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TableChanges {
+    /// Rows that its receiver has not got, as far as the sender can tell.
+    pub inserts: u64,
+    /// Rows that it has.
+    pub updates: u64,
+    /// Rows that go.
+    pub deletes: u64,
+}
+
+/// What a stream does, table by table, in its order.
+pub fn table_changes(stream: &FrozenStream) -> Vec<(TableName, TableChanges)> {
+    let counts = |label: &str| -> BTreeMap<String, u64> {
+        stream.labels.get(label).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    };
+    let (updates, deletes) = (counts(UPDATES), counts(DELETES));
+    let of = |(name, rows): &(TableName, u64)| {
+        let count = |counts: &BTreeMap<String, u64>| counts.get(&name.to_string()).copied().unwrap_or(0);
+        let (updates, deletes) = (count(&updates), count(&deletes));
+        (name.clone(), TableChanges { inserts: rows.saturating_sub(updates + deletes), updates, deletes })
+    };
+    stream.tables.iter().filter(|(_, rows)| *rows > 0).map(of).collect()
+}
 
 async fn close(
     thread: ScriptThread,
@@ -181,6 +208,9 @@ async fn close(
     let tables: Vec<(TableName, u64)> = script.tables;
     if let (false, Ok(deletes)) = (script.deletes.is_empty(), serde_json::to_string(&script.deletes)) {
         labels.insert(DELETES.to_owned(), deletes);
+    }
+    if let (false, Ok(updates)) = (script.updates.is_empty(), serde_json::to_string(&script.updates)) {
+        labels.insert(UPDATES.to_owned(), updates);
     }
     let finish = move || script.writer.finish(script.rows, tables, watermark, labels);
     tokio::task::spawn_blocking(finish).await.map_err(|_| ReplicaError::Stopped)?

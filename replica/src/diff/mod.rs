@@ -10,7 +10,7 @@ mod plan;
 mod script;
 
 pub(crate) use extract::DELETES;
-pub use extract::{CopyPlan, Extraction, any_notes, extract_changes, extract_copy};
+pub use extract::{CopyPlan, Extraction, TableChanges, any_notes, extract_changes, extract_copy, table_changes};
 pub(crate) use lines::LineBuffer;
 pub(crate) use plan::meant_for;
 pub use plan::{Followed, TablePlan, WindowCount, count_local, count_window};

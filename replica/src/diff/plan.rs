@@ -194,10 +194,10 @@ impl TablePlan {
                     "with e as materialized (
                               select op, old, stamp, seq, {keys}, count(*) over (partition by {keys}) as entries
                               from (select seq, op, old, stamp, {keys} from ({own}) w{followed}) v),
-                          f as (select {keys}, case when op = 'I' then 'R' else op end as op, op = 'D' as deleted, old, stamp
+                          f as (select {keys}, op, op = 'D' as deleted, old, stamp
                                 from e where entries = 1
                                 union all
-                                select {keys}, case when bool_or(op in ('R', 'I')) then 'R' else (array_agg(op order by seq))[1] end, bool_or(op = 'D'),
+                                select {keys}, case when (array_agg(op order by seq))[1] = 'I' then 'I' when bool_or(op in ('R', 'I')) then 'R' else (array_agg(op order by seq))[1] end, bool_or(op = 'D'),
                                 (jsonb_object_agg(j.key, j.value order by seq desc) filter (where j.key is not null))::text,
                                 (array_agg(stamp order by seq desc) filter (where stamp is not null))[1]
                                 from e left join lateral jsonb_each(e.old::jsonb) j on true where entries > 1 group by {keys}),

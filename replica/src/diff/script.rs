@@ -42,6 +42,8 @@ pub(super) struct Script {
     pub(super) tables: Vec<(TableName, u64)>,
     /// Rows that are deleted, by table.
     pub(super) deletes: BTreeMap<String, u64>,
+    /// Rows that the receiver has already, by table.
+    pub(super) updates: BTreeMap<String, u64>,
     pub(super) rows: u64,
 }
 
@@ -82,7 +84,7 @@ impl ScriptThread {
 
 enum Current {
     Nothing,
-    Changes { plan: Arc<TablePlan>, shape: Shape, rows: u64, deleted: LineBuffer, updated: LineBuffer },
+    Changes { plan: Arc<TablePlan>, shape: Shape, rows: u64, updates: u64, deleted: LineBuffer, updated: LineBuffer },
     Copy { table: Arc<Table>, rows: u64 },
 }
 
@@ -91,7 +93,20 @@ struct Run {
     current: Current,
     counts: Vec<(TableName, u64)>,
     deletes: Vec<(Arc<TablePlan>, LineBuffer)>,
+    updates: BTreeMap<String, u64>,
     notes: u64,
+}
+
+/// What became of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// There is nothing to be said.
+    Nothing,
+    /// A row that the receiver has not got, as far as the log tells.
+    Whole,
+    /// A row that it has.
+    Update,
+    Delete,
 }
 
 fn run(writer: FrozenWriter, caution: Option<&str>, mut receiver: mpsc::Receiver<Work>) -> io::Result<Option<Script>> {
@@ -99,14 +114,21 @@ fn run(writer: FrozenWriter, caution: Option<&str>, mut receiver: mpsc::Receiver
         Some(caution) => ScriptWriter::with_caution(writer, caution)?,
         None => ScriptWriter::new(writer)?,
     };
-    let mut run = Run { script, current: Current::Nothing, counts: Vec::new(), deletes: Vec::new(), notes: 0 };
+    let mut run = Run {
+        script,
+        current: Current::Nothing,
+        counts: Vec::new(),
+        deletes: Vec::new(),
+        updates: BTreeMap::new(),
+        notes: 0,
+    };
     while let Some(work) = receiver.blocking_recv() {
         match work {
             Work::Changes(plan) => {
                 run.end_table()?;
                 let shape = plan.shape();
                 let (deleted, updated) = (LineBuffer::default(), LineBuffer::default());
-                run.current = Current::Changes { plan, shape, rows: 0, deleted, updated };
+                run.current = Current::Changes { plan, shape, rows: 0, updates: 0, deleted, updated };
             }
             Work::Copy(table) => {
                 run.end_table()?;
@@ -137,7 +159,7 @@ impl Run {
                 *rows += 1;
                 self.script.copy_block_rows(line)
             }
-            Current::Changes { plan, shape, rows, deleted, updated } => {
+            Current::Changes { plan, shape, rows, updates, deleted, updated } => {
                 let line = line.strip_suffix(b"\n").unwrap_or(line);
                 let written = match plan.captured.depth {
                     Depth::Keys | Depth::Tombstones => {
@@ -145,7 +167,8 @@ impl Run {
                     }
                     Depth::OldValues => old_values_line(&mut self.script, plan, shape, deleted, line)?,
                 };
-                *rows += u64::from(written);
+                *rows += u64::from(written != Written::Nothing);
+                *updates += u64::from(written == Written::Update);
                 Ok(())
             }
         }
@@ -158,7 +181,7 @@ impl Run {
                 self.script.copy_block_end()?;
                 self.counts.push((table.name.clone(), rows));
             }
-            Current::Changes { plan, shape, rows, deleted, updated } => {
+            Current::Changes { plan, shape, rows, updates, deleted, updated } => {
                 // behind the whole rows: receivers take many rows of one kind at a time
                 let script = &mut self.script;
                 updated.drain(|line| {
@@ -167,6 +190,9 @@ impl Run {
                 })?;
                 if rows > 0 {
                     self.counts.push((plan.table.name.clone(), rows));
+                }
+                if updates > 0 {
+                    self.updates.insert(plan.table.name.to_string(), updates);
                 }
                 if !deleted.is_empty() {
                     self.deletes.push((plan, deleted));
@@ -178,7 +204,7 @@ impl Run {
 
     fn finish(mut self, watermark: Option<&str>) -> io::Result<Script> {
         self.end_table()?;
-        let Self { mut script, counts, deletes, notes, .. } = self;
+        let Self { mut script, counts, deletes, updates, notes, .. } = self;
         let mut gone = BTreeMap::new();
         // children before their parents: the reverse of the order in which rows were written
         for (plan, lines) in deletes.into_iter().rev() {
@@ -203,7 +229,7 @@ impl Run {
         let rows = script.rows_written() + notes;
         let mut writer = script.finish(watermark)?;
         writer.flush()?;
-        Ok(Script { writer, tables: counts, deletes: gone, rows })
+        Ok(Script { writer, tables: counts, deletes: gone, updates, rows })
     }
 }
 
@@ -214,7 +240,7 @@ fn keys_line(
     shape: &Shape,
     (deleted, updated): (&mut LineBuffer, &mut LineBuffer),
     line: &[u8],
-) -> io::Result<bool> {
+) -> io::Result<Written> {
     let (bits, rest) = split_fields(line, 1);
     let (gone, rest) = split_fields(rest, 1);
     let (key, row) = split_fields(rest, plan.table.key.len());
@@ -222,13 +248,13 @@ fn keys_line(
         if plan.deletes {
             deleted.push(key)?;
         }
-        return Ok(plan.deletes);
+        return Ok(if plan.deletes { Written::Delete } else { Written::Nothing });
     }
     if bits != b"\\N" {
         let set = changed_columns(plan, shape, bits);
         if set.is_empty() {
             // only what the receiver does not have
-            return Ok(false);
+            return Ok(Written::Nothing);
         }
         // unique values that move between rows can be exchanged where all of these travel in the same way
         let moves = set.iter().any(|&index| plan.table.unique_columns.contains(&shape.columns[index].name));
@@ -237,11 +263,11 @@ fn keys_line(
             line.push(b'\t');
             line.extend_from_slice(row);
             updated.push(&line)?;
-            return Ok(true);
+            return Ok(Written::Update);
         }
     }
     script.upsert(shape, row)?;
-    Ok(true)
+    Ok(if bits == b"\\N" { Written::Whole } else { Written::Update })
 }
 
 /// The places in the shape of the columns that a bit of the log is set for.
@@ -265,7 +291,7 @@ fn old_values_line(
     shape: &Shape,
     deleted: &mut LineBuffer,
     line: &[u8],
-) -> io::Result<bool> {
+) -> io::Result<Written> {
     let (operation, rest) = split_fields(line, 1);
     let (gone, rest) = split_fields(rest, 1);
     let (old, rest) = split_fields(rest, 1);
@@ -281,9 +307,9 @@ fn old_values_line(
                 entry.extend_from_slice(field);
             }
             deleted.push(&entry)?;
-            return Ok(true);
+            return Ok(Written::Delete);
         }
-        return Ok(false);
+        return Ok(Written::Nothing);
     }
     let totals = object(totals);
     if operation != b"U" {
@@ -292,7 +318,7 @@ fn old_values_line(
         }
         note_stamp(script, stamp)?;
         script.upsert(shape, row)?;
-        return Ok(true);
+        return Ok(if operation == b"I" { Written::Whole } else { Written::Update });
     }
     // also a column that has come back to its old value: the receiver may have seen it in between
     let mut was = object(old);
@@ -300,7 +326,7 @@ fn old_values_line(
     let set: Vec<usize> =
         (0..shape.columns.len()).filter(|&index| was.contains_key(&shape.columns[index].name)).collect();
     if set.is_empty() {
-        return Ok(false);
+        return Ok(Written::Nothing);
     }
     let totals: Map<String, Json> = totals.into_iter().filter(|(name, _)| was.contains_key(name)).collect();
     if !totals.is_empty() {
@@ -308,7 +334,7 @@ fn old_values_line(
     }
     note_stamp(script, stamp)?;
     script.update(shape, &set, row, Some(&Json::Object(was).to_string()))?;
-    Ok(true)
+    Ok(Written::Update)
 }
 
 /// A COPY field that holds a JSON object; empty where it does not.

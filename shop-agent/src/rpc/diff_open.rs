@@ -6,6 +6,7 @@ use protocol::fault::Fault;
 use protocol::methods::{DiffOptions, FrozenDiff};
 use protocol::xmlrpc::Value;
 
+use replica::diff::{TableChanges, table_changes};
 use replica::spool::FrozenStream;
 
 use super::dispatch::Agent;
@@ -27,8 +28,15 @@ impl<B: Backend> Agent<B> {
         } else {
             self.freeze(caller, since, rate).await?
         };
-        let watermark = stream.watermark.unwrap_or_default();
         let long = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        // figures for people: over a slow line they cost, so only who asks for them gets them
+        let tables = if options.dry_run { table_changes(&stream) } else { Vec::new() };
+        let figures = |of: fn(&TableChanges, u64) -> u64| -> BTreeMap<String, i64> {
+            let count = |changes: &TableChanges| of(changes, changes.inserts + changes.updates + changes.deletes);
+            let counts = tables.iter().map(|(table, changes)| (table.to_string(), long(count(changes))));
+            counts.filter(|(_, rows)| *rows > 0).collect()
+        };
+        let watermark = stream.watermark.unwrap_or_default();
         let frozen = match stream.rows {
             0 => FrozenDiff { watermark, ..FrozenDiff::default() },
             rows => FrozenDiff {
@@ -37,11 +45,9 @@ impl<B: Backend> Agent<B> {
                 bytes: long(stream.bytes),
                 rows: long(rows),
                 sha256: stream.sha256,
-                // figures for people: over a slow line they cost, so only who asks for them gets them
-                tables: match options.dry_run {
-                    true => stream.tables.iter().map(|(table, rows)| (table.to_string(), long(*rows))).collect(),
-                    false => BTreeMap::new(),
-                },
+                tables: figures(|_, rows| rows),
+                updates: figures(|changes, _| changes.updates),
+                deletes: figures(|changes, _| changes.deletes),
             },
         };
         spelled(&frozen)

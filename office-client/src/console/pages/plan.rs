@@ -14,18 +14,30 @@ use crate::console::answer::{self, Answer, PageError};
 use crate::console::door::Visitor;
 use crate::console::guard::may;
 use crate::console::users::Role;
-use crate::driver::{self, Job, Plan};
+use crate::driver::{self, Job, Moves, Plan};
 use crate::error;
-use crate::output::Board;
+use crate::output::{Board, moves_words};
 
 /// A plan as it is shown.
 pub(super) struct Shown {
     pub(super) to_shop: String,
-    pub(super) to_shop_tables: Vec<(String, String)>,
+    pub(super) to_shop_tables: Vec<TableLine>,
     pub(super) from_shop: Option<String>,
-    pub(super) from_shop_tables: Vec<(String, String)>,
+    pub(super) from_shop_tables: Vec<TableLine>,
     pub(super) time: Option<String>,
     pub(super) stop: Option<String>,
+}
+
+/// What would move of a table.
+pub(super) struct TableLine {
+    pub(super) table: String,
+    pub(super) rows: String,
+    /// How many of them are new, changed, deleted.
+    pub(super) kinds: String,
+}
+
+fn line((table, moves): &(String, Moves)) -> TableLine {
+    TableLine { table: table.clone(), rows: number(moves.rows), kinds: moves_words(*moves) }
 }
 
 #[derive(Template)]
@@ -101,13 +113,13 @@ fn shown(plan: &Plan, task: Task) -> Shown {
             0 => "nothing".to_owned(),
             rows => format!("{}, {}", super::rows(whole(rows)), bytes(plan.push_bytes)),
         },
-        to_shop_tables: plan.push_tables.iter().map(|(table, rows)| (table.clone(), number(whole(*rows)))).collect(),
+        to_shop_tables: plan.push_tables.iter().map(line).collect(),
         from_shop: (task == Task::Update).then(|| match (plan.pull_rows, plan.pull_bytes) {
             (Some(0), _) => "nothing".to_owned(),
             (Some(rows), count) => format!("{}, {}", super::rows(rows), size(count.unwrap_or(0))),
             (None, _) => "unknown: the shop gives no figures before it sends".to_owned(),
         }),
-        from_shop_tables: plan.pull_tables.iter().map(|(table, rows)| (table.clone(), number(*rows))).collect(),
+        from_shop_tables: plan.pull_tables.iter().map(line).collect(),
         time: plan.seconds.map(|seconds| if seconds < 1.0 { "a moment".to_owned() } else { span(seconds) }),
         stop: plan.stop.clone(),
     }
