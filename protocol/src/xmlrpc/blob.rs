@@ -126,6 +126,13 @@ impl Decoder {
             let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
             let (mut run, after) = rest.split_at(end);
             rest = after.get(1..).unwrap_or_default();
+            if !self.pending.is_empty() && run.len() >= DIRECT {
+                // a whole number of groups goes first, so that the rest needs no copy
+                let (head, tail) = run.split_at(self.pending.len().wrapping_neg() & 3);
+                self.pending.extend_from_slice(head);
+                self.flush(&mut emit)?;
+                run = tail;
+            }
             while self.pending.is_empty() && run.len() >= DIRECT {
                 let piece = run.len().min(PIECE) & !3;
                 match self.decode(Some(&run[..piece])) {

@@ -15,6 +15,9 @@ use super::error::{ReadError, ReadErrorKind};
 use super::limits::Limits;
 use super::text::{append_normalized, attributes, forbidden_char, is_blank, is_name, resolve_reference};
 
+/// Bytes of a stream that are handed on at a time; a multiple of four.
+const STREAM_BYTES: usize = 48 << 10;
+
 /// The next thing of a document that matters to XML-RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token {
@@ -202,6 +205,30 @@ impl<R: BufRead> Events<R> {
         }
     }
 
+    /// Where the next token begins.
+    pub(super) fn position(&self) -> u64 {
+        self.reader.buffer_position()
+    }
+
+    /// Hands the bytes at hand to `take`, which says how many of them it has read: whole elements. At an empty element
+    /// that was just opened, none are at hand.
+    pub(super) fn at_hand<T>(&mut self, take: impl FnOnce(&[u8]) -> (usize, T)) -> Result<T, ReadError> {
+        if self.close_next {
+            return Ok(take(&[]).1);
+        }
+        self.reader.get_mut().token_left = usize::MAX;
+        let mut stream = self.reader.stream();
+        let offset = stream.offset();
+        let bytes = match stream.fill_buf() {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => &[],
+            Err(error) => return Err(ReadError::new(offset, source_error(error))),
+        };
+        let (read, result) = take(bytes);
+        stream.consume(read);
+        Ok(result)
+    }
+
     /// Hands raw character data to `take` as it arrives, up to the next `<` or `&`, without holding it. For base64.
     pub(super) fn stream(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), ReadErrorKind>) -> Result<(), ReadError> {
         if self.close_next {
@@ -216,6 +243,8 @@ impl<R: BufRead> Events<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(ReadError::new(offset, source_error(error))),
             };
+            // little enough for the caches, for it is looked at more than once
+            let available = &available[..available.len().min(STREAM_BYTES)];
             let end = memchr::memchr2(b'<', b'&', available);
             let len = end.unwrap_or(available.len());
             if let Err(kind) = take(&available[..len]) {

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod limits;
 mod message;
+mod plain;
 mod reader;
 mod scalar;
 mod serde;

@@ -7,6 +7,7 @@ use super::charset::Utf8Source;
 use super::error::{ReadError, ReadErrorKind};
 use super::events::{Events, Token, source_error};
 use super::limits::{DEPTH_HARD_MAX, Limits};
+use super::plain::{Plain, Spent};
 use super::scalar::{SHORT_TEXT_MAX, Scalar};
 use super::text::{forbidden_char, is_blank};
 use super::value::{Blob, Struct, Value};
@@ -18,8 +19,9 @@ pub(super) struct Parser<'a, R> {
     blobs: Blobs<'a>,
     decoder: Decoder,
     text: String,
-    values: usize,
-    tree_bytes: u64,
+    spent: Spent,
+    /// Where the short way may be tried again: it ended there when it was tried last.
+    plain_from: u64,
 }
 
 /// An array or a struct that is not complete yet.
@@ -42,8 +44,8 @@ impl<'a, R: BufRead> Parser<'a, R> {
             blobs: Blobs { sink, spooled: 0 },
             decoder: Decoder::default(),
             text: String::new(),
-            values: 0,
-            tree_bytes: 0,
+            spent: Spent { values: 0, tree_bytes: 0 },
+            plain_from: 0,
         })
     }
 
@@ -113,7 +115,7 @@ impl<'a, R: BufRead> Parser<'a, R> {
             self.count()?;
             let mut done = match self.content(stack.len())? {
                 Content::Value(value) => value,
-                Content::Frame(mut frame) => match self.next_in(&mut frame)? {
+                Content::Frame(mut frame) => match self.next_in(&mut frame, stack.len() + 1)? {
                     true => {
                         stack.push(frame);
                         continue;
@@ -123,11 +125,12 @@ impl<'a, R: BufRead> Parser<'a, R> {
             };
             // A value is complete: it goes into what surrounds it, which may be complete with it.
             loop {
+                let depth = stack.len();
                 let Some(frame) = stack.last_mut() else {
                     return Ok(done);
                 };
                 self.add(frame, done)?;
-                if self.next_in(frame)? {
+                if self.next_in(frame, depth)? {
                     break;
                 }
                 let Some(frame) = stack.pop() else {
@@ -136,6 +139,32 @@ impl<'a, R: BufRead> Parser<'a, R> {
                 done = self.complete(frame)?;
             }
         }
+    }
+
+    /// Reads as many of the next values as are in plain spelling and at hand.
+    fn plain(&mut self, frame: &mut Frame, depth: usize) -> Result<(), ReadError> {
+        let position = self.events.position();
+        if position < self.plain_from {
+            return Ok(());
+        }
+        let (limits, spent) = (&self.limits, self.spent);
+        let (spent, went) = self.events.at_hand(|bytes| {
+            let mut plain = Plain::new(bytes, limits, spent);
+            let (mut read, mut spent) = (0, spent);
+            loop {
+                let is_read = match frame {
+                    Frame::Array(items) => plain.value(depth).map(|value| items.push(value)),
+                    Frame::Struct { members, .. } => plain.member(depth).map(|member| members.push(member)),
+                };
+                if is_read.is_none() {
+                    return (read, (spent, plain.at()));
+                }
+                (read, spent) = (plain.at(), plain.spent());
+            }
+        })?;
+        self.spent = spent;
+        self.plain_from = position + went as u64;
+        Ok(())
     }
 
     /// What is inside a `<value>`: a whole value with its `</value>`, or the beginning of an array or struct.
@@ -177,8 +206,9 @@ impl<'a, R: BufRead> Parser<'a, R> {
         Ok(Content::Frame(frame))
     }
 
-    /// Goes to the next value of an array or struct; false when its last tag was read.
-    fn next_in(&mut self, frame: &mut Frame) -> Result<bool, ReadError> {
+    /// Goes to the next value of an array or struct that has to be read with care; false when its last tag was read.
+    fn next_in(&mut self, frame: &mut Frame, depth: usize) -> Result<bool, ReadError> {
+        self.plain(frame, depth)?;
         match frame {
             Frame::Array(_) => match self.open()? {
                 Some("value") => Ok(true),
@@ -252,7 +282,7 @@ impl<'a, R: BufRead> Parser<'a, R> {
     /// The bytes of the `<base64>` just opened, up to and with its end tag.
     fn base64(&mut self) -> Result<Blob, ReadError> {
         let limits = self.limits;
-        let tree_left = limits.tree_bytes_max.saturating_sub(self.tree_bytes);
+        let tree_left = limits.tree_bytes_max.saturating_sub(self.spent.tree_bytes);
         let mut target =
             Target { blobs: &mut self.blobs, limits, tree_left, inline: Vec::new(), spooled: false, bytes: 0 };
         self.decoder.reset();
@@ -283,8 +313,8 @@ impl<'a, R: BufRead> Parser<'a, R> {
     }
 
     fn count(&mut self) -> Result<(), ReadError> {
-        self.values += 1;
-        if self.values > self.limits.elements_max {
+        self.spent.values += 1;
+        if self.spent.values > self.limits.elements_max {
             let kind = ReadErrorKind::Limit { what: "values in the document", max: self.limits.elements_max as u64 };
             return Err(self.events.error(kind));
         }
@@ -292,8 +322,8 @@ impl<'a, R: BufRead> Parser<'a, R> {
     }
 
     fn charge(&mut self, bytes: u64) -> Result<(), ReadError> {
-        self.tree_bytes = self.tree_bytes.saturating_add(bytes);
-        if self.tree_bytes > self.limits.tree_bytes_max {
+        self.spent.tree_bytes = self.spent.tree_bytes.saturating_add(bytes);
+        if self.spent.tree_bytes > self.limits.tree_bytes_max {
             return Err(self.events.error(tree_limit(&self.limits)));
         }
         Ok(())

@@ -1,10 +1,13 @@
 //! The rules of HTTP for one request, in the order in which they cost least, and then the call itself.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, RETRY_AFTER,
     TRANSFER_ENCODING, WWW_AUTHENTICATE,
@@ -113,13 +116,22 @@ impl<D: Dispatch> Service<D> {
             Err(Refused::Fault(fault)) => return Ok(answer(Err(fault), may_gzip).await),
             Err(Refused::Http(code, text)) => return Err(Status::new(code, text)),
         };
-        // on its own: a caller that hangs up does not stop it half-way
-        let call = self.tasks.spawn(Arc::clone(&self.dispatcher).call(caller, request));
-        let result = call.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a method panicked");
+        let result = self.carry_out(caller, request).await.unwrap_or_else(|| {
+            tracing::error!("a method panicked");
             Err(Fault::new(FaultCode::Internal, "internal error; the shop's log says more"))
         });
         Ok(answer(result, may_gzip).await)
+    }
+
+    /// Carries out a call to its end, also when the caller hangs up half-way; none when it panics.
+    async fn carry_out(&self, caller: super::Caller, request: super::Request) -> Option<Result<super::Reply, Fault>> {
+        let call = AssertUnwindSafe(Arc::clone(&self.dispatcher).call(caller, request)).catch_unwind();
+        let mut call = Box::pin(call);
+        // only what has to wait for something needs a task of its own, which costs more than most such calls
+        match futures_util::poll!(call.as_mut()) {
+            Poll::Ready(result) => result.ok(),
+            Poll::Pending => self.tasks.spawn(call).await.ok()?.ok(),
+        }
     }
 
     async fn admit(

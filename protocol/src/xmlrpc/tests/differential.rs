@@ -158,6 +158,14 @@ proptest! {
             "<?xml version='1.0'?><methodResponse><params><param><value>{content}</value></param></params></methodResponse>{tail}"
         );
         let ours = parse_response(document.as_bytes(), &Limits::default());
+        for piece in [1, 30, 100] {
+            let pieces = std::io::BufReader::with_capacity(piece, document.as_bytes());
+            let read = read_response(pieces, None, &Limits::default(), None);
+            let seen = |read: &Result<Result<Value, crate::fault::Fault>, ReadError>| {
+                format!("{:?}", read.as_ref().map_err(|error| error.fault_code()))
+            };
+            prop_assert_eq!(seen(&ours), seen(&read), "{} bytes at a time", piece);
+        }
         let judged = judge(&document);
         let theirs = judged.as_ref().and_then(|root| {
             // methodResponse, params, param, value: one child each, as long as the content did not break out of its element.

@@ -97,3 +97,41 @@ fn infinity_is_taken_only_when_asked_for() {
     let limits = Limits { non_finite_doubles: true, ..Limits::default() };
     assert_eq!(parse_call(document.as_bytes(), &limits).unwrap().params, [f64::NEG_INFINITY.into()]);
 }
+
+/// What is at hand whole is read in a short way, which has the same bounds at the same places.
+#[test]
+fn bounds_are_the_same_however_the_bytes_arrive() {
+    let tight = Limits {
+        elements_max: 20,
+        text_bytes_max: 50,
+        name_bytes_max: 20,
+        tree_bytes_max: 200,
+        depth_max: 4,
+        ..Limits::default()
+    };
+    let list = |items: String| around(&format!("<value><array><data>{items}</data></array></value>"));
+    let member = |name: &str, text: &str| {
+        format!("<value><struct><member><name>{name}</name><value>{text}</value></member></struct></value>")
+    };
+    let text = |length: usize| format!("<value><string>{}</string></value>", "x".repeat(length));
+    let deep =
+        |depth: usize| format!("{}{}", "<value><array><data>".repeat(depth), "</data></array></value>".repeat(depth));
+    let cases: [(&str, usize, &dyn Fn(usize) -> String); 7] = [
+        ("values", 19, &|count| list("<value><int>1</int></value>".repeat(count))),
+        ("text", 50, &|length| list(text(length))),
+        ("untyped text", 50, &|length| list(format!("<value>{}</value>", "&amp;".repeat(length)))),
+        ("white space", 50, &|length| list(format!("{}{}", " ".repeat(length), text(1)))),
+        ("name", 20, &|length| list(member(&"n".repeat(length), "x"))),
+        ("all texts", 40, &|length| list(text(length).repeat(5))),
+        ("depth", 3, &|depth| list(deep(depth))),
+    ];
+    for (what, most, document) in cases {
+        for (size, is_taken) in [(most - 1, true), (most, true), (most + 1, false)] {
+            let document = document(size);
+            let whole = parse_call(document.as_bytes(), &tight);
+            let pieces = std::io::BufReader::with_capacity(1, document.as_bytes());
+            let single = read_call(pieces, None, &tight, None);
+            assert_eq!((whole.is_ok(), single.is_ok()), (is_taken, is_taken), "{what}: {size}; {whole:?}, {single:?}");
+        }
+    }
+}

@@ -12,17 +12,18 @@ mod values;
 
 use super::{Limits, MethodCall, ReadError, Value, parse_call, read_call};
 
-/// Reads a call, whole and byte by byte, and makes sure that both see the same.
+/// Reads a call, whole and in pieces of several lengths, and makes sure that all see the same: values are read in a short
+/// way where they are at hand whole, and with care where they are not.
 fn call(document: &[u8]) -> Result<MethodCall, ReadError> {
     let whole = parse_call(document, &Limits::default());
-    let single = std::io::BufReader::with_capacity(1, document);
-    let single = read_call(single, None, &Limits::default(), None);
-    assert_eq!(
-        whole.as_ref().map_err(|error| error.fault_code()).ok(),
-        single.as_ref().map_err(|error| error.fault_code()).ok(),
-        "{}",
-        String::from_utf8_lossy(document)
-    );
+    for piece in [1, 17, 200] {
+        let pieces = std::io::BufReader::with_capacity(piece, document);
+        let read = read_call(pieces, None, &Limits::default(), None);
+        // as text: a double that is no number equals nothing
+        let seen =
+            |read: &Result<MethodCall, ReadError>| format!("{:?}", read.as_ref().map_err(|error| error.fault_code()));
+        assert_eq!(seen(&whole), seen(&read), "{piece} bytes at a time: {}", String::from_utf8_lossy(document));
+    }
     whole
 }
 
