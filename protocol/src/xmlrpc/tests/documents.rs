@@ -2,7 +2,7 @@
 
 use super::super::Limits;
 use super::super::read_call;
-use super::call;
+use super::{around, call};
 
 const BODY: &str = "<methodCall><methodName>m</methodName></methodCall>";
 
@@ -163,4 +163,12 @@ fn an_error_names_its_place() {
     assert_eq!(at("<methodCall>x</methodCall>"), 13);
     assert_eq!(at("<methodCall><methodName>m</methodName></methodCal>"), 38);
     assert_eq!(at("<methodCall><methodName>m\u{1}</methodName></methodCall>"), 24);
+}
+
+#[test]
+fn characters_that_xml_does_not_allow_are_refused_inside_of_arrays_too() {
+    for bad in ["\u{ffff}", "é\u{fffe}", "\u{b}", "&#xffff;"] {
+        let document = around(&format!("<value><array><data><value>{bad}</value></data></array></value>"));
+        assert_eq!(call(document.as_bytes()).unwrap_err().fault_code().code(), -32700, "{bad:?}");
+    }
 }

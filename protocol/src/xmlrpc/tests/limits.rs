@@ -105,7 +105,7 @@ fn bounds_are_the_same_however_the_bytes_arrive() {
         elements_max: 20,
         text_bytes_max: 50,
         name_bytes_max: 20,
-        tree_bytes_max: 200,
+        tree_bytes_max: 100,
         depth_max: 4,
         ..Limits::default()
     };
@@ -116,13 +116,15 @@ fn bounds_are_the_same_however_the_bytes_arrive() {
     let text = |length: usize| format!("<value><string>{}</string></value>", "x".repeat(length));
     let deep =
         |depth: usize| format!("{}{}", "<value><array><data>".repeat(depth), "</data></array></value>".repeat(depth));
-    let cases: [(&str, usize, &dyn Fn(usize) -> String); 7] = [
+    let names = |length: usize| format!("<member><name>{}</name><value/></member>", "n".repeat(length)).repeat(6);
+    let cases: [(&str, usize, &dyn Fn(usize) -> String); 8] = [
         ("values", 19, &|count| list("<value><int>1</int></value>".repeat(count))),
         ("text", 50, &|length| list(text(length))),
         ("untyped text", 50, &|length| list(format!("<value>{}</value>", "&amp;".repeat(length)))),
         ("white space", 50, &|length| list(format!("{}{}", " ".repeat(length), text(1)))),
         ("name", 20, &|length| list(member(&"n".repeat(length), "x"))),
-        ("all texts", 40, &|length| list(text(length).repeat(5))),
+        ("all names", 16, &|length| list(format!("<value><struct>{}</struct></value>", names(length)))),
+        ("all texts", 20, &|length| list(text(length).repeat(5))),
         ("depth", 3, &|depth| list(deep(depth))),
     ];
     for (what, most, document) in cases {
