@@ -60,7 +60,7 @@ fn counts_and_lengths_are_bounded() {
         check(&value(&text), &limits, "bytes of text in one value");
         check(&value(&format!("<string>{text}</string>")), &limits, "bytes of text in one value");
     }
-    let member = format!("<struct><member><name>{}</name><value/></member></struct>", "n".repeat(21));
+    let member = format!("<struct><member><name>{}</name><value></value></member></struct>", "n".repeat(21));
     check(&value(&member), &limits, "bytes of text in one value");
     for markup in [
         format!("<!--{}-->", "c".repeat(201)),
@@ -116,7 +116,7 @@ fn bounds_are_the_same_however_the_bytes_arrive() {
     let text = |length: usize| format!("<value><string>{}</string></value>", "x".repeat(length));
     let deep =
         |depth: usize| format!("{}{}", "<value><array><data>".repeat(depth), "</data></array></value>".repeat(depth));
-    let names = |length: usize| format!("<member><name>{}</name><value/></member>", "n".repeat(length)).repeat(6);
+    let names = |length: usize| format!("<member><name>{}</name><value></value></member>", "n".repeat(length)).repeat(6);
     let cases: [(&str, usize, &dyn Fn(usize) -> String); 8] = [
         ("values", 19, &|count| list("<value><int>1</int></value>".repeat(count))),
         ("text", 50, &|length| list(text(length))),
