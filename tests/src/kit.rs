@@ -239,6 +239,31 @@ impl World {
         }
     }
 
+    /// One more shop, running and known to the office.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn open_shop(&mut self, shops: &Cluster, plan: &Plan, name: &str) {
+        let id = self.shops.iter().map(|shop| shop.id).max().unwrap_or_default() + 1;
+        let database = shops.database(name);
+        database.load(&plan.schema);
+        let mut shop = Shop::new(name, id, database, &self.files);
+        shop.start();
+        self.office(&["branch", "add", name, "--url", shop.url()]).succeeded();
+        self.shops.push(shop);
+    }
+
+    /// Ends a shop, its agent and its database. The office still knows it.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    pub fn close_shop(&mut self, shops: &Cluster, name: &str) {
+        let at = self.shops.iter().position(|shop| shop.name == name).unwrap_or_else(|| panic!("no shop {name}"));
+        let mut shop = self.shops.remove(at);
+        shop.kill_agent();
+        shops.remove_database(&shop.database);
+    }
+
     /// Clones every shop.
     ///
     /// # Panics

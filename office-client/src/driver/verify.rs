@@ -127,16 +127,13 @@ pub(super) async fn fingerprints(
     office: &Office,
     branch: &Branch,
 ) -> Result<Option<Fingerprints>, DriveError> {
-    let ours = office.digests(branch).await?;
     let scope = office.scope(branch).await?;
-    let request = DigestRequest {
-        tables: ours.iter().map(|table| table.digest.table.clone()).collect(),
-        low: scope.low,
-        high: scope.high,
-        buckets: None,
-        since: None,
-    };
-    let theirs = match peer.ask(&Digest(request), Patience::Work).await {
+    let tables = office.compared_tables(branch).await?;
+    let request = Digest(DigestRequest { tables, low: scope.low, high: scope.high, buckets: None, since: None });
+    // each has a whole database to read: at the same time
+    let (ours, theirs) = tokio::join!(office.digests(branch), peer.ask(&request, Patience::Work));
+    let ours = ours?;
+    let theirs = match theirs {
         Ok(theirs) => theirs,
         Err(LinkError::Refused(fault)) if fault.is(FaultCode::UnknownMethod) => return Ok(None),
         Err(error) => return Err(error.into()),

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Input is handed to the compressor in pieces of this size, with a look at the output after each.
-const PIECE_BYTES: usize = 4 << 10;
+/// Input is gathered and handed to the compressor in pieces of this size, with a look at the output after each: a call of
+/// the compressor costs as much as some kilobytes of input.
+const PIECE_BYTES: usize = 8 << 10;
 
 /// Compresses what is written to it into gzip members, closing one whenever its compressed size reaches a target, so
 /// that a chunk of one or more whole members decompresses alone.
@@ -15,6 +16,8 @@ const PIECE_BYTES: usize = 4 << 10;
 pub struct ChunkWriter<W: Write> {
     /// None only while a member is being closed, or after an error.
     state: Option<State<W>>,
+    /// Input that has not been compressed yet, less than a piece.
+    gathered: Vec<u8>,
     member_bytes: u64,
     level: Compression,
     raw: u64,
@@ -81,6 +84,7 @@ impl<W: Write> ChunkWriter<W> {
     pub fn new(inner: W, member_bytes: usize, level: u32) -> Self {
         Self {
             state: Some(State::Between(Counted { inner, bytes: 0 })),
+            gathered: Vec::with_capacity(PIECE_BYTES),
             member_bytes: member_bytes as u64,
             level: Compression::new(level.min(9)),
             raw: 0,
@@ -90,6 +94,9 @@ impl<W: Write> ChunkWriter<W> {
 
     /// Closes the last member and returns the output with the end offset of each member. Without input there is none.
     pub fn finish(mut self) -> io::Result<(W, Vec<u64>)> {
+        if !self.gathered.is_empty() {
+            self.compress()?;
+        }
         self.close()?;
         match self.state.take() {
             Some(State::Between(out)) => Ok((out.inner, self.ends)),
@@ -117,6 +124,18 @@ impl<W: Write> ChunkWriter<W> {
         }
     }
 
+    /// Compresses what has been gathered; the member is closed when it is full.
+    fn compress(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.gathered);
+        let target = self.member_bytes;
+        let member = self.open()?;
+        member.take(&piece)?;
+        let full = member.size() >= target;
+        self.gathered = piece;
+        self.gathered.clear();
+        if full { self.close() } else { Ok(()) }
+    }
+
     fn close(&mut self) -> io::Result<()> {
         match self.state.take() {
             Some(State::Inside(member)) => {
@@ -132,19 +151,13 @@ impl<W: Write> ChunkWriter<W> {
 
 impl<W: Write> Write for ChunkWriter<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let piece = &buf[..buf.len().min(PIECE_BYTES)];
-        if piece.is_empty() {
-            return Ok(0);
+        let taken = buf.len().min(PIECE_BYTES - self.gathered.len());
+        self.gathered.extend_from_slice(&buf[..taken]);
+        self.raw += taken as u64;
+        if self.gathered.len() == PIECE_BYTES {
+            self.compress()?;
         }
-        let target = self.member_bytes;
-        let member = self.open()?;
-        member.take(piece)?;
-        let full = member.size() >= target;
-        self.raw += piece.len() as u64;
-        if full {
-            self.close()?;
-        }
-        Ok(piece.len())
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,10 +1,11 @@
-//! Loading empty tables at disk speed: no capture, no secondary indexes, no foreign keys while rows stream in; all of
+//! Loading empty tables at disk speed: no capture, no indexes, no foreign keys while rows stream in; all of
 //! them are made again from their saved definitions before the transaction ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::names::{TableName, quote_identifier};
 use tokio_postgres::Transaction;
+use tokio_postgres::error::SqlState;
 
 use super::ApplyOrder;
 use crate::ReplicaError;
@@ -94,10 +95,14 @@ impl BulkLoad {
             self.keys.insert((key.child.clone(), key.name.clone()), key.clone());
         }
         let referenced = order.catalogue.keys_to(&table.name).any(|key| !self.rebuilds(key));
-        for row in transaction.query(SECONDARY_INDEXES, &[&table.oid]).await.map_err(failed)? {
-            let (drop, create): (String, String) = (row.get(0), row.get(1));
-            transaction.batch_execute(&drop).await.map_err(failed)?;
-            self.indexes.push(create);
+        for row in transaction.query(INDEXES, &[&table.oid]).await.map_err(failed)? {
+            let (drop, create, constrains): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
+            if constrains && referenced {
+                continue;
+            }
+            if drop_unneeded(transaction, &drop).await? {
+                self.indexes.push(create);
+            }
         }
         if !referenced {
             // rows copied with FREEZE into a table truncated in the same transaction need no later vacuum
@@ -156,7 +161,7 @@ impl BulkLoad {
             return transaction.batch_execute("release savepoint foreign_key").await.map_err(failed);
         };
         transaction.batch_execute("rollback to savepoint foreign_key").await.map_err(failed)?;
-        if error.code() != Some(&tokio_postgres::error::SqlState::FOREIGN_KEY_VIOLATION) {
+        if error.code() != Some(&SqlState::FOREIGN_KEY_VIOLATION) {
             return Err(failed(error));
         }
         if self.local.contains(&key.child) {
@@ -175,15 +180,47 @@ impl BulkLoad {
     }
 }
 
-/// Secondary indexes and unique constraints: how to drop and how to make them. Exclusion constraints and the index of a
-/// replica identity stay.
-const SECONDARY_INDEXES: &str = "
+/// Drops an index, unless something else needs it: a view that groups by a key, for instance.
+async fn drop_unneeded(transaction: &Transaction<'_>, drop: &str) -> Result<bool, ReplicaError> {
+    let failed = |error| classify("prepare a bulk load", error);
+    transaction.batch_execute("savepoint an_index").await.map_err(failed)?;
+    match transaction.batch_execute(drop).await {
+        Ok(()) => {
+            transaction.batch_execute("release savepoint an_index").await.map_err(failed)?;
+            Ok(true)
+        }
+        Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
+            transaction.batch_execute("rollback to savepoint an_index").await.map_err(failed)?;
+            Ok(false)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Indexes of a table, those of its key and unique constraints among them: how to drop them, how to make them again as
+/// they are (options, tablespace, comments), and whether something may depend on them. Exclusion constraints and the
+/// index of a replica identity stay.
+const INDEXES: &str = "
 select case when k.oid is null then format('drop index %I.%I', n.nspname, x.relname)
             else format('alter table %I.%I drop constraint %I', n.nspname, t.relname, k.conname) end,
-       case when k.oid is null then pg_get_indexdef(x.oid)
-            else format('alter table %I.%I add constraint %I %s', n.nspname, t.relname, k.conname, pg_get_constraintdef(k.oid)) end
+       case when s.oid is null then '' else format('set local default_tablespace = %I; ', s.spcname) end
+       || pg_get_indexdef(x.oid)
+       || case when s.oid is null then '' else '; set local default_tablespace to default' end
+       || case when k.oid is null then ''
+               else format('; alter table %I.%I add constraint %I %s using index %I%s%s', n.nspname, t.relname, k.conname,
+                           case k.contype when 'p' then 'primary key' else 'unique' end, x.relname,
+                           case when k.condeferrable then ' deferrable' else '' end,
+                           case when k.condeferred then ' initially deferred' else '' end) end
+       || case when of_index.text is null then ''
+               else format('; comment on index %I.%I is %L', n.nspname, x.relname, of_index.text) end
+       || case when of_key.text is null then ''
+               else format('; comment on constraint %I on %I.%I is %L', k.conname, n.nspname, t.relname, of_key.text) end,
+       k.oid is not null
 from pg_index i join pg_class x on x.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
 join pg_namespace n on n.oid = t.relnamespace
+left join pg_tablespace s on s.oid = x.reltablespace
 left join pg_constraint k on k.conindid = i.indexrelid and k.conrelid = i.indrelid and k.contype in ('u', 'p', 'x')
-where i.indrelid = $1 and not i.indisprimary and not i.indisreplident and i.indisvalid and k.contype is distinct from 'x'
+cross join lateral obj_description(x.oid, 'pg_class') of_index(text)
+cross join lateral obj_description(k.oid, 'pg_constraint') of_key(text)
+where i.indrelid = $1 and not i.indisreplident and i.indisvalid and k.contype is distinct from 'x'
 order by x.relname";

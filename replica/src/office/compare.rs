@@ -156,6 +156,19 @@ impl Office {
         Ok(compared)
     }
 
+    /// The tables that are compared with a branch, parents before children.
+    pub async fn compared_tables(&self, branch: &Branch) -> Result<Vec<String>, ReplicaError> {
+        let view = self.view(branch).await?;
+        let names = view.rules.tables.keys().cloned().collect();
+        let mut compared = Vec::new();
+        for name in view.state.catalogue.parents_first(&names) {
+            if view.table(branch, &name)?.is_some() {
+                compared.push(name.to_string());
+            }
+        }
+        Ok(compared)
+    }
+
     /// A fingerprint per bucket of one table.
     pub async fn bucket_digest(&self, branch: &Branch, table: &str, buckets: i64) -> Result<TableDigest, ReplicaError> {
         let view = self.view(branch).await?;

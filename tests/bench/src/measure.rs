@@ -101,37 +101,70 @@ impl Comparison {
     }
 }
 
+/// What ours is held against.
+pub(crate) struct Baseline<'a> {
+    against: &'a str,
+    target: Target,
+    work: Box<dyn FnMut() -> Duration + 'a>,
+}
+
+impl<'a> Baseline<'a> {
+    /// Work that tells how long the part of it took that counts.
+    pub(crate) fn new(against: &'a str, target: Target, work: impl FnMut() -> Duration + 'a) -> Self {
+        Self { against, target, work: Box::new(work) }
+    }
+}
+
 /// Compares two pieces of work; each tells how long the part of it took that counts.
-pub(crate) fn compare(
+pub(crate) fn compare<'a>(
     settings: &Settings,
     what: &str,
-    against: &str,
+    against: &'a str,
     target: Target,
-    mut ours: impl FnMut() -> Duration,
-    mut baseline: impl FnMut() -> Duration,
+    ours: impl FnMut() -> Duration,
+    baseline: impl FnMut() -> Duration + 'a,
 ) -> Comparison {
+    compare_with(settings, what, ours, vec![Baseline::new(against, target, baseline)]).remove(0)
+}
+
+/// Compares one piece of work with several others, all of them in each round.
+pub(crate) fn compare_with(
+    settings: &Settings,
+    what: &str,
+    mut ours: impl FnMut() -> Duration,
+    mut baselines: Vec<Baseline<'_>>,
+) -> Vec<Comparison> {
     // the first of each warms up caches, files and branch predictors
-    let _ = (ours(), baseline());
-    let mut comparison = Comparison {
-        what: what.to_owned(),
-        against: against.to_owned(),
-        unit: Unit::Seconds,
-        ours: Vec::new(),
-        baseline: Vec::new(),
-        target,
-    };
+    let _ = ours();
+    for baseline in &mut baselines {
+        let _ = (baseline.work)();
+    }
+    let mut all: Vec<Comparison> = baselines
+        .iter()
+        .map(|baseline| Comparison {
+            what: what.to_owned(),
+            against: baseline.against.to_owned(),
+            unit: Unit::Seconds,
+            ours: Vec::new(),
+            baseline: Vec::new(),
+            target: baseline.target,
+        })
+        .collect();
     for round in 0..settings.rounds {
-        // who comes first changes: neither always finds the machine as the other left it
-        if round % 2 == 0 {
-            comparison.ours.push(ours().as_secs_f64());
-            comparison.baseline.push(baseline().as_secs_f64());
-        } else {
-            comparison.baseline.push(baseline().as_secs_f64());
-            comparison.ours.push(ours().as_secs_f64());
+        // who comes first changes: nobody always finds the machine as the same other one left it
+        let contestants = baselines.len() + 1;
+        for turn in 0..contestants {
+            match (turn + round) % contestants {
+                0 => {
+                    let elapsed = ours().as_secs_f64();
+                    all.iter_mut().for_each(|comparison| comparison.ours.push(elapsed));
+                }
+                other => all[other - 1].baseline.push((baselines[other - 1].work)().as_secs_f64()),
+            }
         }
     }
-    comparison.tell();
-    comparison
+    all.iter().for_each(Comparison::tell);
+    all
 }
 
 /// Compares bytes, which are the same in each round.
