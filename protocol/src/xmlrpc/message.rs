@@ -109,6 +109,7 @@ pub fn read_response<R: BufRead>(
 fn read_params<R: BufRead>(parser: &mut Parser<'_, R>) -> Result<Vec<Value>, ReadError> {
     let mut params = Vec::new();
     loop {
+        parser.plain_params(&mut params)?;
         match parser.open()? {
             Some("param") => {
                 parser.open_named("value")?;

@@ -96,6 +96,16 @@ impl<'a> Plain<'a> {
         self.nested_member(depth, 0)
     }
 
+    /// A `<param>` whole.
+    pub(super) fn param(&mut self) -> Option<Value> {
+        self.blank()?;
+        self.tag(b"<param>")?;
+        let value = self.nested_value(0, 0)?;
+        self.blank()?;
+        self.tag(b"</param>")?;
+        Some(value)
+    }
+
     fn nested_value(&mut self, depth: usize, nested: usize) -> Option<Value> {
         self.blank()?;
         self.tag(b"<value>")?;

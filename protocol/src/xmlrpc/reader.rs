@@ -141,8 +141,13 @@ impl<'a, R: BufRead> Parser<'a, R> {
         }
     }
 
-    /// Reads as many of the next values as are in plain spelling and at hand.
-    fn plain(&mut self, frame: &mut Frame, depth: usize) -> Result<(), ReadError> {
+    /// Reads as many of the next parameters as are in plain spelling and at hand.
+    pub(super) fn plain_params(&mut self, params: &mut Vec<Value>) -> Result<(), ReadError> {
+        self.plain(|plain| plain.param().map(|value| params.push(value)))
+    }
+
+    /// Calls `next` as long as what it reads is in plain spelling and at hand.
+    fn plain(&mut self, mut next: impl FnMut(&mut Plain<'_>) -> Option<()>) -> Result<(), ReadError> {
         let position = self.events.position();
         if position < self.plain_from {
             return Ok(());
@@ -151,16 +156,10 @@ impl<'a, R: BufRead> Parser<'a, R> {
         let (spent, went) = self.events.at_hand(|bytes| {
             let mut plain = Plain::new(bytes, limits, spent);
             let (mut read, mut spent) = (0, spent);
-            loop {
-                let is_read = match frame {
-                    Frame::Array(items) => plain.value(depth).map(|value| items.push(value)),
-                    Frame::Struct { members, .. } => plain.member(depth).map(|member| members.push(member)),
-                };
-                if is_read.is_none() {
-                    return (read, (spent, plain.at()));
-                }
+            while next(&mut plain).is_some() {
                 (read, spent) = (plain.at(), plain.spent());
             }
+            (read, (spent, plain.at()))
         })?;
         self.spent = spent;
         self.plain_from = position + went as u64;
@@ -208,7 +207,10 @@ impl<'a, R: BufRead> Parser<'a, R> {
 
     /// Goes to the next value of an array or struct that has to be read with care; false when its last tag was read.
     fn next_in(&mut self, frame: &mut Frame, depth: usize) -> Result<bool, ReadError> {
-        self.plain(frame, depth)?;
+        self.plain(|plain| match frame {
+            Frame::Array(items) => plain.value(depth).map(|value| items.push(value)),
+            Frame::Struct { members, .. } => plain.member(depth).map(|member| members.push(member)),
+        })?;
         match frame {
             Frame::Array(_) => match self.open()? {
                 Some("value") => Ok(true),

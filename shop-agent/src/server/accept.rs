@@ -21,6 +21,9 @@ use super::linger::Lingering;
 use super::unstuck::Unstuck;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, ServerLimits};
 
+/// Less than any time that a peer is given.
+const TICK: Duration = Duration::from_millis(500);
+
 /// First byte of a TLS record that begins a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -94,7 +97,17 @@ async fn connection<D: Dispatch>(
     };
     tokio::select! {
         () = talk => {}
+        () = keep_time() => {}
         () = guest.asked_to_leave() => tracing::debug!(%peer, "a connection without a credential gave way to a new one"),
+    }
+}
+
+/// Lets the runtime's clock tick while somebody is connected. A timer that is due before all others wakes a thread when it
+/// is set, and one is set for every head: so another one is always due earlier.
+async fn keep_time() {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        ticks.tick().await;
     }
 }
 

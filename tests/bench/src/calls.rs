@@ -1,7 +1,9 @@
 //! Calls per second of the agent, against a handler of hyper that does nothing but answer.
 
 use std::convert::Infallible;
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,6 +17,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::measure::{Comparison, Settings, Target, compare};
 use crate::world;
+
+/// What this program is told when it is to be the handler that does nothing.
+pub(crate) const BARE: &str = "--serve-bare";
 
 const CALLS: usize = 20_000;
 const BODY: &str = "<?xml version=\"1.0\"?><methodCall><methodName>sync.echo</methodName><params><param><value><string>north</string></value></param></params></methodCall>";
@@ -30,7 +35,7 @@ pub(crate) fn run(settings: &Settings) -> Vec<Comparison> {
     shop.start_with(&["--config", &config.display().to_string()]);
     let agent = address(shop.url());
     let answer = world::wait(first_answer(agent));
-    let bare = bare_handler(answer);
+    let bare = Bare::start(&answer);
     [1, 64]
         .into_iter()
         .map(|connections| {
@@ -38,7 +43,7 @@ pub(crate) fn run(settings: &Settings) -> Vec<Comparison> {
             let what = format!("calls over {connections} kept connection{}", if connections == 1 { "" } else { "s" });
             let time = |to| world::wait(calls_over(to, connections, calls));
             let target = Target::SpeedAtLeast(0.8);
-            compare(settings, &what, "a bare hyper handler", target, || time(agent), || time(bare))
+            compare(settings, &what, "a bare hyper handler", target, || time(agent), || time(bare.address))
         })
         .collect()
 }
@@ -117,32 +122,56 @@ async fn calls_over(to: SocketAddr, connections: usize, calls: usize) -> Duratio
     began.elapsed()
 }
 
-/// Reads a request whole and gives the same answer to each.
-fn bare_handler(answer: Vec<u8>) -> SocketAddr {
+/// The handler that does nothing, as a process of its own like the agent: ends with this.
+struct Bare {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Bare {
+    fn start(answer: &[u8]) -> Self {
+        let program = std::env::current_exe().expect("this program");
+        let mut process = Command::new(program)
+            .arg(BARE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program starts");
+        process.stdin.take().expect("its input").write_all(answer).expect("it reads the answer");
+        let mut line = String::new();
+        std::io::BufReader::new(process.stdout.take().expect("its output")).read_line(&mut line).expect("its address");
+        Self { process, address: line.trim().parse().expect("its address") }
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Reads a request whole and gives the answer that came on stdin to each. Prints where it listens.
+pub(crate) fn serve_bare() {
+    let mut answer = Vec::new();
+    std::io::stdin().read_to_end(&mut answer).expect("the answer");
     let answer = Bytes::from(answer);
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async move {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
-            sender.send(listener.local_addr().expect("an address")).expect("somebody waits");
-            loop {
-                let (stream, _) = listener.accept().await.expect("a connection");
-                stream.set_nodelay(true).expect("a socket");
+    world::wait(async move {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+        println!("{}", listener.local_addr().expect("an address"));
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            stream.set_nodelay(true).expect("a socket");
+            let answer = answer.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
                 let answer = answer.clone();
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let answer = answer.clone();
-                    async move {
-                        let _ = request.into_body().collect().await;
-                        let response = Response::builder().header("content-type", "text/xml").body(Full::new(answer));
-                        Ok::<_, Infallible>(response.expect("a response"))
-                    }
-                });
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-                );
-            }
-        });
+                async move {
+                    let _ = request.into_body().collect().await;
+                    let response = Response::builder().header("content-type", "text/xml").body(Full::new(answer));
+                    Ok::<_, Infallible>(response.expect("a response"))
+                }
+            });
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
     });
-    receiver.recv().expect("the handler listens")
 }

@@ -62,6 +62,10 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(calls::BARE) {
+        calls::serve_bare();
+        return std::process::ExitCode::SUCCESS;
+    }
     let cli = Cli::parse();
     if let Some(unknown) = cli.names.iter().find(|name| GROUPS.iter().all(|group| group.name != **name)) {
         eprintln!("bench: there is no {unknown:?}; there are:");

@@ -118,7 +118,8 @@ fn bounds_are_the_same_however_the_bytes_arrive() {
         |depth: usize| format!("{}{}", "<value><array><data>".repeat(depth), "</data></array></value>".repeat(depth));
     let names =
         |length: usize| format!("<member><name>{}</name><value></value></member>", "n".repeat(length)).repeat(6);
-    let cases: [(&str, usize, &dyn Fn(usize) -> String); 8] = [
+    type Document<'a> = &'a dyn Fn(usize) -> String;
+    let cases: [(&str, usize, Document<'_>); 8] = [
         ("values", 19, &|count| list("<value><int>1</int></value>".repeat(count))),
         ("text", 50, &|length| list(text(length))),
         ("untyped text", 50, &|length| list(format!("<value>{}</value>", "&amp;".repeat(length)))),
