@@ -93,6 +93,13 @@ impl Machine {
         process
     }
 
+    /// Asks every process of that name to end; not every machine has `pkill`.
+    pub(crate) fn terminate(&self, name: &str) {
+        let each = "for process in /proc/[0-9]*; do test \"$(cat $process/comm 2>/dev/null)\" != NAME || \
+                    kill -TERM ${process#/proc/}; done";
+        self.sh(&each.replace("NAME", name)).succeeded();
+    }
+
     /// Files of the state directory that the service could not use.
     pub(crate) fn files_of_others(&self, user: &str) -> String {
         self.sh(&format!("find /var/lib/{user} ! -user {user}")).succeeded()

@@ -80,7 +80,8 @@ fn packages_are_installed_set_up_by_root_and_work_as_their_own_users_until_they_
         )
         .succeeded();
     assert_eq!(psql("office-client", "select count(*) from sale").trim(), "1");
-    machine.sh("pkill -TERM -x office-client; pkill -TERM -x shop-agent").succeeded();
+    machine.terminate("office-client");
+    machine.terminate("shop-agent");
     for process in [&mut agent, &mut console] {
         assert!(process.wait().success(), "{}", process.stderr());
     }
@@ -88,7 +89,7 @@ fn packages_are_installed_set_up_by_root_and_work_as_their_own_users_until_they_
     install("0.2.0");
     let mut agent = machine.start("shop-agent");
     machine.sh("office-client update lisbon && office-client verify lisbon").succeeded();
-    machine.sh("pkill -TERM -x shop-agent").succeeded();
+    machine.terminate("shop-agent");
     assert!(agent.wait().success());
     machine.sh("dpkg --purge shop-agent office-client").succeeded();
     machine.sh("! test -e /usr/bin/shop-agent && ! test -e /etc/shop-agent/shop-agent.toml").succeeded();

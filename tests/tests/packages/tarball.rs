@@ -134,7 +134,7 @@ fn static_programs_work_where_there_is_nothing_else_and_are_installed_by_their_o
     assert_eq!(machine.files_of_others("shop-agent"), "");
     let mut agent = machine.start("shop-agent");
     machine.sh("grep -q /usr/local/bin/shop-agent /usr/local/lib/systemd/system/shop-agent.service").succeeded();
-    machine.sh("pkill -TERM -x shop-agent").succeeded();
+    machine.terminate("shop-agent");
     assert!(agent.wait().success(), "{}", agent.stderr());
     // an upgrade leaves the settings alone, and so does the end
     machine
