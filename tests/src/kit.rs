@@ -408,6 +408,7 @@ impl Shop {
     /// If it cannot be added.
     pub fn add_user(&self, name: &str, office: &str, password: &str) -> PathBuf {
         let file = self.files.at(&format!("{}-{name}-password", self.name));
+        crate::canary::protect(password);
         // never, not even for a moment, for others to read
         let _ = fs::remove_file(&file);
         let mut options = fs::File::options();

@@ -15,6 +15,7 @@
 //! - [`not_run`]: saying that a test does not run, and why
 //! - [`wait_for`]: waiting for a condition instead of for a time
 
+pub mod canary;
 pub mod cluster;
 pub mod compare;
 pub mod database;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::canary;
 use crate::wait_for::{self, BOUND};
 
 /// How long a program that [`run`] has started may take.
@@ -255,10 +256,12 @@ impl Drop for Process {
         if self.is_running() {
             // nobody is left who could report a failure
             let _ = self.child.kill();
-            let _ = self.child.wait();
+            self.status = self.child.wait().ok();
         }
         if thread::panicking() {
             eprintln!("--- {} said:\n{}", self.what, self.stderr());
+        } else if canary::is_ours(&self.what) {
+            canary::assert_none(&self.what, &self.stderr());
         }
     }
 }
