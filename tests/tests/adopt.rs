@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tests::database::Database;
 use tests::kit::{Plan, World};
+use tests::proxy::{Cut, Direction, Line, Place, Proxy};
 use tests::wait_for;
 
 const SCHEMA: &str = "
@@ -236,6 +237,10 @@ fn with_repair_rows_that_differ_travel_by_the_direction_of_their_table() {
 fn a_shop_trades_while_it_is_adopted() {
     let world = world(&["north"]);
     let shop = &world.shop("north").database;
+    // the shop does not hear the third call, which asks for its fingerprints, before it has traded
+    let third = Cut { direction: Direction::ToAgent, message: 2, place: Place::FirstByte, for_good: true };
+    let line = Proxy::start(world.shop("north").url(), Line { cut: Some(third), ..Line::default() });
+    world.office(&["branch", "set", "north", "--url", &line.url()]).succeeded();
     // the office's fingerprints wait for this table, at a moment when both ends have noted where the adoption begins
     let holding = world.office.connect();
     let holding = tests::runtime::run(async move {
@@ -244,10 +249,10 @@ fn a_shop_trades_while_it_is_adopted() {
     });
     let mut adopting = world.start_office(&["--json", "adopt", "north"]);
     wait_for::condition("the beginning of the adoption", || shop.int("select count(*) from sync.watermark") > 0);
-    wait_for::condition("the office to wait for the table", || {
-        world.office.int(
-            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
-        ) > 0
+    wait_for::condition("the office to wait for the table, and the shop for the call", || {
+        let waiting =
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+        line.counts().cuts > 0 && world.office.int(waiting) > 0
     });
     shop.execute(
         "insert into sale (product_id, note) select n, 'trade' from generate_series(1, 40) n;
@@ -258,6 +263,7 @@ fn a_shop_trades_while_it_is_adopted() {
         "update product set price = price + 1 where id <= 20; update person set points = points + 2 where id between 20 and 40",
     );
     tests::runtime::run(async move { holding.batch_execute("commit").await.expect("the end of the lock") });
+    line.mend();
     assert!(adopting.wait().success(), "{}{}", adopting.stdout(), adopting.stderr());
     let told = adopting.stdout();
     let adoption = objects(&told).into_iter().find(|object| object["run"] == "adopt").expect("the adoption");

@@ -1,16 +1,26 @@
-//! What a run would do, without doing it: the figures of frozen streams, which are exact.
+//! What a run would do, without doing it: the figures of frozen streams, which are exact, and what became of the shop's
+//! rows where they were applied and taken back.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use protocol::methods::{DiffOpen, DiffOptions};
+use protocol::methods::{DiffOpen, DiffOptions, DiffRead, FrozenDiff};
 use protocol::names::TableName;
 use protocol::session::office::Task;
+use protocol::xmlrpc::Blob;
 use replica::ReplicaError;
 use replica::diff::{TableChanges, table_changes};
+use replica::safety::SafetyStop;
 use replica::spool::FrozenStream;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::Instant;
 
+use super::pull::check_frozen;
+use super::receive::{file_error, open_part, remove, sha256};
+use super::sizer::Sizer;
 use super::{DriveError, Job, Rates, check_state, greet, link_hooks};
-use crate::link::Patience;
+use crate::link::{LinkError, Patience, Peer, clock};
+use crate::output::Direction;
 
 /// What a run would do.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,7 +31,11 @@ pub(crate) struct Plan {
     pub(crate) pull_bytes: Option<i64>,
     /// Rows that would be pulled, by table.
     pub(crate) pull_tables: Vec<(String, Moves)>,
-    /// Why the safety stop would refuse what would be sent.
+    /// Conflicts that the pulled rows would meet at the office; none when the peer does not let them be tried.
+    pub(crate) conflicts: Option<i64>,
+    /// Pulled rows that would wait in quarantine at the office; none when the peer does not let them be tried.
+    pub(crate) quarantined: Option<i64>,
+    /// Why the safety stop would refuse what would be pulled or sent.
     pub(crate) stop: Option<String>,
     /// Rows that would be sent.
     pub(crate) push_rows: u64,
@@ -98,16 +112,85 @@ async fn plan_update(job: &Job<'_>) -> Result<Plan, DriveError> {
         };
         plan.pull_tables = diff.tables.iter().map(moves).collect();
         plan.pull_bytes = Some(if diff.rows == 0 { 0 } else { diff.bytes });
+        rehearse(job, &mut peer, &diff, &mut plan).await?;
     }
     if let Some(stream) = job.office.preview_push(&job.branch).await? {
         match job.office.check_push(&job.branch, &stream).await {
-            Err(ReplicaError::Protected(why)) if !job.force => plan.stop = Some(why),
+            Err(ReplicaError::Protected(why)) if !job.force => {
+                plan.stop.get_or_insert(why);
+            }
             Ok(()) | Err(ReplicaError::Protected(_)) => {}
             Err(error) => return Err(error.into()),
         }
         plan = with_push(plan, &stream);
     }
     Ok(plan)
+}
+
+/// Fetches what would be pulled, applies it at the office and takes everything back.
+async fn rehearse(job: &Job<'_>, peer: &mut Peer, diff: &FrozenDiff, plan: &mut Plan) -> Result<(), DriveError> {
+    if diff.rows == 0 {
+        (plan.conflicts, plan.quarantined) = (Some(0), Some(0));
+        return Ok(());
+    }
+    if diff.id.is_empty() {
+        // an agent that shows figures only
+        return Ok(());
+    }
+    check_frozen(diff)?;
+    let path = job.office.receive_path(&job.branch, &diff.id);
+    let rehearsed = async {
+        fetch(job, peer, diff, &path).await?;
+        let file = std::fs::File::open(&path).map_err(|source| file_error("open", &path, source))?;
+        let stop = if job.force { None } else { Some(SafetyStop::of(&job.branch.settings)?) };
+        Ok::<_, DriveError>(job.office.rehearse_pull(&job.branch, Box::new(file), stop).await)
+    };
+    let rehearsed = rehearsed.await;
+    remove(&path).await?;
+    match rehearsed? {
+        Ok(applied) => (plan.conflicts, plan.quarantined) = (Some(applied.conflicts), Some(applied.quarantined)),
+        Err(ReplicaError::Protected(why)) => plan.stop = Some(why),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Reads a preview whole. What is lost is asked for again, for as long as the line may fail.
+async fn fetch(job: &Job<'_>, peer: &mut Peer, diff: &FrozenDiff, path: &Path) -> Result<(), DriveError> {
+    let total = u64::try_from(diff.bytes).unwrap_or(0);
+    let mut slices = Sizer::new(Rates::of(job.office, &job.branch).await?.receive);
+    let (mut file, mut offset) = open_part(path, total).await?;
+    job.progress.transfer(Direction::Receive, u64::try_from(diff.rows).unwrap_or(0), total, offset);
+    while offset < total {
+        if job.stop.requested() {
+            return Err(DriveError::Interrupted);
+        }
+        let length = slices.bytes().min(total - offset);
+        let read = DiffRead { id: diff.id.clone(), offset: offset as i64, length: length as i64 };
+        let began = Instant::now();
+        match peer.once(&read, Patience::Quick).await {
+            Ok(Blob::Inline(data)) if !data.is_empty() && data.len() as u64 <= length => {
+                file.write_all(&data).await.map_err(|source| file_error("write", path, source))?;
+                offset += data.len() as u64;
+                slices.took(data.len() as u64, clock::on_line(began.elapsed()));
+                job.progress.at(offset);
+            }
+            Ok(blob) => {
+                return Err(DriveError::Confused(format!("{} bytes where {length} were asked for", blob.len())));
+            }
+            Err(error @ (LinkError::Failed { .. } | LinkError::Unknown { .. })) => {
+                slices.halve();
+                peer.pause(error).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    file.flush().await.map_err(|source| file_error("write", path, source))?;
+    drop(file);
+    if sha256(path).await? != diff.sha256.to_ascii_lowercase() {
+        return Err(DriveError::Confused("the preview arrived damaged; try again".into()));
+    }
+    Ok(())
 }
 
 fn with_push(plan: Plan, stream: &FrozenStream) -> Plan {

@@ -119,7 +119,7 @@ fn nothing_received() -> DriveError {
 }
 
 /// What a peer says becomes part of a file name and of the database: it must look like what it claims to be.
-fn check_frozen(diff: &FrozenDiff) -> Result<(), DriveError> {
+pub(super) fn check_frozen(diff: &FrozenDiff) -> Result<(), DriveError> {
     let printable = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     if !printable(&diff.watermark) || diff.watermark.len() > WATERMARK_CHARS_MAX {
         return Err(DriveError::Confused("the shop's watermark makes no sense".into()));

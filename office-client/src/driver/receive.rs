@@ -96,7 +96,7 @@ pub(super) async fn received_bytes(path: &Path) -> u64 {
 }
 
 /// Opens the file for appending; one that is longer than the diff belongs to something else and is emptied.
-async fn open_part(path: &Path, total: u64) -> Result<(tokio::fs::File, u64), DriveError> {
+pub(super) async fn open_part(path: &Path, total: u64) -> Result<(tokio::fs::File, u64), DriveError> {
     let open = async {
         if let Some(parent) = path.parent() {
             tokio::fs::create_dir_all(parent).await?;

@@ -156,6 +156,7 @@ pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
         });
     }
     lines.extend(plan.pull_tables.iter().map(moves_line));
+    lines.extend(clashes_words(plan).map(|words| format!("{branch}: at the office {words}")));
     let rows = units::count(i64::try_from(plan.push_rows).unwrap_or(i64::MAX), "row");
     lines.push(format!("{branch}: office -> shop: {rows}, {}", units::bytes(plan.push_bytes)));
     if let Some(why) = &plan.stop {
@@ -171,6 +172,15 @@ pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
 /// What would move of a table.
 fn moves_line((table, moves): &(String, Moves)) -> String {
     format!("  {table:<32} {:>12}  {}", moves.rows, moves_words(*moves))
+}
+
+/// `2 conflicts, 1 row that would wait in quarantine`; none where there are none, or nobody could try.
+pub(crate) fn clashes_words(plan: &Plan) -> Option<String> {
+    let conflicts = plan.conflicts.filter(|count| *count > 0).map(|count| units::count(count, "conflict"));
+    let waiting = plan.quarantined.filter(|count| *count > 0);
+    let waiting = waiting.map(|count| format!("{} that would wait in quarantine", units::count(count, "row")));
+    let told: Vec<String> = [conflicts, waiting].into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 /// `3 new, 2 changed, 1 deleted`, without what there is none of.

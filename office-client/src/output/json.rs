@@ -206,6 +206,8 @@ pub(crate) fn plan_object(branch: &str, kind: &str, plan: &Plan) -> Json {
         "pull_bytes": plan.pull_bytes,
         "pull_tables": rows(&plan.pull_tables),
         "pull_changes": changes(&plan.pull_tables),
+        "conflicts": plan.conflicts,
+        "quarantined": plan.quarantined,
         "stop": plan.stop,
         "push_rows": plan.push_rows,
         "push_bytes": plan.push_bytes,

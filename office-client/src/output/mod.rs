@@ -13,8 +13,8 @@ pub(crate) use conflicts::{
     conflict_cells, conflict_lines, conflict_object, resolved_line, resolved_object, standing_object, value_lines,
 };
 pub(crate) use human::{
-    adoption_line, branch_line, comparison_lines, moves_words, plan_lines, policy_lines, repaired_line, report_line,
-    status_cells,
+    adoption_line, branch_line, clashes_words, comparison_lines, moves_words, plan_lines, policy_lines, repaired_line,
+    report_line, status_cells,
 };
 pub(crate) use json::{
     adoption_object, branch_object, comparison_objects, error_object, history_object, plan_object, repaired_object,

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use protocol::session::ledger::{self, Verdict};
+use tokio_postgres::Transaction;
 
 use super::{Branch, Office, State};
 use crate::ReplicaError;
@@ -64,15 +65,7 @@ impl Office {
         let peer = self.peer_of(branch).await?;
         let mut client = self.inner.pool.get().await?;
         let transaction = client.transaction().await.map_err(failed)?;
-        let row = transaction
-            .query_one(
-                "select \"timestamp\", case when outgoing_kind = 'clone' then outgoing_snapshot else pushed_snapshot end::text from sync.branch_synchronization where branch_id = $1 for update",
-                &[&branch.id],
-            )
-            .await
-            .map_err(failed)?;
-        let stored: Option<String> = row.get(0);
-        let agreed = row.get::<_, Option<String>>(1).map(|text| Snapshot::parse(&text)).transpose()?;
+        let (stored, agreed) = agreed(&transaction, branch, "for update").await?;
         if ledger::pull(stored.as_deref(), watermark.as_deref()) == Verdict::Repeated {
             return Ok(Applied { watermark, repeated: true, ..Applied::default() });
         }
@@ -95,6 +88,29 @@ impl Office {
         transaction.commit().await.map_err(failed)?;
         killpoint::reach("office.pull.after-commit");
         Ok(Applied { watermark: Some(timestamp), ..applied })
+    }
+
+    /// Applies a diff as [`Office::apply_pull_within`] would, and takes everything back: what it did is what would happen.
+    /// What stays is gaps in the numbers that the engine gives to its own entries.
+    ///
+    /// # Errors
+    /// Those of a real one, [`ReplicaError::Protected`] among them.
+    pub async fn rehearse_pull(
+        &self,
+        branch: &Branch,
+        input: Box<dyn Read + Send>,
+        stop: Option<SafetyStop>,
+    ) -> Result<Applied, ReplicaError> {
+        let failed = |error| classify("rehearse a pull", error);
+        let state = self.state().await?;
+        let peer = self.peer_of(branch).await?;
+        let mut client = self.inner.pool.get().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        let agreed = agreed(&transaction, branch, "").await?.1;
+        let order = Self::pull_order(&state, branch, peer, agreed, stop)?;
+        let applied = apply::apply(&transaction, &order, input).await;
+        transaction.rollback().await.map_err(failed)?;
+        applied
     }
 
     /// How changes of a branch are applied: rows that fail, or are not the branch's own, wait.
@@ -134,4 +150,20 @@ impl Office {
     pub async fn advance_timestamp(&self, branch: &Branch, watermark: &str) -> Result<Applied, ReplicaError> {
         self.retry_waiting(branch, Some(watermark)).await
     }
+}
+
+/// The timestamp of a branch, and what it has of the office's own changes.
+async fn agreed(
+    transaction: &Transaction<'_>,
+    branch: &Branch,
+    lock: &str,
+) -> Result<(Option<String>, Option<Snapshot>), ReplicaError> {
+    let sql = format!(
+        "select \"timestamp\",
+                case when outgoing_kind = 'clone' then outgoing_snapshot else pushed_snapshot end::text
+         from sync.branch_synchronization where branch_id = $1 {lock}"
+    );
+    let row = transaction.query_one(&sql, &[&branch.id]).await.map_err(|error| classify("apply a pull", error))?;
+    let agreed = row.get::<_, Option<String>>(1).map(|text| Snapshot::parse(&text)).transpose()?;
+    Ok((row.get(0), agreed))
 }

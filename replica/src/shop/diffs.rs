@@ -23,6 +23,9 @@ use crate::watermark::{self, Selected};
 /// Label of a frozen diff: which sessions had been applied before it.
 const TAKEN_IN: &str = "taken_in";
 
+/// Label of a stream that is only a preview.
+const PREVIEW: &str = "preview";
+
 /// What a diff is frozen for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
@@ -30,7 +33,7 @@ enum Purpose {
     Line,
     /// To be copied into a file, and removed.
     File,
-    /// To be counted, and removed: nothing is issued, acknowledged or re-pointed.
+    /// To be counted and tried: nothing is issued, acknowledged or re-pointed.
     Preview,
 }
 
@@ -123,7 +126,8 @@ impl Shop {
         transaction.commit().await.map_err(failed)
     }
 
-    /// What [`Shop::open_diff_for`] would freeze, counted: nothing is noted anywhere, and nothing stays.
+    /// What [`Shop::open_diff_for`] would freeze, to be counted and tried: nothing is noted in the database. It can be read
+    /// until the office asks for changes again.
     pub async fn preview_diff(
         &self,
         office: &str,
@@ -136,9 +140,13 @@ impl Shop {
         let peer = node::peer(&*client, office).await?;
         let selected = watermark::select(&*client, peer, since, self.inner.skew, &state.incarnation).await?;
         drop(client);
-        let stream = self.freeze(&state, office, peer, selected, Purpose::Preview, level_for(rate)).await?;
-        self.inner.spool.remove(&stream.id)?;
-        Ok(stream)
+        for stream in self.inner.spool.list()? {
+            let of_office = stream.labels.get("office").map(String::as_str) == Some(office);
+            if of_office && stream.labels.contains_key(PREVIEW) {
+                self.inner.spool.remove(&stream.id)?;
+            }
+        }
+        self.freeze(&state, office, peer, selected, Purpose::Preview, level_for(rate)).await
     }
 
     /// A frozen diff of that office by its id; none when it has expired.
@@ -227,6 +235,11 @@ impl Shop {
         if purpose == Purpose::Line {
             labels.insert("office".to_owned(), office.to_owned());
             labels.insert(TAKEN_IN.to_owned(), taken_in(&transaction, office).await?);
+        }
+        if purpose == Purpose::Preview {
+            // without a beginning it is never taken for a diff that was issued
+            labels.insert("office".to_owned(), office.to_owned());
+            labels.insert(PREVIEW.to_owned(), String::new());
         }
         if let Some(exact) = selected.exact.as_ref().filter(|_| purpose == Purpose::Line) {
             labels.insert("since".to_owned(), exact.to_string());

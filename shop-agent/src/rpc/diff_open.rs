@@ -7,7 +7,6 @@ use protocol::methods::{DiffOptions, FrozenDiff};
 use protocol::xmlrpc::Value;
 
 use replica::diff::{TableChanges, table_changes};
-use replica::spool::FrozenStream;
 
 use super::dispatch::Agent;
 use super::fault::of_replica;
@@ -23,8 +22,7 @@ impl<B: Backend> Agent<B> {
         let options: DiffOptions = params.options("options")?;
         let rate = options.rate.and_then(|rate| u64::try_from(rate).ok());
         let stream = if options.dry_run {
-            let preview = self.backend.preview_diff(&caller.office, since, rate).await;
-            FrozenStream { id: String::new(), ..preview.map_err(|error| of_replica(&error))? }
+            self.backend.preview_diff(&caller.office, since, rate).await.map_err(|error| of_replica(&error))?
         } else {
             self.freeze(caller, since, rate).await?
         };

@@ -16,7 +16,7 @@ use crate::console::guard::may;
 use crate::console::users::Role;
 use crate::driver::{self, Job, Moves, Plan};
 use crate::error;
-use crate::output::{Board, moves_words};
+use crate::output::{Board, clashes_words, moves_words};
 
 /// A plan as it is shown.
 pub(super) struct Shown {
@@ -24,6 +24,8 @@ pub(super) struct Shown {
     pub(super) to_shop_tables: Vec<TableLine>,
     pub(super) from_shop: Option<String>,
     pub(super) from_shop_tables: Vec<TableLine>,
+    /// What would clash at the office.
+    pub(super) clashes: Option<String>,
     pub(super) time: Option<String>,
     pub(super) stop: Option<String>,
 }
@@ -120,6 +122,7 @@ fn shown(plan: &Plan, task: Task) -> Shown {
             (None, _) => "unknown: the shop gives no figures before it sends".to_owned(),
         }),
         from_shop_tables: plan.pull_tables.iter().map(line).collect(),
+        clashes: clashes_words(plan),
         time: plan.seconds.map(|seconds| if seconds < 1.0 { "a moment".to_owned() } else { span(seconds) }),
         stop: plan.stop.clone(),
     }
