@@ -253,6 +253,21 @@ impl World {
         self.shops.push(shop);
     }
 
+    /// A shop burns down: its agent, database and state directory are gone. Another machine of the same name takes its
+    /// place, with empty tables and the address of before.
+    ///
+    /// # Panics
+    /// If there is none of that name, or the new one does not come up.
+    pub fn replace_shop(&mut self, shops: &Cluster, schema: &str, name: &str) {
+        let shop = self.shop_mut(name);
+        shop.kill_agent();
+        shops.remove_database(&shop.database);
+        fs::remove_dir_all(&shop.state_dir).expect("the state directory goes");
+        shop.database = shops.database(name);
+        shop.database.load(schema);
+        shop.start();
+    }
+
     /// Ends a shop, its agent and its database. The office still knows it.
     ///
     /// # Panics

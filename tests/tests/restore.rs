@@ -3,6 +3,8 @@
 
 #[path = "restore/fixture.rs"]
 mod fixture;
+#[path = "restore/lost.rs"]
+mod lost;
 #[path = "restore/noticed.rs"]
 mod noticed;
 #[path = "restore/repaired.rs"]

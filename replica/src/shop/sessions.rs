@@ -217,6 +217,9 @@ impl Shop {
             .map_err(failed)?;
         if clone {
             transaction.batch_execute("update sync.node set awaiting_clone = false").await.map_err(failed)?;
+            // whatever the two had in common before, or not: from here on it is this copy
+            let sql = "update sync.peer set history = null where name = $1";
+            transaction.execute(sql, &[&row.office]).await.map_err(failed)?;
         }
         let arrived = applied.tables.iter().filter_map(|(name, _)| Some(state.policy.get(name)?.group));
         let mut groups: BTreeSet<u8> = if clone { state.policy.groups() } else { arrived.collect() };
