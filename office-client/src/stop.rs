@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::output::Printer;
@@ -21,13 +22,22 @@ impl Stop {
     pub(crate) fn install(printer: Printer) -> Self {
         let stop = Self::default();
         let told = stop.clone();
-        tokio::spawn(async move {
-            while next_signal().await {
-                if told.told(&printer) {
-                    break;
+        // both are listened to all the time: one that comes right behind another must not be missed
+        if let (Ok(mut pressed), Ok(mut terminated)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        {
+            tokio::spawn(async move {
+                loop {
+                    let heard = tokio::select! {
+                        heard = pressed.recv() => heard,
+                        heard = terminated.recv() => heard,
+                    };
+                    if heard.is_none() || told.told(&printer) {
+                        break;
+                    }
                 }
-            }
-        });
+            });
+        }
         stop
     }
 
@@ -71,16 +81,6 @@ impl Stop {
     /// As if the first signal had come.
     pub(crate) fn request(&self) {
         self.soon.cancel();
-    }
-}
-
-/// Waits for Ctrl-C or SIGTERM; false when the system cannot tell about signals.
-async fn next_signal() -> bool {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return tokio::signal::ctrl_c().await.is_ok() };
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed.is_ok(),
-        told = terminate.recv() => told.is_some(),
     }
 }
 
