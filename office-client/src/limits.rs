@@ -80,6 +80,10 @@ pub(crate) const JOBS_MAX: usize = 64;
 /// Branches that are updated at one time, unless configured.
 pub(crate) const JOBS_DEFAULT: usize = 4;
 
+/// How long tables of the office's database are taken to be as they were last seen: a moment, so that an
+/// update of hundreds of branches looks once a second instead of a dozen times for each.
+pub(crate) const RECHECK: Duration = Duration::from_secs(1);
+
 /// Width of a branch's id range, unless configured (DESIGN.md section 7).
 pub(crate) const ID_SPAN_DEFAULT: i64 = 1_000_000_000_000;
 

@@ -3,12 +3,13 @@
 //! Tills go on meanwhile, so each end counts twice: all rows, and those that nobody has changed since the ends last agreed.
 //! A disagreement is only called one when nothing else explains it; a false alarm would be worse than none.
 
-use std::fmt;
+use serde::{Deserialize, Serialize};
 
 use crate::methods::{ColumnSum, TableDigest};
 
-/// How the totals of a table compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the totals of a table compare. The history keeps the word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Both ends have the same rows and the same money.
     Agrees,
@@ -20,25 +21,6 @@ pub enum Verdict {
     Kept,
     /// They differ, and nothing explains it.
     Differs,
-}
-
-impl Verdict {
-    /// The word for it in the history.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Agrees => "agrees",
-            Self::Changing => "changing",
-            Self::Waiting => "waiting",
-            Self::Kept => "kept",
-            Self::Differs => "differs",
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// What may explain a difference.

@@ -72,7 +72,7 @@ impl Database {
     /// A new connection with the settings every query of the product relies on.
     pub async fn connect(&self, purpose: &str) -> Result<Client, ReplicaError> {
         let mut config = self.config.clone();
-        config.application_name(format!("sync {purpose}"));
+        config.application_name(application_name(purpose));
         let (client, connection) =
             config.connect(NoTls).await.map_err(|error| ReplicaError::Unavailable(Box::new(error)))?;
         tokio::spawn(async move {
@@ -134,6 +134,11 @@ impl Database {
     }
 }
 
+/// What the server shows of a connection.
+pub(crate) fn application_name(purpose: &str) -> String {
+    format!("sync {purpose}")
+}
+
 /// Text forms that do not depend on the server's configuration, a fixed search_path, durable commits, and an end to
 /// everything: a lock that is not given up, a statement that has lost its way, a transaction whose program hangs. The
 /// bounds are wide, since a clone of a large shop is one statement; where a till waits, narrower ones are set.
@@ -162,14 +167,18 @@ const SESSION_SETTINGS: &str = "
     set tcp_keepalives_count = 6;
 ";
 
+/// What connections of a pool are for.
+pub(crate) const ENGINE: &str = "engine";
+
 /// Idle connections of a database, reused.
 pub struct Pool {
     database: Database,
     idle: std::sync::Mutex<Vec<Client>>,
 }
 
-/// Idle connections kept.
-const IDLE_MAX: usize = 4;
+/// Idle connections kept: what an office needs that updates a handful of branches at a time. A new one costs as much as
+/// many statements, and what its server process has learnt of the catalogue is gone with it.
+const IDLE_MAX: usize = 12;
 
 impl Pool {
     /// An empty pool.
@@ -184,16 +193,26 @@ impl Pool {
 
     /// A connection that works, taken out of the pool or new.
     pub async fn get(&self) -> Result<Pooled<'_>, ReplicaError> {
+        Ok(Pooled { pool: self, client: Some(self.take().await?) })
+    }
+
+    /// The same for somebody who keeps it: it comes back with [`Pool::give_back`], or ends.
+    pub async fn take(&self) -> Result<Client, ReplicaError> {
         loop {
             let idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
             match idle {
-                Some(client) if !client.is_closed() => return Ok(Pooled { pool: self, client: Some(client) }),
+                Some(client) if !client.is_closed() => return Ok(client),
                 Some(_) => {}
-                None => {
-                    let client = self.database.connect("engine").await?;
-                    return Ok(Pooled { pool: self, client: Some(client) });
-                }
+                None => return self.database.connect(ENGINE).await,
             }
+        }
+    }
+
+    /// Takes back a connection that nobody uses any more, with nothing of its user left in it.
+    pub fn give_back(&self, client: Client) {
+        let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !client.is_closed() && idle.len() < IDLE_MAX {
+            idle.push(client);
         }
     }
 
@@ -231,11 +250,8 @@ impl std::ops::DerefMut for Pooled<'_> {
 
 impl Drop for Pooled<'_> {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take().filter(|client| !client.is_closed()) {
-            let mut idle = self.pool.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if idle.len() < IDLE_MAX {
-                idle.push(client);
-            }
+        if let Some(client) = self.client.take() {
+            self.pool.give_back(client);
         }
     }
 }

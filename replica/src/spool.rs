@@ -13,6 +13,7 @@ use protocol::names::TableName;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::watch;
 
 use crate::ReplicaError;
 
@@ -119,10 +120,12 @@ impl Spool {
     pub fn create(&self, id: &str, level: u32) -> Result<FrozenWriter, ReplicaError> {
         let path = self.data_path(id);
         let file = create_locked(&path).map_err(|source| spool_error("create", &path, source))?;
-        let hashing = Hashing { inner: BufWriter::with_capacity(256 * 1024, file), hash: Sha256::new(), bytes: 0 };
+        let inner = BufWriter::with_capacity(256 * 1024, file);
+        let hashing = Hashing { inner, hash: Sha256::new(), bytes: 0, readable: watch::Sender::new(0) };
         Ok(FrozenWriter {
             spool: self.clone(),
             id: id.to_owned(),
+            readable: hashing.readable.subscribe(),
             chunks: ChunkWriter::new(hashing, MEMBER_BYTES, level),
         })
     }
@@ -148,8 +151,15 @@ impl Spool {
 
     /// Bytes of a stream from `offset`, at most `length` of them; fewer at its end, none past it.
     pub async fn read(&self, stream: &FrozenStream, offset: u64, length: u64) -> Result<Vec<u8>, ReplicaError> {
-        let path = self.data_path(&stream.id);
-        let wanted = length.min(stream.bytes.saturating_sub(offset));
+        self.read_written(&stream.id, offset, length.min(stream.bytes.saturating_sub(offset))).await
+    }
+
+    /// Bytes of a stream that may still be being written: exactly `wanted` from `offset`.
+    ///
+    /// # Errors
+    /// If its file does not have as many.
+    pub async fn read_written(&self, id: &str, offset: u64, wanted: u64) -> Result<Vec<u8>, ReplicaError> {
+        let path = self.data_path(id);
         let mut bytes = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
         let read = async {
             let mut file = tokio::fs::File::open(&path).await?;
@@ -187,7 +197,8 @@ pub(crate) fn spool_error(tried: &str, path: &Path, source: std::io::Error) -> R
 pub struct FrozenWriter {
     spool: Spool,
     id: String,
-    chunks: ChunkWriter<Hashing<BufWriter<File>>>,
+    readable: watch::Receiver<u64>,
+    chunks: ChunkWriter<Hashing>,
 }
 
 impl Write for FrozenWriter {
@@ -201,6 +212,11 @@ impl Write for FrozenWriter {
 }
 
 impl FrozenWriter {
+    /// How many bytes its file has, for somebody who reads it while it is written.
+    pub fn readable(&self) -> watch::Receiver<u64> {
+        self.readable.clone()
+    }
+
     /// Ends the stream, makes it durable and gives it its description.
     pub fn finish(
         self,
@@ -209,7 +225,7 @@ impl FrozenWriter {
         watermark: Option<String>,
         labels: std::collections::BTreeMap<String, String>,
     ) -> Result<FrozenStream, ReplicaError> {
-        let Self { spool, id, chunks } = self;
+        let Self { spool, id, chunks, .. } = self;
         let path = spool.data_path(&id);
         let description = spool.description_path(&id);
         let write = || -> std::io::Result<FrozenStream> {
@@ -244,17 +260,20 @@ impl FrozenWriter {
     }
 }
 
-struct Hashing<W> {
-    inner: W,
+struct Hashing {
+    inner: BufWriter<File>,
     hash: Sha256,
     bytes: u64,
+    readable: watch::Sender<u64>,
 }
 
-impl<W: Write> Write for Hashing<W> {
+impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.hash.update(&bytes[..written]);
         self.bytes += written as u64;
+        let in_file = self.bytes - self.inner.buffer().len() as u64;
+        self.readable.send_if_modified(|readable| std::mem::replace(readable, in_file) != in_file);
         Ok(written)
     }
 

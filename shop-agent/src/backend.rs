@@ -73,6 +73,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     ) -> impl Future<Output = Result<()>> + Send;
     /// See [`Shop::apply_session`].
     fn apply_session(&self, sid: i32, input: Box<dyn Read + Send>) -> impl Future<Output = Result<Applied>> + Send;
+    /// See [`Shop::apply_arriving`].
+    fn apply_arriving(&self, sid: i32, input: Box<dyn Read + Send>) -> impl Future<Output = Result<Applied>> + Send;
     /// See [`Shop::exchange_layout`].
     fn exchange_layout(
         &self,
@@ -160,6 +162,10 @@ impl Backend for Shop {
 
     async fn apply_session(&self, sid: i32, input: Box<dyn Read + Send>) -> Result<Applied> {
         Self::apply_session(self, sid, input).await
+    }
+
+    async fn apply_arriving(&self, sid: i32, input: Box<dyn Read + Send>) -> Result<Applied> {
+        Self::apply_arriving(self, sid, input).await
     }
 
     async fn exchange_layout(&self, office: &str, theirs: Option<Vec<TableLayout>>) -> Result<Vec<TableLayout>> {

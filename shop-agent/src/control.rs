@@ -92,10 +92,13 @@ async fn answer<B: Backend>(
     tls: Option<&tls::Server>,
 ) -> serde_json::Value {
     match question {
-        Question::RestoreBeforeClean => match agent.backend().restore_before_clean().await {
-            Ok(rows) => serde_json::json!({ "rows": rows }),
-            Err(error) => serde_json::json!({ "error": error.to_string() }),
-        },
+        Question::RestoreBeforeClean => {
+            agent.sessions().let_go().await;
+            match agent.backend().restore_before_clean().await {
+                Ok(rows) => serde_json::json!({ "rows": rows }),
+                Err(error) => serde_json::json!({ "error": error.to_string() }),
+            }
+        }
         Question::Status => status(agent, offices, tls).await,
         Question::Audit(records) => match agent.backend().audit(records).await {
             Ok(records) => serde_json::json!({ "audit": records.iter().map(record).collect::<Vec<_>>() }),

@@ -63,6 +63,8 @@ pub(crate) struct SessionLimits {
     pub(crate) row_bytes_max: usize,
     /// Idle time after which a session is dropped.
     pub(crate) session_idle: Duration,
+    /// How long the shop's tables may wait, in all, for the line of a clone that is taken in while it arrives.
+    pub(crate) intake_wait_max: Duration,
     /// Bytes that stay free on the disk of the state directory.
     pub(crate) disk_reserve: u64,
 }
@@ -75,6 +77,7 @@ impl Default for SessionLimits {
             chunks_max: 4 << 20,
             row_bytes_max: 12 << 20,
             session_idle: Duration::from_secs(24 * 3600),
+            intake_wait_max: Duration::from_secs(10),
             disk_reserve: DISK_RESERVE,
         }
     }

@@ -67,6 +67,7 @@ impl Engine {
             state_dir: dir.path().join("office"),
             id_span: 1_000_000_000_000,
             retention: Retention::default(),
+            recheck: Duration::ZERO,
         };
         let office = Office::init(options).await.unwrap_or_else(|error| panic!("init: {error:?}"));
         office.import_policy(&policy).await.unwrap_or_else(|error| panic!("import: {error:?}"));
@@ -166,6 +167,7 @@ impl Engine {
         let outgoing = self.office.freeze_clone(&branch).await?;
         self.send(name, &outgoing.key, SessionKind::Clone, &outgoing.stream.id).await?;
         shop.set_id_start(low, Some(high)).await?;
+        self.office.forget_amounts(&branch, &outgoing).await?;
         let first = shop.open_diff(OFFICE, Since::Zero).await?;
         assert_eq!(first.rows, 0, "a fresh clone has nothing to send back");
         let watermark = first.watermark.unwrap_or_default();

@@ -73,3 +73,56 @@ fn an_office_clones_two_shops_and_keeps_them_in_step() {
     world.office(&["update", "north"]).succeeded();
     world.office(&["clone", "north"]).succeeded();
 }
+
+/// The facet test of the original system, with three shops, one of which is away for days (I1, I3).
+#[test]
+fn a_person_of_a_shop_gets_facets_on_both_sides_in_one_update_while_another_shop_is_away_for_days() {
+    let schema =
+        "create table person(id bigserial primary key, name text not null, since date not null default current_date);
+        create table salesperson(id bigserial primary key, person_id bigint not null unique references person);
+        create table login_user(id bigserial primary key, person_id bigint not null unique references person);";
+    let policy = "name = \"facets\"\n[tables]\nperson = \"both\"\nsalesperson = \"both\"\nlogin_user = \"both\"\n";
+    let branches = ["north", "south", "west"].map(str::to_owned).to_vec();
+    let mut world = World::new(&tests::kit::Plan { branches, ..tests::kit::Plan::of(schema, policy, "") });
+    world.enrol();
+    world.clone_all();
+    world.shop("north").database.execute("insert into person(name) values ('Dora')");
+    world.office(&["update", "north"]).succeeded();
+    world.office.execute("insert into salesperson(person_id) select id from person");
+    world.shop("north").database.execute("insert into login_user(person_id) select id from person");
+    world.office(&["update", "north"]).succeeded();
+    let facets = "select count(*) from person p join salesperson s on s.person_id = p.id join login_user u on u.person_id = p.id";
+    assert_eq!(
+        (world.office.int(facets), world.shop("north").database.int(facets)),
+        (1, 1),
+        "one update, both have both"
+    );
+
+    // west cannot be reached, and goes on working; the others are served as ever
+    world.shop_mut("west").stop_agent();
+    for day in 1..=3 {
+        world.shop("west").database.execute(&format!(
+            "insert into person(name, since) values ('of west {day}', current_date - {});
+             insert into login_user(person_id) select max(id) from person",
+            30 - day
+        ));
+        for (name, database) in [("north", &world.shop("north").database), ("south", &world.shop("south").database)] {
+            database.execute(&format!("insert into person(name) values ('of {name} {day}')"));
+        }
+        let told = world.office(&["--json", "--retry-for", "0s", "update", "--all"]).ended_with(3).stdout;
+        assert_eq!(told.matches("\"result\":\"done\"").count(), 2, "{told}");
+        assert_eq!(world.office.int("select count(*) from person where name like 'of %'"), 2 * day);
+    }
+    world.shop_mut("west").start();
+    for _ in 0..2 {
+        world.office(&["update", "--all"]).succeeded();
+    }
+    let all = "select count(*), count(*) filter (where name like 'of west%' and since < current_date - 20) from person";
+    for shop in ["north", "south", "west"] {
+        let found = world.shop(shop).database.rows(all);
+        assert_eq!(found, [[Some("10".to_owned()), Some("3".to_owned())]], "old-dated rows reach {shop} too");
+        world.office(&["verify", shop]).succeeded();
+    }
+    assert_eq!(world.shop("south").database.int(facets), 1);
+    world.assert_agree(&["person", "salesperson", "login_user"]);
+}

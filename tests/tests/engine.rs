@@ -324,6 +324,7 @@ async fn an_older_program_refuses_a_newer_schema_politely() {
         state_dir: tempfile::tempdir().expect("a directory").path().to_owned(),
         id_span: 1_000,
         retention: replica::retention::Retention::default(),
+        recheck: std::time::Duration::ZERO,
     };
     let error = replica::office::Office::init(options).await.err().expect("a refusal").to_string();
     assert!(error.contains("999") && error.contains("install the newer program"), "{error}");
@@ -347,4 +348,44 @@ async fn i15_a_branch_has_one_holder_and_its_successor_is_never_turned_away() {
     let refused = world.office.lease(&branch).await.err().expect("the branch is taken");
     assert!(refused.to_string().contains("synchronised by another run since"), "{refused}");
     held.release().await;
+}
+
+/// An office with hundreds of branches does not open a connection for each: runs that follow one another share one, and
+/// the server shows which branch it is for.
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_follow_one_another_share_the_connection_of_their_leases() {
+    let world = Engine::new(SCHEMA, POLICY, &["north", "south"]).await;
+    let holders = "select pid::text, application_name from pg_stat_activity
+                   where datname = current_database() and application_name like 'sync lease%'";
+    let mut pids = std::collections::BTreeSet::new();
+    for name in ["north", "south", "north"] {
+        let held = world.office.lease(&world.office.branch(name).await.unwrap()).await.unwrap();
+        let shown = world.database.rows(holders);
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert_eq!(shown[0][1].as_deref(), Some(format!("sync lease of branch {name}").as_str()));
+        pids.extend(shown[0][0].clone());
+        held.release().await;
+        assert!(world.database.rows(holders).is_empty(), "nobody holds a branch any more");
+    }
+    assert_eq!(pids.len(), 1, "one connection was enough");
+}
+
+/// An office looks only now and then whether tables and policies have changed; what it changes itself counts at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_the_office_imports_counts_at_once_however_seldom_it_looks() {
+    let world = Engine::new(SCHEMA, POLICY, &[]).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = replica::office::OfficeOptions {
+        database: tests::engine::connection(&world.database).await,
+        state_dir: dir.path().to_owned(),
+        id_span: 1_000,
+        retention: replica::retention::Retention::default(),
+        recheck: std::time::Duration::from_secs(3600),
+    };
+    let office = replica::office::Office::init(options).await.unwrap();
+    let captured = "select count(*) from sync.captured_table where active";
+    let before = world.database.int(captured);
+    let more = POLICY.replace("parameter_data = \"initial\"", "parameter_data = \"both\"");
+    office.import_policy(&protocol::policy::Policy::parse(&more).unwrap()).await.unwrap();
+    assert_eq!(world.database.int(captured), before + 1, "the table that flows now is captured");
 }

@@ -26,6 +26,7 @@ const NO_PEER: &[(&str, &str)] = &[
     ("pause_max", "our own patience"),
     ("reply_memory_bytes_max", "from which size on a reply is written to a file; not a bound"),
     ("password_bytes_max", "a file of the office's own"),
+    ("recheck", "how often the office looks at its own tables"),
     ("estimate_rows_max", "our own effort before a run"),
     ("row_bytes_guessed", "a guess"),
     ("progress_pause", "a display"),

@@ -34,7 +34,7 @@ async fn clone(
     if let Some(path) = &args.export {
         return update::export(&branch, Task::Clone, args.force, path, printer, opened).await;
     }
-    let typed_password = if args.dry_run { None } else { password::ask_for(&branch)? };
+    let typed_password = password::ask_for(&branch)?;
     let board = Board::of_runs(printer);
     let job = Job {
         office: &opened.office,

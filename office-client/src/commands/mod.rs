@@ -36,6 +36,7 @@ use replica::office::{Office, OfficeOptions};
 
 use crate::cli::{Cli, Command};
 use crate::error::CommandError;
+use crate::limits;
 use crate::output::Printer;
 use crate::settings::Settings;
 use crate::stop::Stop;
@@ -153,5 +154,6 @@ fn options(settings: &Settings, database: &Database) -> OfficeOptions {
         state_dir: settings.state_dir.clone(),
         id_span: settings.id_span,
         retention: settings.retention,
+        recheck: limits::RECHECK,
     }
 }

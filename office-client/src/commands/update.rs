@@ -50,34 +50,36 @@ async fn update(
         printer.talk("there is no branch to update");
         return Ok(Outcome::Done);
     }
-    let passwords = typed_passwords(&branches, args)?;
-    let board = Board::of_runs(printer);
-    let job = |branch: Branch| {
-        let typed_password = passwords.get(&branch.name).cloned();
-        job(branch, typed_password, args, settings, stop, opened, &board)
-    };
+    let updates = lines::Updates::new(opened, settings, printer, stop, args.force, typed_passwords(&branches, args)?);
+    let board = &updates.board;
     if args.dry_run {
-        return plans(branches.into_iter().map(job), settings.jobs, printer, &board).await;
+        let jobs = branches.into_iter().map(|branch| updates.job(branch));
+        return plans(jobs, settings.jobs, printer, board).await;
     }
     stop.expect_graceful();
     // a report is told when it is there, not when its line has come to an end
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let queue = |line: Vec<Branch>| line.into_iter().map(job).collect();
-    let lines = lines::lines(branches).into_iter().map(|line| lines::run(queue(line), stop, sender.clone()));
+    let lines = lines::lines(branches).into_iter().map(|line| {
+        let (updates, sender) = (&updates, sender.clone());
+        async move { updates.start(line, sender).await }
+    });
     let mut running = futures_util::stream::iter(lines).buffer_unordered(settings.jobs);
     let mut reports = Vec::new();
     loop {
         tokio::select! {
             biased;
             Some(report) = receiver.recv() => {
-                tell(&report, printer, &board);
+                tell(&report, printer, board);
                 reports.push(report);
             }
-            ended = running.next() => if ended.is_none() { break },
+            line = running.next() => match line {
+                Some(line) => lines::ended(line),
+                None => break,
+            },
         }
     }
     while let Ok(report) = receiver.try_recv() {
-        tell(&report, printer, &board);
+        tell(&report, printer, board);
         reports.push(report);
     }
     Ok(summary(&reports, printer))
@@ -96,28 +98,6 @@ pub(super) fn typed_passwords(
         }
     }
     Ok(passwords)
-}
-
-/// What one update of a branch needs.
-pub(super) fn job<'a>(
-    branch: Branch,
-    typed_password: Option<String>,
-    args: &UpdateArgs,
-    settings: &'a Settings,
-    stop: &Stop,
-    opened: &'a Opened,
-    board: &Board,
-) -> Job<'a> {
-    Job {
-        office: &opened.office,
-        settings,
-        progress: board.branch(&branch.name),
-        branch,
-        stop: stop.clone(),
-        force: args.force,
-        typed_password,
-        by: settings.user.clone(),
-    }
 }
 
 /// Writes a file instead of calling the shop.
@@ -141,14 +121,10 @@ pub(super) async fn chosen(args: &UpdateArgs, opened: &Opened) -> Result<Vec<Bra
     if args.all {
         let mut branches = opened.office.branches().await?;
         branches.retain(|branch| !branch.retired && (!branch.paused || args.force));
-        let mut dead = Vec::new();
-        for branch in &branches {
-            let last = opened.office.history(Some(&branch.name), 1).await?;
-            let result = last.first().map(|(_, run)| run.result.as_str());
-            dead.extend((result == Some(RunResult::Unreachable.as_str())).then(|| branch.name.clone()));
-        }
+        let last = opened.office.last_results().await?;
         // those that could not be reached the last time come last: waiting for them must not hold up the others
-        branches.sort_by_key(|branch| dead.contains(&branch.name));
+        let is_dead = |id| last.get(&id).is_some_and(|result| result == RunResult::Unreachable.as_str());
+        branches.sort_by_key(|branch| is_dead(branch.id));
         return Ok(branches);
     }
     let mut branches: Vec<Branch> = Vec::new();

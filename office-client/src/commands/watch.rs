@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use replica::office::Branch;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
 
-use super::update::{chosen, job, tell, typed_passwords};
+use super::update::{chosen, tell, typed_passwords};
 use super::{Opened, Outcome, lines};
 use crate::cli::UpdateArgs;
 use crate::driver::{Report, RunResult};
@@ -36,7 +35,8 @@ pub(super) async fn run(
 ) -> Result<Outcome, CommandError> {
     let passwords = typed_passwords(&chosen(args, opened).await?, args)?;
     stop.expect_graceful();
-    let board = Board::of_runs(printer);
+    let updates = lines::Updates::new(opened, settings, printer, stop, args.force, passwords);
+    let board = &updates.board;
     let slots = Semaphore::new(settings.jobs);
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let (mut told, mut busy, mut running) = (Told::default(), BTreeSet::new(), FuturesUnordered::new());
@@ -50,14 +50,14 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             biased;
-            Some(report) = receiver.recv() => told.tell(&report, printer, &board),
+            Some(report) = receiver.recv() => told.tell(&report, printer, board),
             Some(names) = running.next() => for name in names { busy.remove(&name); },
             () = stop.wait() => break,
             Some(looked) = looks.next() => {
                 let branches = match looked {
                     Ok(branches) => branches,
                     Err(error) => {
-                        told.trouble(&error, printer, &board);
+                        told.trouble(&error, printer, board);
                         continue;
                     }
                 };
@@ -68,16 +68,11 @@ pub(super) async fn run(
                         continue;
                     }
                     busy.extend(names.iter().cloned());
-                    let job = |branch: Branch| {
-                        let typed_password = passwords.get(&branch.name).cloned();
-                        job(branch, typed_password, args, settings, stop, opened, &board)
-                    };
-                    let queue = line.into_iter().map(job).collect();
-                    let (sender, slots) = (sender.clone(), &slots);
+                    let (sender, slots, updates) = (sender.clone(), &slots, &updates);
                     running.push(async move {
                         // the semaphore is never closed
                         let _slot = slots.acquire().await;
-                        lines::run(queue, stop, sender).await;
+                        lines::ended(updates.start(line, sender).await);
                         names
                     });
                 }
@@ -86,7 +81,7 @@ pub(super) async fn run(
     }
     while running.next().await.is_some() {}
     while let Ok(report) = receiver.try_recv() {
-        told.tell(&report, printer, &board);
+        told.tell(&report, printer, board);
     }
     Ok(Outcome::Reported(exit::INTERRUPTED))
 }

@@ -59,8 +59,14 @@ impl Allowance {
         }
     }
 
+    /// How many of the wanted bytes may move next, after so many on the wire: a budget is not overrun by a chunk.
+    pub(super) fn of_wanted(&self, wanted: u64, moved: u64) -> Result<u64, DriveError> {
+        self.check(moved)?;
+        Ok(wanted.min(self.left(moved)))
+    }
+
     /// Bytes that may still move, after so many on the wire; unlimited without a budget.
-    pub(super) fn left(&self, moved: u64) -> u64 {
+    fn left(&self, moved: u64) -> u64 {
         self.budget.as_ref().map_or(u64::MAX, |(_, left)| left.saturating_sub(moved))
     }
 }

@@ -4,20 +4,46 @@ use protocol::fault::FaultCode;
 use protocol::methods::{Call as _, Clean, CleanWith, Diff, DiffOpen, DiffOptions, SetIdStart};
 use protocol::session::office::Event;
 
+use super::outbound::Outbound;
 use super::receive::{file_error, remove};
 use super::unfinished::{is_clone_unfinished, mark_clone, unmark_clone};
 use super::{Drive, DriveError, Report, greet, verify};
 use crate::link::{LinkError, Patience};
 use replica::killpoint::reach;
+use replica::office::CloneCopy;
 
 impl Drive<'_> {
     pub(super) async fn freeze_clone(&mut self) -> Result<Event, DriveError> {
         self.job.progress.phase("freezing a copy");
-        let outgoing = self.job.office.freeze_clone(&self.job.branch).await?;
+        // a shop that works already keeps its tables until there is a whole copy to fill them with; an agent with the base
+        // methods alone gets whole pieces of it
+        let overlaps = self.job.branch.cloned_at.is_none() && self.peer.abilities().keyed_sessions;
+        let copy = if overlaps {
+            self.job.office.begin_clone(&self.job.branch).await?
+        } else {
+            CloneCopy::Whole(self.job.office.freeze_clone(&self.job.branch).await?)
+        };
         reach("office.clone.frozen");
-        let event = Event::Frozen { resumed: outgoing.resumed, bytes: outgoing.stream.bytes };
-        self.outgoing = Some(outgoing);
+        let (event, outbound) = match copy {
+            CloneCopy::Whole(outgoing) => {
+                let event = Event::Frozen { resumed: outgoing.resumed, bytes: Some(outgoing.stream.bytes) };
+                (event, Outbound::Frozen(outgoing))
+            }
+            CloneCopy::Copying(copying) => (Event::Frozen { resumed: false, bytes: None }, Outbound::Copying(copying)),
+        };
+        self.outbound = Some(outbound);
         Ok(event)
+    }
+
+    /// A run that has failed leaves a whole copy, which the next one sends on.
+    pub(super) async fn keep_copy(&mut self) {
+        if self.is_copying() {
+            self.job.progress.phase("finishing the copy");
+            tracing::info!(branch = %self.job.branch.name, "the copy is finished, for the next run");
+            if let Err(error) = self.finish_copy().await {
+                tracing::warn!(branch = %self.job.branch.name, error = %crate::error::chain(&error), "the copy was not finished");
+            }
+        }
     }
 
     /// From here on the shop's tables may be empty: no update may run before the clone is finished.

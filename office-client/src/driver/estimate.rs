@@ -55,6 +55,10 @@ impl Drive<'_> {
     /// Says what waits: exactly for what the shop has frozen (so many rows and bytes), and for the way to the shop when it
     /// is little enough to be written out for it.
     pub(super) async fn tell_estimate(&mut self, receive: Option<(u64, u64)>) -> Result<(), DriveError> {
+        // to know exactly costs as much as writing the changes out, which is most of a small update
+        if !self.job.progress.is_shown() {
+            return Ok(());
+        }
         let branch = &self.job.branch;
         let rows = self.job.office.backlog(branch).await?.rows.max(0);
         let pending = self.job.office.pending_push(branch).await?;

@@ -24,12 +24,18 @@ impl Drive<'_> {
                 check_history(facts)?;
             }
             self.job.office.note_shop_quarantine(&self.job.branch, facts.quarantined).await?;
-            if facts.chunk_bytes_max > 0 {
-                self.sending.limit(facts.chunk_bytes_max.unsigned_abs());
-                self.receiving.limit(facts.chunk_bytes_max.unsigned_abs());
-            }
+            let chunk_bytes_max = facts.chunk_bytes_max;
+            self.limit_pieces(chunk_bytes_max);
         }
         Ok(Event::Greeted(self.peer.abilities()))
+    }
+
+    /// Pieces in both directions are no larger than the peer takes.
+    pub(super) fn limit_pieces(&mut self, chunk_bytes_max: i64) {
+        if chunk_bytes_max > 0 {
+            self.sending.limit(chunk_bytes_max.unsigned_abs());
+            self.receiving.limit(chunk_bytes_max.unsigned_abs());
+        }
     }
 }
 

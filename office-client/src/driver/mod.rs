@@ -11,6 +11,7 @@ mod error;
 mod estimate;
 mod greet;
 mod link_hooks;
+mod outbound;
 mod probe;
 mod pull;
 mod push;
@@ -28,16 +29,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use outbound::Outbound;
 use protocol::fault::Fault;
 use protocol::methods::{FrozenDiff, HelloReply};
 use protocol::policy::GROUP_FIRST;
 use protocol::session::office::{Action, Ending, Event, Run, Task};
-use replica::office::{Branch, Lease, Office, Outgoing, RunRecord};
+use replica::office::{Branch, Lease, Office, RunRecord};
 
 pub(crate) use adopt::{Adoption, adopt};
 pub(crate) use allowance::{is_open_now, parse_budget, parse_windows};
 pub(crate) use carried::{export, import};
-pub(crate) use dry_run::{Moves, Plan, plan};
+pub(crate) use dry_run::{Clashes, Moves, Plan, plan};
 pub(crate) use error::DriveError;
 pub(crate) use estimate::{Estimate, Rates};
 pub(crate) use link_hooks::line_settings;
@@ -55,6 +57,7 @@ use crate::settings::Settings;
 use crate::stop::Stop;
 
 /// What one run needs.
+#[derive(Clone)]
 pub(crate) struct Job<'a> {
     /// The office's database.
     pub(crate) office: &'a Office,
@@ -161,6 +164,9 @@ async fn run_leased(
     drive.job.progress.phase("bringing the line up");
     line.up(&drive.job.stop).await?;
     let result = drive.run(task, report).await;
+    if matches!(&result, Err(error) if !matches!(error, DriveError::Interrupted)) {
+        drive.keep_copy().await;
+    }
     if result.is_ok() {
         drive.count_totals(task, report).await;
     }
@@ -250,8 +256,8 @@ struct Drive<'a> {
     peer: Peer,
     /// What the peer says about itself.
     facts: Option<HelloReply>,
-    /// The frozen clone or push.
-    outgoing: Option<Outgoing>,
+    /// The clone or push.
+    outbound: Option<Outbound>,
     /// The group of tables from which on it is looked for something to push.
     group: u8,
     /// Number of the session at the shop.
@@ -276,6 +282,8 @@ struct Drive<'a> {
     told_estimate: bool,
     /// Whether an earlier clone had been begun and not finished when this one began.
     was_unfinished: bool,
+    /// Whether the shop shall take back what it applies.
+    rehearses: bool,
     busy_since: Option<tokio::time::Instant>,
 }
 
@@ -288,7 +296,7 @@ impl<'a> Drive<'a> {
             job,
             peer,
             facts: None,
-            outgoing: None,
+            outbound: None,
             group: GROUP_FIRST,
             sid: None,
             diff: None,
@@ -301,6 +309,7 @@ impl<'a> Drive<'a> {
             allowance,
             told_estimate: false,
             was_unfinished: false,
+            rehearses: false,
             busy_since: None,
         })
     }
@@ -310,7 +319,12 @@ impl<'a> Drive<'a> {
         if task == Task::Update {
             self.since = self.job.branch.timestamp.clone().unwrap_or_else(|| "0".to_owned());
         }
-        let (mut state, mut action) = Run::new(task).step(Event::Begin);
+        self.through(Run::new(task), task, report).await
+    }
+
+    /// Performs what a machine decides until it has come to an end.
+    async fn through(&mut self, machine: Run, task: Task, report: &mut Report) -> Result<(), DriveError> {
+        let (mut state, mut action) = machine.step(Event::Begin);
         loop {
             if let Action::End(ending) = action {
                 return self.ended(ending, action);
@@ -383,16 +397,9 @@ impl<'a> Drive<'a> {
         }
     }
 
-    /// How many of the wanted bytes may be asked for or sent next: a budget is not overrun by a chunk.
+    /// How many of the wanted bytes may be sent next.
     fn allowed(&self, wanted: u64) -> Result<u64, DriveError> {
-        let moved = self.peer.client().counters().moved();
-        self.allowance.check(moved)?;
-        Ok(wanted.min(self.allowance.left(moved)))
-    }
-
-    /// The stream that is being sent.
-    fn outgoing(&self) -> Result<&Outgoing, DriveError> {
-        self.outgoing.as_ref().ok_or_else(|| DriveError::Confused("no frozen stream".into()))
+        self.allowance.of_wanted(wanted, self.peer.client().counters().moved())
     }
 
     /// The session at the shop.

@@ -13,6 +13,7 @@ use replica::safety::SafetyStop;
 
 impl Drive<'_> {
     pub(super) async fn open_diff(&mut self, task: Task) -> Result<Event, DriveError> {
+        self.begin_amounts(task).await?;
         self.job.progress.phase("asking for changes");
         let rate = self.rates.receive.and_then(|rate| i64::try_from(rate).ok());
         let call = DiffOpen { since: self.since.clone(), options: Some(DiffOptions { dry_run: false, rate }) };
@@ -28,6 +29,14 @@ impl Drive<'_> {
         }
         self.diff = Some(diff);
         Ok(Event::DiffOpened { rows })
+    }
+
+    /// What a shop adds after its clone is counted from there on.
+    async fn begin_amounts(&self, task: Task) -> Result<(), DriveError> {
+        if task == Task::Clone {
+            self.job.office.forget_amounts(&self.job.branch, self.outgoing()?).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn apply_diff(&mut self, report: &mut Report) -> Result<Event, DriveError> {
@@ -55,6 +64,7 @@ impl Drive<'_> {
             self.tell_estimate(None).await?;
         }
         self.allowed(0)?;
+        self.begin_amounts(task).await?;
         self.job.progress.phase("asking for changes");
         let path = self.job.office.receive_path(&self.job.branch, "answer");
         if let Some(parent) = path.parent() {

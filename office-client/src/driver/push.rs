@@ -4,6 +4,7 @@ use protocol::fault::{Fault, FaultCode};
 use protocol::methods::{PrepareOptions, SessionKind, SqlAbort, SqlFinish, SqlPrepare, SqlStatus};
 use protocol::session::office::{Event, RemoteState, Task};
 
+use super::outbound::Outbound;
 use super::{Drive, DriveError, Report};
 use crate::limits::BUSY_DURATION_MAX;
 use crate::link::{LinkError, Patience};
@@ -30,16 +31,18 @@ impl Drive<'_> {
             self.job.office.drop_outgoing(&self.job.branch, &outgoing).await?;
             return Err(error.into());
         }
-        let event = Event::Frozen { resumed: outgoing.resumed, bytes: outgoing.stream.bytes };
-        self.outgoing = Some(outgoing);
+        let event = Event::Frozen { resumed: outgoing.resumed, bytes: Some(outgoing.stream.bytes) };
+        self.outbound = Some(Outbound::Frozen(outgoing));
         Ok(event)
     }
 
     pub(super) async fn discard(&mut self) -> Result<Event, DriveError> {
-        if let Some(outgoing) = self.outgoing.take() {
-            self.job.office.drop_outgoing(&self.job.branch, &outgoing).await?;
-            reach("office.push.dropped");
+        match self.outbound.take() {
+            Some(Outbound::Frozen(outgoing)) => self.job.office.drop_outgoing(&self.job.branch, &outgoing).await?,
+            Some(Outbound::Copying(copying)) => self.job.office.drop_copying(&self.job.branch, copying).await?,
+            None => {}
         }
+        reach("office.push.dropped");
         self.sid = None;
         Ok(Event::Done)
     }
@@ -56,12 +59,12 @@ impl Drive<'_> {
                 Task::Update => self.outgoing()?.base.clone(),
             };
             Some(PrepareOptions {
-                key: Some(self.outgoing()?.key.clone()),
+                key: Some(self.outbound_key()?.to_owned()),
                 kind: Some(kind),
                 base,
                 // of a clone a failing row is a fault: the shop would begin without it
                 quarantine: Some(task == Task::Update),
-                ..Default::default()
+                dry_run: self.rehearses.then_some(true),
             })
         } else {
             None
@@ -155,7 +158,7 @@ impl Drive<'_> {
         reach("office.push.recorded");
         report.pushed_rows += i64::try_from(outgoing.stream.rows).unwrap_or(i64::MAX);
         self.ask_what_waits(report).await;
-        self.outgoing = None;
+        self.outbound = None;
         self.sid = None;
         self.group = outgoing.next_group;
         Ok(Event::Recorded)

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use protocol::methods::DiffRead;
+use protocol::methods::{DiffRead, FrozenDiff};
 use protocol::session::office::Event;
 use protocol::xmlrpc::Blob;
 use replica::office::{Branch, Office};
@@ -11,8 +11,10 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
-use super::{Drive, DriveError};
-use crate::link::{LinkError, Patience, clock};
+use super::allowance::Allowance;
+use super::sizer::Sizer;
+use super::{Drive, DriveError, Job};
+use crate::link::{LinkError, Patience, Peer, clock};
 use crate::output::Direction;
 use replica::killpoint::reach;
 
@@ -20,55 +22,72 @@ impl Drive<'_> {
     /// Appends what is missing to the file of this diff. Its length says how much there is.
     pub(super) async fn receive(&mut self) -> Result<Event, DriveError> {
         let diff = self.diff.clone().ok_or_else(|| DriveError::Confused("no open diff".into()))?;
-        let total = u64::try_from(diff.bytes).unwrap_or(0);
         let path = self.job.office.receive_path(&self.job.branch, &diff.id);
-        let (mut file, mut offset) = open_part(&path, total).await?;
-        let rows = u64::try_from(diff.rows).unwrap_or(0);
-        let tables = diff.tables.iter().map(|(table, rows)| (table.clone(), u64::try_from(*rows).unwrap_or(0)));
-        self.job.progress.tables(Direction::Receive, tables);
-        self.job.progress.transfer(Direction::Receive, rows, total, offset);
-        while offset < total {
-            if self.job.stop.requested() {
-                file.flush().await.map_err(|source| file_error("write", &path, source))?;
-                return Err(DriveError::Interrupted);
-            }
-            let length = self.allowed(self.receiving.bytes())?.min(total - offset);
-            let read = DiffRead { id: diff.id.clone(), offset: offset as i64, length: length as i64 };
-            let began = Instant::now();
-            match self.peer.once(&read, Patience::Quick).await {
-                Ok(Blob::Inline(data)) if !data.is_empty() && data.len() as u64 <= length => {
-                    let write = async {
-                        file.write_all(&data).await?;
-                        file.flush().await
-                    };
-                    write.await.map_err(|source| file_error("write", &path, source))?;
-                    offset += data.len() as u64;
-                    self.receiving.took(data.len() as u64, clock::on_line(began.elapsed()));
-                    self.job.progress.at(offset);
-                    self.job.progress.redials(self.peer.redials());
-                    tracing::debug!(branch = %self.job.branch.name, bytes = data.len(), offset, "slice received");
-                    reach("office.pull.slice");
-                }
-                Ok(blob) => {
-                    return Err(DriveError::Confused(format!("{} bytes where {length} were asked for", blob.len())));
-                }
-                Err(error @ (LinkError::Failed { .. } | LinkError::Unknown { .. })) => {
-                    self.receiving.halve();
-                    self.peer.pause(error).await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        drop(file);
-        if sha256(&path).await? != diff.sha256.to_ascii_lowercase() {
+        if !fetch(&self.job, &mut self.peer, &self.allowance, &mut self.receiving, &diff, &path).await? {
             tracing::warn!(branch = %self.job.branch.name, diff = %diff.id, "the received diff is damaged and was thrown away");
-            remove(&path).await?;
             return Ok(Event::Damaged);
         }
         self.received = Some(path);
         reach("office.pull.received");
         Ok(Event::Done)
     }
+}
+
+/// Appends what is missing of a frozen diff to a file, slice by slice: whether it is whole and sound then. One that is not
+/// is removed.
+pub(super) async fn fetch(
+    job: &Job<'_>,
+    peer: &mut Peer,
+    allowance: &Allowance,
+    slices: &mut Sizer,
+    diff: &FrozenDiff,
+    path: &Path,
+) -> Result<bool, DriveError> {
+    let total = u64::try_from(diff.bytes).unwrap_or(0);
+    let (mut file, mut offset) = open_part(path, total).await?;
+    let rows = u64::try_from(diff.rows).unwrap_or(0);
+    let tables = diff.tables.iter().map(|(table, rows)| (table.clone(), u64::try_from(*rows).unwrap_or(0)));
+    job.progress.tables(Direction::Receive, tables);
+    job.progress.transfer(Direction::Receive, rows, total, offset);
+    while offset < total {
+        if job.stop.requested() {
+            file.flush().await.map_err(|source| file_error("write", path, source))?;
+            return Err(DriveError::Interrupted);
+        }
+        let moved = peer.client().counters().moved();
+        let length = allowance.of_wanted(slices.bytes(), moved)?.min(total - offset);
+        let read = DiffRead { id: diff.id.clone(), offset: offset as i64, length: length as i64 };
+        let began = Instant::now();
+        match peer.once(&read, Patience::Quick).await {
+            Ok(Blob::Inline(data)) if !data.is_empty() && data.len() as u64 <= length => {
+                let write = async {
+                    file.write_all(&data).await?;
+                    file.flush().await
+                };
+                write.await.map_err(|source| file_error("write", path, source))?;
+                offset += data.len() as u64;
+                slices.took(data.len() as u64, clock::on_line(began.elapsed()));
+                job.progress.at(offset);
+                job.progress.redials(peer.redials());
+                tracing::debug!(branch = %job.branch.name, bytes = data.len(), offset, "slice received");
+                reach("office.pull.slice");
+            }
+            Ok(blob) => {
+                return Err(DriveError::Confused(format!("{} bytes where {length} were asked for", blob.len())));
+            }
+            Err(error @ (LinkError::Failed { .. } | LinkError::Unknown { .. })) => {
+                slices.halve();
+                peer.pause(error).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    drop(file);
+    let is_sound = sha256(path).await? == diff.sha256.to_ascii_lowercase();
+    if !is_sound {
+        remove(path).await?;
+    }
+    Ok(is_sound)
 }
 
 /// Removes the received files of a branch but the one of this diff: what an earlier run had applied, or not, before it
@@ -96,7 +115,7 @@ pub(super) async fn received_bytes(path: &Path) -> u64 {
 }
 
 /// Opens the file for appending; one that is longer than the diff belongs to something else and is emptied.
-pub(super) async fn open_part(path: &Path, total: u64) -> Result<(tokio::fs::File, u64), DriveError> {
+async fn open_part(path: &Path, total: u64) -> Result<(tokio::fs::File, u64), DriveError> {
     let open = async {
         if let Some(parent) = path.parent() {
             tokio::fs::create_dir_all(parent).await?;

@@ -12,23 +12,25 @@ use replica::killpoint::reach;
 impl Drive<'_> {
     /// Sends from `offset`, the next chunk being number `seq`. After a loss the state machine asks where to go on.
     pub(super) async fn send(&mut self, seq: u64, offset: u64) -> Result<Event, DriveError> {
-        let stream = self.outgoing()?.stream.clone();
         let sid = self.sid()?;
         let counts = self.peer.abilities().keyed_sessions;
         let (mut seq, mut offset) = (seq, offset);
-        let tables = stream.tables.iter().map(|(table, rows)| (table.to_string(), *rows));
-        self.job.progress.tables(Direction::Send, tables);
-        self.job.progress.transfer(Direction::Send, stream.rows, stream.bytes, offset);
-        while offset < stream.bytes {
+        let mut is_announced = false;
+        if self.is_copying() {
+            self.job.progress.phase("copying and sending");
+        }
+        loop {
             if self.job.stop.requested() {
                 return Err(DriveError::Interrupted);
             }
-            let allowed = self.allowed(self.sending.bytes())?;
-            let length = if counts { allowed } else { member_length(&stream.members, offset) };
-            let data = self.job.office.spool().read(&stream, offset, length).await?;
-            if data.is_empty() {
-                return Err(DriveError::Confused("the frozen stream is shorter than its description".into()));
+            if !is_announced && !self.is_copying() {
+                self.finish_copy().await?;
+                self.announce(offset)?;
+                is_announced = true;
             }
+            let allowed = self.allowed(self.sending.bytes())?;
+            let length = if counts { allowed } else { member_length(&self.outgoing()?.stream.members, offset) };
+            let Some(data) = self.read_outbound(offset, length).await? else { return Ok(Event::Done) };
             let began = Instant::now();
             match self.peer.send_chunk(sid, &data, counts.then_some(seq)).await {
                 Ok(()) => {
@@ -59,7 +61,15 @@ impl Drive<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Event::Done)
+    }
+
+    /// How much there is to send, now that it is known.
+    fn announce(&self, offset: u64) -> Result<(), DriveError> {
+        let stream = &self.outgoing()?.stream;
+        let tables = stream.tables.iter().map(|(table, rows)| (table.to_string(), *rows));
+        self.job.progress.tables(Direction::Send, tables);
+        self.job.progress.transfer(Direction::Send, stream.rows, stream.bytes, offset);
+        Ok(())
     }
 }
 

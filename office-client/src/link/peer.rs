@@ -161,6 +161,8 @@ fn abilities_of(capabilities: &[String]) -> Abilities {
         frozen_diffs: can("sync.diff"),
         digests: can("sync.digest"),
         repairs: announces(capabilities, "sync.repair"),
+        // who does not know the option would apply it for good
+        dry_runs: announces(capabilities, "sync.dry_run"),
     }
 }
 
@@ -200,7 +202,7 @@ mod tests {
     #[test]
     fn a_peer_that_lists_what_it_can_is_believed() {
         let all = abilities_of(&[]);
-        assert!(all.keyed_sessions && all.frozen_diffs && all.digests);
+        assert!(all.keyed_sessions && all.frozen_diffs && all.digests && !all.dry_runs);
         let some = abilities_of(&["sync.session".into()]);
         assert!(some.keyed_sessions && !some.frozen_diffs && !some.digests);
     }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use replica::office::{Branch, ControlTotal};
 
 use super::totals;
-use crate::driver::{Adoption, Comparison, Moves, Plan, Repaired, Report};
+use crate::driver::{Adoption, Clashes, Comparison, Moves, Plan, Repaired, Report};
 use crate::standing::{BranchState, Standing};
 use crate::units;
 
@@ -156,7 +156,8 @@ pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
         });
     }
     lines.extend(plan.pull_tables.iter().map(moves_line));
-    lines.extend(clashes_words(plan).map(|words| format!("{branch}: at the office {words}")));
+    let at_office = plan.at_office.and_then(clashes_words);
+    lines.extend(at_office.map(|words| format!("{branch}: at the office {words}")));
     let rows = units::count(i64::try_from(plan.push_rows).unwrap_or(i64::MAX), "row");
     lines.push(format!("{branch}: office -> shop: {rows}, {}", units::bytes(plan.push_bytes)));
     if let Some(why) = &plan.stop {
@@ -166,7 +167,26 @@ pub(crate) fn plan_lines(branch: &str, kind: &str, plan: &Plan) -> Vec<String> {
         lines.push(format!("{branch}: about {} at the rate of the last run", units::age(seconds as u64)));
     }
     lines.extend(plan.push_tables.iter().map(moves_line));
+    lines.extend(plan.at_shop.and_then(clashes_words).map(|words| format!("{branch}: at the shop {words}")));
+    if let Some(emptied) = &plan.emptied {
+        lines.push(format!("{branch}: at the shop {} that would be kept aside", sum_words(&emptied.aside)));
+        lines.extend(emptied.aside.iter().map(table_line));
+        lines.push(match &emptied.unacknowledged {
+            Some(tables) => format!("{branch}: at the shop {} that the office has not got", sum_words(tables)),
+            None => format!("{branch}: the shop cannot tell what it has that the office has not got"),
+        });
+        lines.extend(emptied.unacknowledged.iter().flatten().map(table_line));
+    }
     lines
+}
+
+/// `12 rows` of all tables.
+pub(crate) fn sum_words(tables: &[(String, i64)]) -> String {
+    units::count(tables.iter().map(|(_, rows)| rows).sum(), "row")
+}
+
+fn table_line((table, rows): &(String, i64)) -> String {
+    format!("  {table:<32} {rows:>12}")
 }
 
 /// What would move of a table.
@@ -174,10 +194,11 @@ fn moves_line((table, moves): &(String, Moves)) -> String {
     format!("  {table:<32} {:>12}  {}", moves.rows, moves_words(*moves))
 }
 
-/// `2 conflicts, 1 row that would wait in quarantine`; none where there are none, or nobody could try.
-pub(crate) fn clashes_words(plan: &Plan) -> Option<String> {
-    let conflicts = plan.conflicts.filter(|count| *count > 0).map(|count| units::count(count, "conflict"));
-    let waiting = plan.quarantined.filter(|count| *count > 0);
+/// `2 conflicts, 1 row that would wait in quarantine`; none where there are none.
+pub(crate) fn clashes_words(clashes: Clashes) -> Option<String> {
+    let some = |count: i64| (count > 0).then_some(count);
+    let conflicts = some(clashes.conflicts).map(|count| units::count(count, "conflict"));
+    let waiting = some(clashes.quarantined);
     let waiting = waiting.map(|count| format!("{} that would wait in quarantine", units::count(count, "row")));
     let told: Vec<String> = [conflicts, waiting].into_iter().flatten().collect();
     (!told.is_empty()).then(|| told.join(", "))

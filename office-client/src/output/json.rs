@@ -6,7 +6,6 @@ use protocol::xmlrpc::{Blob, DateTime, Value};
 use replica::office::{Branch, RunRecord};
 use serde_json::{Value as Json, json};
 
-use super::totals;
 use crate::alerts;
 use crate::driver::{Adoption, Comparison, Moves, Plan, Repaired, Report};
 use crate::standing::Standing;
@@ -30,7 +29,7 @@ pub(crate) fn report_object(report: &Report) -> Json {
         "chunk_bytes": report.chunk_bytes,
         "send_rate": report.rates.send,
         "receive_rate": report.rates.receive,
-        "totals": totals::objects(&report.totals),
+        "totals": report.totals,
         "error": report.error.as_ref().map(|error| crate::error::chain(error)),
         "hint": report.error.as_ref().and_then(|error| error.hint(&report.branch)),
     });
@@ -111,7 +110,7 @@ pub(crate) fn history_object(branch: &str, run: &RunRecord) -> Json {
         "quarantined": run.quarantined,
         "started_by": run.started_by,
         "pulled_digest": run.pulled_digest,
-        "totals": totals::objects(&run.totals),
+        "totals": run.totals,
         "error": run.error,
     })
 }
@@ -193,6 +192,9 @@ pub(crate) fn plan_object(branch: &str, kind: &str, plan: &Plan) -> Json {
     let rows = |tables: &[(String, Moves)]| -> serde_json::Map<String, Json> {
         tables.iter().map(|(table, moves)| (table.clone(), json!(moves.rows))).collect()
     };
+    let counts = |tables: &[(String, i64)]| -> serde_json::Map<String, Json> {
+        tables.iter().map(|(table, rows)| (table.clone(), json!(rows))).collect()
+    };
     let changes = |tables: &[(String, Moves)]| -> serde_json::Map<String, Json> {
         let of =
             |moves: &Moves| json!({ "inserts": moves.inserts(), "updates": moves.updates, "deletes": moves.deletes });
@@ -206,8 +208,12 @@ pub(crate) fn plan_object(branch: &str, kind: &str, plan: &Plan) -> Json {
         "pull_bytes": plan.pull_bytes,
         "pull_tables": rows(&plan.pull_tables),
         "pull_changes": changes(&plan.pull_tables),
-        "conflicts": plan.conflicts,
-        "quarantined": plan.quarantined,
+        "conflicts": plan.at_office.map(|clashes| clashes.conflicts),
+        "quarantined": plan.at_office.map(|clashes| clashes.quarantined),
+        "conflicts_at_shop": plan.at_shop.map(|clashes| clashes.conflicts),
+        "quarantined_at_shop": plan.at_shop.map(|clashes| clashes.quarantined),
+        "kept_aside": plan.emptied.as_ref().map(|emptied| counts(&emptied.aside)),
+        "unacknowledged": plan.emptied.as_ref().and_then(|emptied| emptied.unacknowledged.as_deref()).map(counts),
         "stop": plan.stop,
         "push_rows": plan.push_rows,
         "push_bytes": plan.push_bytes,

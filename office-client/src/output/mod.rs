@@ -14,7 +14,7 @@ pub(crate) use conflicts::{
 };
 pub(crate) use human::{
     adoption_line, branch_line, clashes_words, comparison_lines, moves_words, plan_lines, policy_lines, repaired_line,
-    report_line, status_cells,
+    report_line, status_cells, sum_words,
 };
 pub(crate) use json::{
     adoption_object, branch_object, comparison_objects, error_object, history_object, plan_object, repaired_object,

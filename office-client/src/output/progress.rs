@@ -201,6 +201,11 @@ impl Progress {
         }
     }
 
+    /// Whether anybody sees it.
+    pub(crate) fn is_shown(&self) -> bool {
+        !matches!(self.shown, Shown::Nothing)
+    }
+
     /// What waits in both directions is known.
     pub(crate) fn estimate(&self, estimate: &Estimate) {
         match &self.shown {

@@ -1,14 +1,14 @@
-//! Control totals, for people and for scripts.
+//! Control totals, in words.
 
+use protocol::control_totals::Verdict;
 use replica::office::ControlTotal;
-use serde_json::{Value as Json, json};
 
 use crate::units;
 
 /// How they compare, in a few words: `3 agree`, `1 of 3 differs`.
 pub(crate) fn summary(totals: &[ControlTotal]) -> String {
-    let count = |verdict: &str| totals.iter().filter(|total| total.verdict == verdict).count();
-    let (all, differ, agree) = (totals.len(), count("differs"), count("agrees"));
+    let count = |verdict: Verdict| totals.iter().filter(|total| total.verdict == verdict).count();
+    let (all, differ, agree) = (totals.len(), count(Verdict::Differs), count(Verdict::Agrees));
     match (all, differ) {
         (0, _) => "-".to_owned(),
         (_, 1) => format!("1 of {all} differs"),
@@ -21,12 +21,12 @@ pub(crate) fn summary(totals: &[ControlTotal]) -> String {
 /// One table in words: what each end has, and what that means.
 pub(crate) fn line(total: &ControlTotal) -> String {
     let rows = |count| units::count(count, "row");
-    let what = match total.verdict.as_str() {
-        "agrees" => "agrees",
-        "changing" => "was changed while it was counted",
-        "waiting" => "differs, and rows wait in quarantine",
-        "kept" => "differs by rows that one end has deleted and the other keeps",
-        _ => "differs",
+    let what = match total.verdict {
+        Verdict::Agrees => "agrees",
+        Verdict::Changing => "was changed while it was counted",
+        Verdict::Waiting => "differs, and rows wait in quarantine",
+        Verdict::Kept => "differs by rows that one end has deleted and the other keeps",
+        Verdict::Differs => "differs",
     };
     let mut line = format!("{} {what}: {}", total.table, rows(total.office_rows));
     let figures = |line: &mut String, of: &dyn Fn(&replica::office::SumOfBoth) -> Option<String>| {
@@ -35,7 +35,7 @@ pub(crate) fn line(total: &ControlTotal) -> String {
         }
     };
     figures(&mut line, &|sum| Some(sum.office.clone()));
-    if total.verdict == "agrees" {
+    if total.verdict == Verdict::Agrees {
         return line;
     }
     line.push_str(&format!(" at the office; {}", rows(total.shop_rows)));
@@ -44,40 +44,36 @@ pub(crate) fn line(total: &ControlTotal) -> String {
     line
 }
 
-/// As the history and a finished run print them.
-pub(super) fn objects(totals: &[ControlTotal]) -> Json {
-    json!(totals)
-}
-
 #[cfg(test)]
 mod tests {
     use replica::office::SumOfBoth;
 
     use super::*;
 
-    fn total(verdict: &str, office: i64, shop: i64) -> ControlTotal {
+    fn total(verdict: Verdict, office: i64, shop: i64) -> ControlTotal {
         let sum = SumOfBoth { office: format!("{office}.50"), shop: Some(format!("{shop}.50")) };
         ControlTotal {
             table: "sale".into(),
             office_rows: office,
             shop_rows: shop,
             sums: [("total".to_owned(), sum)].into(),
-            verdict: verdict.into(),
+            verdict,
         }
     }
 
     #[test]
     fn a_difference_is_told_with_the_figures_of_both_ends() {
-        assert_eq!(line(&total("agrees", 3, 3)), "sale agrees: 3 rows, total 3.50");
+        assert_eq!(line(&total(Verdict::Agrees, 3, 3)), "sale agrees: 3 rows, total 3.50");
         assert_eq!(
-            line(&total("differs", 3, 4)),
+            line(&total(Verdict::Differs, 3, 4)),
             "sale differs: 3 rows, total 3.50 at the office; 4 rows, total 4.50 at the shop"
         );
     }
 
     #[test]
     fn a_summary_names_what_differs_first() {
-        let (same, other, changing) = (total("agrees", 3, 3), total("differs", 3, 4), total("changing", 3, 4));
+        let (same, other, changing) =
+            (total(Verdict::Agrees, 3, 3), total(Verdict::Differs, 3, 4), total(Verdict::Changing, 3, 4));
         assert_eq!(summary(&[]), "-");
         assert_eq!(summary(std::slice::from_ref(&same)), "1 agrees");
         assert_eq!(summary(&[same.clone(), other, changing.clone()]), "1 of 3 differs");

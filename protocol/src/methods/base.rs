@@ -71,7 +71,7 @@ pub struct PrepareOptions {
     pub key: Option<String>,
     /// What the session is for.
     pub kind: Option<SessionKind>,
-    /// The watermark that conflicts are judged against.
+    /// The watermark that conflicts are judged against; in a dry run it may also be the id of the previewed diff.
     pub base: Option<String>,
     /// Whether failing rows wait instead of failing the session.
     pub quarantine: Option<bool>,

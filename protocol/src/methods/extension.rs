@@ -34,6 +34,8 @@ pub struct SessionStatus {
     pub rows: i64,
     /// Rows that wait in quarantine.
     pub quarantined: i64,
+    /// Conflicts that it met.
+    pub conflicts: i64,
     /// Why it was refused.
     pub error: Option<String>,
 }

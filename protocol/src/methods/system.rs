@@ -27,7 +27,7 @@ pub struct Capability {
 
 /// What this product can do: name, specification, version. Those with `sync.` are its own extensions:
 /// `sync.session` is options and seq of the `sql_` methods with `sql_status` and `sql_abort`, `sync.diff` the frozen diffs,
-/// `sync.gzip` that requests may be gzipped.
+/// `sync.dry_run` sessions that are applied and taken back, `sync.gzip` that requests may be gzipped.
 pub const CAPABILITIES: &[(&str, &str, i32)] = &[
     ("xmlrpc", "http://www.xmlrpc.com/spec", 1),
     ("faults_interop", "http://xmlrpc-epi.sourceforge.net/specs/rfc.fault_codes.php", 20_010_516),
@@ -37,6 +37,7 @@ pub const CAPABILITIES: &[(&str, &str, i32)] = &[
     ("nil", "http://www.ontosys.com/xml-rpc/extensions.php", 1),
     ("sync.session", "docs/PROTOCOL.md", 1),
     ("sync.diff", "docs/PROTOCOL.md", 1),
+    ("sync.dry_run", "docs/PROTOCOL.md", 1),
     ("sync.hello", "docs/PROTOCOL.md", 1),
     ("sync.digest", "docs/PROTOCOL.md", 1),
     ("sync.repair", "docs/RECOVERY.md", 1),

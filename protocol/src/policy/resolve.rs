@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::error::{PolicyError, PolicyErrors};
 use super::pattern::Tie;
 use super::suggest::nearest;
-use super::{Direction, GROUP_FIRST, Missing, Policy, RowFilter, TablePolicy};
+use super::{Direction, GROUP_FIRST, Missing, Policy, RowFilter, TablePolicy, Triggers};
 use crate::names::TableName;
 
 /// A policy with the direction and options of every table of one database.
@@ -21,6 +21,15 @@ impl ResolvedPolicy {
     /// The groups in which changes travel to shops, in their order; the first one is always there.
     pub fn groups(&self) -> BTreeSet<u8> {
         self.tables.values().map(|policy| policy.group).chain([GROUP_FIRST]).collect()
+    }
+
+    /// The same with the application's triggers quiet everywhere: what is tried and taken back must not run them, for a
+    /// number that a trigger draws from a sequence does not come back.
+    #[must_use]
+    pub fn quiet(&self) -> Self {
+        let mut quiet = self.clone();
+        quiet.tables.values_mut().for_each(|table| table.triggers = Triggers::Quiet);
+        quiet
     }
 
     /// What holds for one table.

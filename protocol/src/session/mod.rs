@@ -5,4 +5,5 @@
 pub mod agent;
 pub mod ledger;
 pub mod office;
+mod remote;
 pub mod repair;

@@ -5,13 +5,15 @@
 //!
 //! # What an interrupted clone does when it is run again
 //!
-//! A copy is frozen before the shop is cleaned, so an office that cannot make one never empties a shop, and the first
-//! chunk is sent only after `clean` has answered. So a session at the shop that holds bytes proves that its `clean` is
+//! A copy is frozen before a shop is cleaned that has worked already, so an office that cannot make one never empties it;
+//! the first one of a branch may be sent while it is being written. The first chunk is sent only after `clean` has answered. So a session at the shop that holds bytes proves that its `clean` is
 //! done: it is resumed and nothing is cleaned again. A session without bytes proves nothing: it is dropped together
 //! with the frozen copy (the office may have moved on since), and the clone starts over with a new key.
 //! A peer with the base methods alone has no keys, so there an interrupted clone always starts over; `clean` may be repeated.
 
 use crate::fault::FaultCode;
+
+pub use super::remote::RemoteState;
 
 /// Most often that one run asks for, opens, freezes or sends the same thing again before it gives up.
 pub const ATTEMPTS_MAX: u32 = 20;
@@ -39,35 +41,8 @@ pub struct Abilities {
     pub digests: bool,
     /// `sync.digest_rows`, `sync.rows`, `sync.mark`, `sync.baseline`.
     pub repairs: bool,
-}
-
-/// Where a session at the shop stands, as `sql_status` tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RemoteState {
-    /// It takes chunks.
-    Open,
-    /// It is being applied right now.
-    Applying,
-    /// It was applied.
-    Applied,
-    /// It ended with a fault.
-    Refused,
-    /// It was dropped, or was idle too long.
-    Gone,
-}
-
-impl RemoteState {
-    /// The state of that name on the wire; none for a name this version does not know.
-    pub fn from_wire(name: &str) -> Option<Self> {
-        Some(match name {
-            "open" => Self::Open,
-            "applying" => Self::Applying,
-            "applied" => Self::Applied,
-            "refused" => Self::Refused,
-            "aborted" | "expired" => Self::Gone,
-            _ => return None,
-        })
-    }
+    /// Sessions that are applied and taken back.
+    pub dry_runs: bool,
 }
 
 /// What the driver shall do next.
@@ -144,8 +119,8 @@ pub enum Event {
     Frozen {
         /// Whether an earlier run left it.
         resumed: bool,
-        /// Its size in bytes.
-        bytes: u64,
+        /// Its size in bytes; none while it is still being written.
+        bytes: Option<u64>,
     },
     /// There is nothing to push (any more).
     NothingToSend,
@@ -206,14 +181,16 @@ pub enum Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     task: Task,
+    /// Whether it is only a push that is applied and taken back: nothing is recorded of it.
+    rehearses: bool,
     abilities: Abilities,
     phase: Phase,
     /// Whether the frozen stream was left by an earlier run.
     resumed: bool,
     /// Whether the branch has had its range in this run.
     ranged: bool,
-    /// Size of the frozen stream.
-    stream_bytes: u64,
+    /// Size of the frozen stream; none if it was still being written when sending began.
+    stream_bytes: Option<u64>,
     /// Bytes that the shop is known to hold: a line that drops but makes progress may drop for ever.
     held_bytes: u64,
     /// Whether a session was prepared before in this run, so that it may hold something.
@@ -269,16 +246,22 @@ impl Run {
     pub fn new(task: Task) -> Self {
         Self {
             task,
+            rehearses: false,
             abilities: Abilities::default(),
             phase: Phase::New,
             resumed: false,
             ranged: false,
-            stream_bytes: 0,
+            stream_bytes: None,
             held_bytes: 0,
             prepared: false,
             attempts: 0,
             answers: 0,
         }
+    }
+
+    /// The push of an update, of so many bytes, into a session that a peer which can do all that applies and takes back.
+    pub fn rehearsal(abilities: Abilities, stream_bytes: u64) -> Self {
+        Self { rehearses: true, abilities, stream_bytes: Some(stream_bytes), ..Self::new(Task::Update) }
     }
 
     /// Whether the frozen stream in use was left by an earlier run.
@@ -304,6 +287,7 @@ impl Run {
     fn decide(&mut self, event: Event) -> Action {
         match (self.phase, event) {
             (Phase::Ended, _) => self.end(Ending::Confused),
+            (Phase::New, Event::Begin) if self.rehearses => self.prepare(),
             (Phase::New, Event::Begin) => self.go(Phase::Greeting, Action::Greet),
             (Phase::Greeting, Event::Greeted(abilities)) => {
                 self.abilities = abilities;
@@ -462,7 +446,7 @@ impl Run {
         }
     }
 
-    fn frozen(&mut self, resumed: bool, bytes: u64) -> Action {
+    fn frozen(&mut self, resumed: bool, bytes: Option<u64>) -> Action {
         self.resumed = resumed;
         self.stream_bytes = bytes;
         self.held_bytes = 0;
@@ -479,6 +463,10 @@ impl Run {
     }
 
     fn discard(&mut self, ending: Option<Ending>) -> Action {
+        if self.rehearses {
+            // the stream is nobody's, and what the next one would tell is for the next dry run
+            return self.end(ending.unwrap_or(Ending::Lost));
+        }
         if ending.is_none() {
             self.attempts += 1;
             if self.attempts > ATTEMPTS_MAX {
@@ -493,7 +481,7 @@ impl Run {
     }
 
     fn send(&mut self, seq: u64, offset: u64) -> Action {
-        if offset == self.stream_bytes {
+        if self.stream_bytes == Some(offset) {
             return self.go(Phase::Finishing, Action::Finish);
         }
         self.go(Phase::Sending, Action::Send { seq, offset })
@@ -532,7 +520,9 @@ impl Run {
             RemoteState::Applying => self.wait(After::Ask),
             RemoteState::Refused => self.discard(Some(Ending::Refused)),
             RemoteState::Gone => self.discard(None),
-            RemoteState::Open if bytes > self.stream_bytes => self.go(Phase::Aborting, Action::Abort),
+            RemoteState::Open if self.stream_bytes.is_some_and(|all| bytes > all) => {
+                self.go(Phase::Aborting, Action::Abort)
+            }
             RemoteState::Open if bytes == 0 && self.task == Task::Clone && self.resumed => {
                 self.go(Phase::Aborting, Action::Abort)
             }
@@ -578,6 +568,7 @@ impl Run {
 
     fn applied(&mut self) -> Action {
         match self.task {
+            Task::Update if self.rehearses => self.end(Ending::Done),
             Task::Update => self.go(Phase::RecordingPush, Action::RecordPush),
             Task::Clone if self.ranged => self.go(Phase::SettingAgain, Action::SetIdStart),
             Task::Clone => self.go(Phase::RangingAgain, Action::GiveRange { fresh: false }),

@@ -100,7 +100,8 @@ impl BulkLoad {
             if constrains && referenced {
                 continue;
             }
-            if drop_unneeded(transaction, &drop).await? {
+            // unless something else needs it: a view that groups by a key, for instance
+            if may_fail(transaction, &drop, &SqlState::DEPENDENT_OBJECTS_STILL_EXIST).await.map_err(failed)? {
                 self.indexes.push(create);
             }
         }
@@ -156,13 +157,8 @@ impl BulkLoad {
         let definition = key.definition.strip_suffix(" NOT VALID").unwrap_or(&key.definition);
         let name = quote_identifier(&key.name);
         let add = format!("alter table {} add constraint {name} {definition}", key.child.quoted());
-        transaction.batch_execute("savepoint foreign_key").await.map_err(failed)?;
-        let Err(error) = transaction.batch_execute(&add).await else {
-            return transaction.batch_execute("release savepoint foreign_key").await.map_err(failed);
-        };
-        transaction.batch_execute("rollback to savepoint foreign_key").await.map_err(failed)?;
-        if error.code() != Some(&SqlState::FOREIGN_KEY_VIOLATION) {
-            return Err(failed(error));
+        if may_fail(transaction, &add, &SqlState::FOREIGN_KEY_VIOLATION).await.map_err(failed)? {
+            return Ok(());
         }
         if self.local.contains(&key.child) {
             // rows that never leave the shop refer to ones the office no longer has: they stay, for new rows it holds
@@ -180,20 +176,20 @@ impl BulkLoad {
     }
 }
 
-/// Drops an index, unless something else needs it: a view that groups by a key, for instance.
-async fn drop_unneeded(transaction: &Transaction<'_>, drop: &str) -> Result<bool, ReplicaError> {
-    let failed = |error| classify("prepare a bulk load", error);
-    transaction.batch_execute("savepoint an_index").await.map_err(failed)?;
-    match transaction.batch_execute(drop).await {
-        Ok(()) => {
-            transaction.batch_execute("release savepoint an_index").await.map_err(failed)?;
-            Ok(true)
-        }
-        Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
-            transaction.batch_execute("rollback to savepoint an_index").await.map_err(failed)?;
+/// Runs a statement that may fail in one way, which leaves everything as it was; whether it did its work.
+async fn may_fail(
+    transaction: &Transaction<'_>,
+    statement: &str,
+    in_this_way: &SqlState,
+) -> Result<bool, tokio_postgres::Error> {
+    transaction.batch_execute("savepoint may_fail").await?;
+    match transaction.batch_execute(statement).await {
+        Ok(()) => transaction.batch_execute("release savepoint may_fail").await.map(|()| true),
+        Err(error) if error.code() == Some(in_this_way) => {
+            transaction.batch_execute("rollback to savepoint may_fail; release savepoint may_fail").await?;
             Ok(false)
         }
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(error),
     }
 }
 

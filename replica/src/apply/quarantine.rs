@@ -45,9 +45,9 @@ pub(super) async fn store(
     Ok(())
 }
 
-/// Columns behind the key that say why a row waits.
-pub(super) const CULPRIT_COLUMNS: &str =
-    "null::text as sync$state, null::text as sync$constraint, null::text as sync$column, null::text as sync$other";
+/// Columns behind the key that say why a row waits. Every pull makes tables of them: of bounded types, so that they need no
+/// TOAST table and its index, which cost more than all else of a small pull. (A table's name is two identifiers, quoted.)
+pub(super) const CULPRIT_COLUMNS: &str = "null::name as sync$state, null::name as sync$constraint, null::name as sync$column, null::varchar(260) as sync$other";
 
 /// The table with keys of rows that must wait, as found by the pass that is under way.
 pub(super) fn culprits(table: &Table) -> String {

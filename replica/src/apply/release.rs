@@ -29,6 +29,13 @@ pub(super) struct Staged {
     pub(super) agreed: Option<Snapshot>,
 }
 
+/// Whether there is any entry of the peer.
+pub(super) async fn anything_waits(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<bool, ReplicaError> {
+    let sql = "select exists (select from sync.quarantine where peer = $1)";
+    let row = transaction.query_one(sql, &[&order.origin]).await;
+    Ok(row.map_err(|error| classify("try the quarantine again", error))?.get(0))
+}
+
 /// Stages the entries of the peer that can be merged by what is known of their tables now.
 pub(super) async fn stage(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<Staged, ReplicaError> {
     let failed = |error| classify("try the quarantine again", error);

@@ -23,6 +23,8 @@ const STEPS: &[&str] = &[
     include_str!("0014_removed_ranges.sql"),
     include_str!("0015_shop_vitals.sql"),
     include_str!("0016_control_totals.sql"),
+    include_str!("0017_amounts_of_clone.sql"),
+    include_str!("0018_session_conflicts.sql"),
 ];
 
 /// Version of the schema that this program works with.

@@ -84,11 +84,16 @@ impl Office {
 
     /// A branch by name; the error says which there are.
     pub async fn branch(&self, name: &str) -> Result<Branch, ReplicaError> {
-        let branches = self.branches().await?;
-        if let Some(found) = branches.iter().find(|branch| branch.name == name) {
-            return Ok(found.clone());
+        let failed = |error| classify("look for the branch", error);
+        let client = self.inner.pool.get().await?;
+        // every run asks several times, and there may be hundreds of others
+        let sql = format!("select {COLUMNS} from {FROM} where b.branch = $1");
+        if let Some(row) = client.query_opt(&sql, &[&name]).await.map_err(failed)? {
+            return Ok(branch(&row));
         }
-        let names: Vec<&str> = branches.iter().map(|branch| branch.name.as_str()).take(20).collect();
+        let sql = "select branch from sync.branch_synchronization order by branch_id limit 20";
+        let rows = client.query(sql, &[]).await.map_err(failed)?;
+        let names: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
         Err(ReplicaError::Invalid(if names.is_empty() {
             format!("there is no branch {name:?}; add it with 'office-client branch add {name} --url http://HOST:9000'")
         } else {

@@ -119,6 +119,7 @@ impl Office {
                         .into(),
                 );
             }
+            self.forget_amounts(branch, &clone).await?;
             let applied = self.take_in(branch, file, watermark).await?;
             self.record_clone(branch, &clone, watermark, header.shop_incarnation.as_deref()).await?;
             return Ok(Imported { applied, acknowledged_rows: Some(clone.stream.rows), cloned: true });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::methods::TableDigest;
 use protocol::names::TableName;
-use protocol::policy::{Direction, ResolvedPolicy};
+use protocol::policy::{Direction, ResolvedPolicy, TablePolicy};
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 use super::{Branch, Office, RepairBase, State};
@@ -46,13 +46,33 @@ pub(super) struct View {
     pub(super) adopted: bool,
 }
 
+/// A table of a comparison, or those of its rows that are the branch's.
+pub(super) struct Part<'a> {
+    pub(super) table: Table,
+    /// Condition on alias `x`.
+    pub(super) condition: Option<String>,
+    pub(super) rules: &'a TablePolicy,
+}
+
 impl View {
-    /// The table with the condition for the branch's rows; none when they cannot be told apart.
-    pub(super) fn table(
+    /// The tables whose rows of the branch can be told apart, of those that are wanted, parents before children.
+    pub(super) fn parts(
         &self,
         branch: &Branch,
-        name: &TableName,
-    ) -> Result<Option<(Table, Option<String>)>, ReplicaError> {
+        wanted: impl Fn(&TablePolicy) -> bool,
+    ) -> Result<Vec<Part<'_>>, ReplicaError> {
+        let names = self.rules.tables.iter().filter(|(_, rules)| wanted(rules)).map(|(name, _)| name.clone()).collect();
+        let mut parts = Vec::new();
+        for name in self.state.catalogue.parents_first(&names) {
+            if let (Some((table, condition)), Some(rules)) = (self.table(branch, &name)?, self.rules.get(&name)) {
+                parts.push(Part { table, condition, rules });
+            }
+        }
+        Ok(parts)
+    }
+
+    /// The table with the condition for the branch's rows; none when they cannot be told apart.
+    fn table(&self, branch: &Branch, name: &TableName) -> Result<Option<(Table, Option<String>)>, ReplicaError> {
         let (Some(table), Some(rules)) = (self.state.catalogue.get(name), self.rules.get(name)) else {
             return Ok(None);
         };
@@ -146,10 +166,7 @@ impl Office {
         let mut client = self.inner.pool.get().await?;
         let transaction = reading(&mut client).await?;
         let mut compared = Vec::new();
-        let names = view.rules.tables.keys().cloned().collect();
-        for name in view.state.catalogue.parents_first(&names) {
-            let Some((table, condition)) = view.table(branch, &name)? else { continue };
-            let Some(rules) = view.rules.get(&name) else { continue };
+        for Part { table, condition, rules } in view.parts(branch, |_| true)? {
             let digest = digest::digest(&transaction, &table, condition.as_deref(), &digest::summed(rules)).await?;
             compared.push(Compared { digest, direction: rules.direction });
         }
@@ -159,14 +176,7 @@ impl Office {
     /// The tables that are compared with a branch, parents before children.
     pub async fn compared_tables(&self, branch: &Branch) -> Result<Vec<String>, ReplicaError> {
         let view = self.view(branch).await?;
-        let names = view.rules.tables.keys().cloned().collect();
-        let mut compared = Vec::new();
-        for name in view.state.catalogue.parents_first(&names) {
-            if view.table(branch, &name)?.is_some() {
-                compared.push(name.to_string());
-            }
-        }
-        Ok(compared)
+        Ok(view.parts(branch, |_| true)?.iter().map(|part| part.table.name.to_string()).collect())
     }
 
     /// A fingerprint per bucket of one table.

@@ -9,7 +9,7 @@ use protocol::policy::{Deletes, Direction};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Transaction;
 
-use super::compare::{View, reading};
+use super::compare::{Part, View, reading};
 use super::groups::Windows;
 use super::{Branch, Office};
 use crate::ReplicaError;
@@ -36,8 +36,8 @@ pub struct ControlTotal {
     pub shop_rows: i64,
     /// Sums of the columns that are money, by name.
     pub sums: BTreeMap<String, SumOfBoth>,
-    /// `agrees`, `changing`, `waiting`, `kept`, `differs`.
-    pub verdict: String,
+    /// How they compare.
+    pub verdict: Verdict,
 }
 
 /// The sums of a column, decimal numbers.
@@ -63,13 +63,13 @@ impl ControlTotal {
             office_rows: office.rows,
             shop_rows: shop.rows,
             sums: sums.collect(),
-            verdict: verdict.as_str().to_owned(),
+            verdict,
         }
     }
 
     /// Whether the ends differ and nothing explains it.
     pub fn differs(&self) -> bool {
-        self.verdict == Verdict::Differs.as_str()
+        self.verdict == Verdict::Differs
     }
 }
 
@@ -78,14 +78,8 @@ impl Office {
     /// A table whose rows of the branch cannot be told apart is absent. Nothing is read where no table declares any.
     pub async fn control_totals(&self, branch: &Branch) -> Result<Vec<OfficeTotals>, ReplicaError> {
         let view = self.view(branch).await?;
-        let names: BTreeSet<TableName> = view
-            .rules
-            .tables
-            .iter()
-            .filter(|(_, rules)| !rules.money.is_empty())
-            .map(|(name, _)| name.clone())
-            .collect();
-        if names.is_empty() {
+        let parts = view.parts(branch, |rules| !rules.money.is_empty())?;
+        if parts.is_empty() {
             return Ok(Vec::new());
         }
         let (peer, windows) = self.sent(&view.state, &view.rules, branch).await?;
@@ -94,16 +88,15 @@ impl Office {
         let mut client = self.inner.pool.get().await?;
         let transaction = reading(&mut client).await?;
         let mut totals = Vec::new();
-        for name in view.state.catalogue.parents_first(&names) {
-            let Some((table, condition)) = view.table(branch, &name)? else { continue };
-            let Some(rules) = view.rules.get(&name) else { continue };
-            let window = windows.values().find(|window| window.tables.contains(&name));
-            let since = match (view.state.captured.get(&name), window) {
+        for Part { table, condition, rules } in &parts {
+            let name = &table.name;
+            let window = windows.values().find(|window| window.tables.contains(name));
+            let since = match (view.state.captured.get(name), window) {
                 (Some(captured), Some(window)) => Some(Since { captured, snapshot: &window.since, peer }),
                 _ => None,
             };
-            let mut digest = count(&transaction, &table, condition.as_deref(), &rules.money, since).await?;
-            let moving = self.moving(&transaction, &view, &name, (peer, &windows)).await?;
+            let mut digest = count(&transaction, table, condition.as_deref(), &rules.money, since).await?;
+            let moving = self.moving(&transaction, &view, name, (peer, &windows)).await?;
             if let Some(settled) = &mut digest.settled {
                 settled.changed += moving;
             }
@@ -115,7 +108,7 @@ impl Office {
                 circumstances: Circumstances {
                     office_keeps: more || (keeps && rules.direction.flows_to_office()),
                     shop_keeps: keeps && rules.direction.flows_to_shop(),
-                    waiting: at_shop + quarantine.get(&name).copied().unwrap_or(0),
+                    waiting: at_shop + quarantine.get(name).copied().unwrap_or(0),
                 },
             });
         }

@@ -133,6 +133,15 @@ impl Office {
         Ok(row.as_ref().map(past_run))
     }
 
+    /// How the last run of each branch ended, by the branch's number; branches without any are left out.
+    pub async fn last_results(&self) -> Result<BTreeMap<i64, String>, ReplicaError> {
+        let client = self.inner.pool.get().await?;
+        let sql = "select b.branch_id, r.result from sync.branch_synchronization b
+                   cross join lateral (select result from sync.run where branch_id = b.branch_id order by run desc limit 1) r";
+        let rows = client.query(sql, &[]).await.map_err(|error| classify("read the history", error))?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
     /// How many runs of each branch have failed since the last one that was done, by the branch's number; branches without
     /// any are left out.
     pub async fn failures_in_a_row(&self) -> Result<BTreeMap<i64, i64>, ReplicaError> {

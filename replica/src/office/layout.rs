@@ -33,6 +33,14 @@ impl Office {
         })
     }
 
+    /// Names of the tables that a clean at the shop empties, as they are spelled on the wire.
+    pub async fn synchronised_tables(&self, branch: &Branch) -> Result<Vec<String>, ReplicaError> {
+        let state = self.state().await?;
+        let rules = Self::rules(&state, branch)?;
+        let synchronised = rules.tables.iter().filter(|(_, rules)| rules.direction.synchronised());
+        Ok(synchronised.map(|(name, _)| name.to_string()).collect())
+    }
+
     /// Holds a shop's tables against the office's; with `remember`, notes what the shop does not have.
     pub async fn compare_layout(
         &self,

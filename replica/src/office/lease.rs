@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use super::{Branch, Office};
 use crate::ReplicaError;
+use crate::database::{ENGINE, application_name};
 use crate::error::classify;
 
 /// Class of the advisory locks that are leases ("sync" in ASCII).
@@ -21,6 +22,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// One run's hold on a branch; it ends with [`Lease::release`], with the process, or when it is dropped.
 pub struct Lease {
+    office: Office,
     connection: Client,
     slot: i32,
 }
@@ -29,9 +31,13 @@ impl Lease {
     /// Gives the branch back before anybody goes on: who drops a lease closes a connection, and the server takes its
     /// time to notice.
     pub async fn release(self) {
-        let released = self.connection.execute("select pg_advisory_unlock($1, $2)", &[&LEASE_CLASS, &self.slot]).await;
-        if let Err(error) = released {
-            tracing::debug!(error = %error, "the lease ends with its connection");
+        let sql = "select pg_advisory_unlock($1, $2), set_config('application_name', $3, false)";
+        let name = application_name(ENGINE);
+        match self.connection.query_one(sql, &[&LEASE_CLASS, &self.slot, &name]).await {
+            // a hundred branches later the same connection still serves
+            Ok(row) if row.get(0) => self.office.inner.pool.give_back(self.connection),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(error = %error, "the lease ends with its connection"),
         }
     }
 }
@@ -57,25 +63,30 @@ impl Office {
     /// `Busy`, with who and since when, while another run has it.
     pub async fn lease(&self, branch: &Branch) -> Result<Lease, ReplicaError> {
         let failed = |error| classify("take the branch", error);
-        let connection = self.inner.pool.database().connect(&format!("lease of branch {}", branch.name)).await?;
+        let connection = self.inner.pool.take().await?;
+        let name = application_name(&format!("lease of branch {}", branch.name));
         let slot = i32::try_from(branch.id).unwrap_or(i32::MAX);
         let until = Instant::now() + PATIENCE;
         loop {
             let taken = connection
-                .query_one("select pg_try_advisory_lock($1, $2)", &[&LEASE_CLASS, &slot])
+                .query_one(
+                    "select pg_try_advisory_lock($1, $2), set_config('application_name', $3, false)",
+                    &[&LEASE_CLASS, &slot, &name],
+                )
                 .await
                 .map_err(failed)?;
             if taken.get(0) {
-                return Ok(Lease { connection, slot });
+                return Ok(Lease { office: self.clone(), connection, slot });
             }
             if Instant::now() >= until {
                 break;
             }
             tokio::time::sleep(PAUSE).await;
         }
+        // the lock was the last that the holder's connection was asked for
         let holder = connection
             .query_opt(
-                "select a.pid, to_char(a.backend_start, 'HH24:MI:SS') from pg_locks l join pg_stat_activity a using (pid)
+                "select a.pid, to_char(a.query_start, 'HH24:MI:SS') from pg_locks l join pg_stat_activity a using (pid)
                  where l.locktype = 'advisory' and l.classid = $1::int4::oid and l.objid = $2::int4::oid and l.granted
                    and l.database = (select oid from pg_database where datname = current_database())",
                 &[&LEASE_CLASS, &slot],

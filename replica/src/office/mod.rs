@@ -9,6 +9,7 @@ mod compare;
 mod conflicts;
 mod contact;
 mod control_totals;
+mod copying;
 mod groups;
 mod health;
 mod history;
@@ -28,7 +29,7 @@ mod stop;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use protocol::names::TableName;
 use protocol::policy::{Direction, Policy, ResolvedPolicy};
@@ -49,9 +50,11 @@ pub use carried::{Exported, Imported};
 pub use compare::{Compared, Scope};
 pub use conflicts::{Conflict, ConflictKind, Image, Side, Stamp, Take};
 pub use control_totals::{ControlTotal, OfficeTotals, SumOfBoth};
+pub use copying::{CloneCopy, Copying};
 pub use history::{PastRun, RunFilter};
 pub use layout::OfficeLayout;
 pub use lease::Lease;
+pub use pull::Rehearsed;
 pub use repair::{Loser, RepairBase};
 pub use resolve::{Resolved, Standing};
 pub use shop_vitals::{IdUse, ShopVitals, ToldVitals};
@@ -66,6 +69,9 @@ pub struct OfficeOptions {
     pub id_span: i64,
     /// How long changes are kept for branches.
     pub retention: Retention,
+    /// For how long tables are taken to be what they were when they were last looked at. Whoever changes them changes them
+    /// below a running office in any case; asking before every step costs as much as a small update.
+    pub recheck: Duration,
 }
 
 /// The database of the office. Cloning it is cheap: all clones are the same office.
@@ -81,7 +87,9 @@ struct Inner {
     state_dir: PathBuf,
     spool: Spool,
     witness: Witness,
-    state: tokio::sync::Mutex<Option<Arc<State>>>,
+    recheck: Duration,
+    /// What was found, and when it was last looked at.
+    state: tokio::sync::Mutex<Option<(Arc<State>, Instant)>>,
 }
 
 /// Tables, policies and identity of the office's database at one time.
@@ -252,6 +260,7 @@ impl Office {
             retention: options.retention,
             witness: Witness::new(&options.state_dir),
             state_dir: options.state_dir,
+            recheck: options.recheck,
             spool,
             state: tokio::sync::Mutex::new(None),
         };
@@ -297,12 +306,19 @@ impl Office {
         let sql = "select coalesce(string_agg(name || ':' || digest, ',' order by name), '') from sync.policy";
         let failed = |error| classify("prepare the office", error);
         let policies_digest: String = client.query_one(sql, &[]).await.map_err(failed)?.get(0);
-        if let Some(state) = &*current
+        if let Some((state, looked)) = &mut *current
             && state.policies_digest == policies_digest
-            && state.fingerprint == Catalogue::fingerprint(&*client).await?
-            && client.query_one(capture::COVERED, &[]).await.map_err(failed)?.get::<_, bool>(0)
         {
-            return Ok(state.clone());
+            // to look at all tables costs many times as much as to look at the policies
+            if looked.elapsed() < self.inner.recheck {
+                return Ok(state.clone());
+            }
+            if state.fingerprint == Catalogue::fingerprint(&*client).await?
+                && client.query_one(capture::COVERED, &[]).await.map_err(failed)?.get::<_, bool>(0)
+            {
+                *looked = Instant::now();
+                return Ok(state.clone());
+            }
         }
         *current = None;
         let node::Established { incarnation, restored } =
@@ -361,7 +377,7 @@ impl Office {
             rights,
             incarnation,
         });
-        *current = Some(state.clone());
+        *current = Some((state.clone(), Instant::now()));
         Ok(state)
     }
 

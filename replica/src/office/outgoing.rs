@@ -1,4 +1,4 @@
-//! What goes to a branch: frozen clones and pushes, remembered until the shop has applied them.
+//! What goes to a branch: frozen pushes (and clones, see `copying`), remembered until the shop has applied them.
 //!
 //! The record of an outgoing stream (its key at the shop, the snapshot it ends at) is committed before the first byte is
 //! sent, so whatever happens afterwards the outcome can be asked for by the key.
@@ -16,9 +16,7 @@ use super::groups::{FORGET_GROUPS, Windows};
 use super::{Backlog, Branch, Office, Outgoing, State};
 use crate::ReplicaError;
 use crate::capture::CapturedTable;
-use crate::diff::{
-    CopyPlan, Extraction, Followed, TablePlan, WindowCount, any_notes, count_window, extract_changes, extract_copy,
-};
+use crate::diff::{Extraction, Followed, TablePlan, WindowCount, any_notes, count_window, extract_changes};
 use crate::drift;
 use crate::error::classify;
 use crate::killpoint;
@@ -37,73 +35,6 @@ struct Record {
 }
 
 impl Office {
-    /// Freezes a full copy for a clone, or finds the one an interrupted clone left.
-    pub async fn freeze_clone(&self, branch: &Branch) -> Result<Outgoing, ReplicaError> {
-        let state = self.state().await?;
-        if let Some(outgoing) = self.pending(branch, "clone").await? {
-            return Ok(outgoing);
-        }
-        self.copy_anew(&state, branch).await
-    }
-
-    /// Freezes a full copy, in place of one that may be on its way.
-    pub(super) async fn copy_anew(&self, state: &State, branch: &Branch) -> Result<Outgoing, ReplicaError> {
-        let (stream, snapshot) = self.copy(state, branch).await?;
-        self.remember(branch, "clone", stream, &snapshot, false).await
-    }
-
-    /// As [`Office::freeze_clone`], but remembers nothing: what would be sent, for a dry run. The stream is removed again.
-    pub async fn preview_clone(&self, branch: &Branch) -> Result<FrozenStream, ReplicaError> {
-        let state = self.state().await?;
-        let (stream, _) = self.copy(&state, branch).await?;
-        self.inner.spool.remove(&stream.id)?;
-        Ok(stream)
-    }
-
-    /// A full copy for the branch, and the snapshot it was taken from.
-    async fn copy(&self, state: &State, branch: &Branch) -> Result<(FrozenStream, Snapshot), ReplicaError> {
-        let rules = Self::rules(state, branch)?;
-        let tables: BTreeSet<TableName> = rules
-            .tables
-            .iter()
-            .filter(|(_, rules)| rules.direction.cloned() || rules.history.is_some())
-            .map(|(name, _)| name.clone())
-            .collect();
-        let left_out = {
-            let client = self.inner.pool.get().await?;
-            drift::left_out(&*client, Some(self.peer_of(branch).await?), &state.catalogue).await?
-        };
-        let mut plans = Vec::new();
-        for name in state.catalogue.parents_first(&tables) {
-            if let Some(table) = state.catalogue.get(&name) {
-                let own = rules.get(&name).is_some_and(|rules| !rules.direction.cloned());
-                let subset = if own {
-                    match subset::history(&state.catalogue, &rules, &name, branch.id)? {
-                        Some(condition) => Some(condition),
-                        None => continue,
-                    }
-                } else {
-                    subset::condition(&state.catalogue, &rules, &name, branch.id)?
-                };
-                plans.push(CopyPlan { table: drift::reduced(table, &left_out), subset });
-            }
-        }
-        let mut client = self.inner.pool.get().await?;
-        let transaction = frozen_transaction(&mut client).await?;
-        let snapshot = current_snapshot(&transaction).await?;
-        let level = self.level(branch).await?;
-        let id = format!("clone-{}-{:016x}", branch.id, rand::random::<u64>());
-        let extraction = Extraction {
-            writer: self.inner.spool.create(&id, level)?,
-            watermark: None,
-            labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
-            notes: Vec::new(),
-        };
-        let stream = extract_copy(&transaction, plans, extraction).await?;
-        transaction.commit().await.map_err(|error| classify("freeze a clone", error))?;
-        Ok((stream, snapshot))
-    }
-
     /// Freezes what the branch does not have yet of the first group of tables that has something for it, or finds the push
     /// an interrupted run left. None when there is nothing.
     pub async fn freeze_push(&self, branch: &Branch) -> Result<Option<Outgoing>, ReplicaError> {
@@ -284,17 +215,22 @@ impl Office {
             self.forget_group_streams(branch, Some(&outgoing.key)).await?;
             return self.inner.spool.remove(&outgoing.stream.id);
         }
+        self.drop_stream(branch, &outgoing.key, &outgoing.stream.id).await
+    }
+
+    /// The same of a stream of the first group, or of all of them, by its key and its name.
+    pub(super) async fn drop_stream(&self, branch: &Branch, key: &str, stream: &str) -> Result<(), ReplicaError> {
         let client = self.inner.pool.get().await?;
         client
             .execute(
                 "update sync.branch_synchronization
                  set outgoing_key = null, outgoing_kind = null, outgoing_stream = null, outgoing_snapshot = null
                  where branch_id = $1 and outgoing_key = $2",
-                &[&branch.id, &outgoing.key],
+                &[&branch.id, &key],
             )
             .await
             .map_err(|error| classify("give up an outgoing stream", error))?;
-        self.inner.spool.remove(&outgoing.stream.id)
+        self.inner.spool.remove(stream)
     }
 
     /// The branch's number, and what it has of the office's tables.
@@ -323,7 +259,7 @@ impl Office {
         Ok(Backlog { rows: counts.iter().map(|count| count.keys).sum() })
     }
 
-    async fn extract(
+    pub(super) async fn extract(
         &self,
         transaction: &Transaction<'_>,
         state: &State,
@@ -393,7 +329,7 @@ impl Office {
     }
 
     /// How hard streams for a branch are compressed.
-    async fn level(&self, branch: &Branch) -> Result<u32, ReplicaError> {
+    pub(super) async fn level(&self, branch: &Branch) -> Result<u32, ReplicaError> {
         let (rate, _) = self.measured_rates(branch).await?;
         Ok(level_for(rate.and_then(|rate| u64::try_from(rate).ok())))
     }
@@ -457,7 +393,7 @@ impl Office {
         }))
     }
 
-    async fn remember(
+    pub(super) async fn remember(
         &self,
         branch: &Branch,
         kind: &str,
@@ -465,28 +401,37 @@ impl Office {
         snapshot: &Snapshot,
         all_groups: bool,
     ) -> Result<Outgoing, ReplicaError> {
+        let (key, base) = self.remember_stream(branch, kind, &stream.id, snapshot, all_groups).await?;
+        Ok(Outgoing { key, stream, base, resumed: false, group: GROUP_FIRST, next_group: GROUP_FIRST + 1 })
+    }
+
+    /// Records what is about to be sent: its key, and the shop's watermark that it rests on.
+    pub(super) async fn remember_stream(
+        &self,
+        branch: &Branch,
+        kind: &str,
+        stream: &str,
+        snapshot: &Snapshot,
+        all_groups: bool,
+    ) -> Result<(String, Option<String>), ReplicaError> {
         let incarnation = self.state().await?.incarnation.clone();
         let key = self.next_key(branch).await?;
         let client = self.inner.pool.get().await?;
         killpoint::reach("office.freeze.before-record");
         let row = client
             .query_one(
-                // the amounts of a clone begin anew: nothing of them was contributed by the shop
-                "with forgotten as (
-                     delete from sync.total where $3 = 'clone'
-                       and peer = (select peer from sync.branch_synchronization where branch_id = $1))
-                 update sync.branch_synchronization
+                "update sync.branch_synchronization
                  set outgoing_key = $2, outgoing_kind = $3, outgoing_stream = $4, outgoing_snapshot = $5::text::pg_snapshot,
                      outgoing_all = $6, outgoing_base = \"timestamp\"
                  where branch_id = $1 returning outgoing_base",
-                &[&branch.id, &key, &kind, &stream.id, &snapshot.as_str(), &all_groups],
+                &[&branch.id, &key, &kind, &stream, &snapshot.as_str(), &all_groups],
             )
             .await
             .map_err(|error| classify("record an outgoing stream", error))?;
         killpoint::reach("office.freeze.recorded");
         self.inner.witness.remember(&incarnation, snapshot, None)?;
-        self.sweep_streams(branch, Some(&stream.id)).await?;
-        Ok(Outgoing { key, stream, base: row.get(0), resumed: false, group: GROUP_FIRST, next_group: GROUP_FIRST + 1 })
+        self.sweep_streams(branch, Some(stream)).await?;
+        Ok((key, row.get(0)))
     }
 
     /// The key of the branch's next session.
@@ -515,6 +460,12 @@ impl Office {
             }
         }
         self.inner.spool.sweep()
+    }
+
+    /// The same but the one that is recorded now.
+    pub(super) async fn sweep_unrecorded(&self, branch: &Branch) -> Result<(), ReplicaError> {
+        let recorded = self.record(branch).await?.outgoing.map(|(_, _, stream)| stream);
+        self.sweep_streams(branch, recorded.as_deref()).await
     }
 
     async fn store_pushed(&self, branch: &Branch, snapshot: &Snapshot, state: &State) -> Result<(), ReplicaError> {
@@ -563,7 +514,7 @@ fn follows(state: &State, rules: &ResolvedPolicy, table: &TableName) -> Result<V
     Ok(followed)
 }
 
-async fn frozen_transaction(client: &mut tokio_postgres::Client) -> Result<Transaction<'_>, ReplicaError> {
+pub(super) async fn frozen_transaction(client: &mut tokio_postgres::Client) -> Result<Transaction<'_>, ReplicaError> {
     client
         .build_transaction()
         .isolation_level(IsolationLevel::RepeatableRead)

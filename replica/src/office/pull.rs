@@ -12,12 +12,23 @@ use crate::ReplicaError;
 use crate::apply::{self, Applied, ApplyOrder, Incoming, QuarantineRules};
 use crate::error::classify;
 use crate::killpoint;
+use crate::retention;
 use crate::safety::SafetyStop;
+use crate::spool::FrozenStream;
 use crate::subset;
 use crate::watermark::Snapshot;
 
 /// Most bytes that a diff may have when inflated.
 const INFLATED_BYTES_MAX: u64 = 1 << 40;
+
+/// What a pull would do, and what an update would send behind it.
+#[derive(Debug)]
+pub struct Rehearsed {
+    /// What was applied and taken back.
+    pub applied: Applied,
+    /// What would be pushed, of all groups; whoever has it removes it from the spool.
+    pub push: Option<FrozenStream>,
+}
 
 /// Most bytes that one row of a shop may have.
 const ROW_BYTES_MAX: usize = 256 << 20;
@@ -90,27 +101,43 @@ impl Office {
         Ok(Applied { watermark: Some(timestamp), ..applied })
     }
 
-    /// Applies a diff as [`Office::apply_pull_within`] would, and takes everything back: what it did is what would happen.
-    /// What stays is gaps in the numbers that the engine gives to its own entries.
+    /// Applies a diff as [`Office::apply_pull_within`] would (without one, tries again what waits, as
+    /// [`Office::advance_timestamp`] does), freezes what would be pushed then, and takes everything back: what it did is what
+    /// would happen. What stays is gaps in the numbers that the engine gives to its own entries, and the stream.
     ///
     /// # Errors
     /// Those of a real one, [`ReplicaError::Protected`] among them.
     pub async fn rehearse_pull(
         &self,
         branch: &Branch,
-        input: Box<dyn Read + Send>,
+        input: Option<Box<dyn Read + Send>>,
         stop: Option<SafetyStop>,
-    ) -> Result<Applied, ReplicaError> {
+    ) -> Result<Rehearsed, ReplicaError> {
         let failed = |error| classify("rehearse a pull", error);
         let state = self.state().await?;
-        let peer = self.peer_of(branch).await?;
+        let rules = Self::rules(&state, branch)?;
+        let (peer, windows) = self.sent(&state, &rules, branch).await?;
+        // what a dry run left that was killed
+        self.sweep_unrecorded(branch).await?;
         let mut client = self.inner.pool.get().await?;
         let transaction = client.transaction().await.map_err(failed)?;
         let agreed = agreed(&transaction, branch, "").await?.1;
-        let order = Self::pull_order(&state, branch, peer, agreed, stop)?;
-        let applied = apply::apply(&transaction, &order, input).await;
+        let mut order = Self::pull_order(&state, branch, peer, agreed, stop)?;
+        order.policy = Arc::new(order.policy.quiet());
+        let rehearsed = async {
+            for window in windows.values() {
+                retention::refuse_gap(&transaction, &window.since).await?;
+            }
+            let applied = match input {
+                Some(input) => apply::apply(&transaction, &order, input).await,
+                None => apply::retry(&transaction, &order).await,
+            }?;
+            let push = self.extract(&transaction, &state, branch, &windows, peer).await?;
+            Ok(Rehearsed { applied, push })
+        };
+        let rehearsed = rehearsed.await;
         transaction.rollback().await.map_err(failed)?;
-        applied
+        rehearsed
     }
 
     /// How changes of a branch are applied: rows that fail, or are not the branch's own, wait.

@@ -23,7 +23,7 @@ use crate::watermark::{self, Selected};
 /// Label of a frozen diff: which sessions had been applied before it.
 const TAKEN_IN: &str = "taken_in";
 
-/// Label of a stream that is only a preview.
+/// Label of a stream that is only a preview: the snapshot at which it ends.
 const PREVIEW: &str = "preview";
 
 /// What a diff is frozen for.
@@ -155,6 +155,14 @@ impl Shop {
         Ok(stream.filter(|stream| stream.labels.get("office").map(String::as_str) == Some(office)))
     }
 
+    /// Where an office's preview of that id ends; none when there is none.
+    pub(super) fn previewed(&self, office: &str, id: &str) -> Result<Option<watermark::Snapshot>, ReplicaError> {
+        let stream =
+            self.inner.spool.find(id)?.filter(|stream| stream.labels.get("office").map(String::as_str) == Some(office));
+        let ends = stream.and_then(|stream| stream.labels.get(PREVIEW).cloned());
+        ends.map(|text| watermark::Snapshot::parse(&text)).transpose()
+    }
+
     fn living(&self, office: &str, since: &Watermark) -> Result<Option<FrozenStream>, ReplicaError> {
         let since = since.to_string();
         Ok(self.inner.spool.list()?.into_iter().find(|stream| {
@@ -239,7 +247,7 @@ impl Shop {
         if purpose == Purpose::Preview {
             // without a beginning it is never taken for a diff that was issued
             labels.insert("office".to_owned(), office.to_owned());
-            labels.insert(PREVIEW.to_owned(), String::new());
+            labels.insert(PREVIEW.to_owned(), snapshot.as_str().to_owned());
         }
         if let Some(exact) = selected.exact.as_ref().filter(|_| purpose == Purpose::Line) {
             labels.insert("since".to_owned(), exact.to_string());
@@ -262,7 +270,7 @@ impl Shop {
 /// Which sessions of an office have been applied, as one word: another one each time that one more is.
 async fn taken_in(client: &impl GenericClient, office: &str) -> Result<String, ReplicaError> {
     let sql = "select md5(coalesce(string_agg(sid::text, ',' order by sid), '')) from sync.session
-               where office = $1 and state = 'applied'";
+               where office = $1 and state = 'applied' and not dry_run";
     let row = client.query_one(sql, &[&office]).await.map_err(|error| classify("look up sessions", error))?;
     Ok(row.get(0))
 }

@@ -157,6 +157,8 @@ pub struct SessionRow {
     pub rows: i64,
     /// Rows waiting in quarantine because of it.
     pub quarantined: i64,
+    /// Conflicts that it met.
+    pub conflicts: i64,
     /// Fault code and text it ended with.
     pub fault: Option<(i32, String)>,
     /// When it was opened.

@@ -18,11 +18,17 @@ use crate::error::classify;
 use crate::watermark::{self, Snapshot};
 use crate::{capture, node};
 
+/// What an apply that fails for good means for its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    EndsTheSession,
+    LeavesItOpen,
+}
+
 /// Most bytes that a session may have when inflated.
 pub(super) const INFLATED_BYTES_MAX: u64 = 1 << 40;
 
-const COLUMNS: &str =
-    "sid, key, office, kind, state, quarantine, dry_run, rows, quarantined, fault_code, fault, opened_at, ended_at";
+const COLUMNS: &str = "sid, key, office, kind, state, quarantine, dry_run, rows, quarantined, fault_code, fault, opened_at, ended_at, conflicts";
 
 impl Shop {
     /// Opens a session, or finds the one with the same key.
@@ -121,15 +127,35 @@ impl Shop {
     /// `input` yields the concatenated payloads of its chunks, as received. It runs to its end even when the future is
     /// dropped; a call that comes meanwhile waits and gets the same result.
     pub async fn apply_session(&self, sid: i32, input: Box<dyn Read + Send>) -> Result<Applied, ReplicaError> {
+        self.apply_detached(sid, input, Failure::EndsTheSession).await
+    }
+
+    /// The same while the session is still arriving: `input` waits for more, and ends when everything is there. A failure
+    /// leaves nothing behind, and the session open.
+    pub async fn apply_arriving(&self, sid: i32, input: Box<dyn Read + Send>) -> Result<Applied, ReplicaError> {
+        self.apply_detached(sid, input, Failure::LeavesItOpen).await
+    }
+
+    async fn apply_detached(
+        &self,
+        sid: i32,
+        input: Box<dyn Read + Send>,
+        failure: Failure,
+    ) -> Result<Applied, ReplicaError> {
         let shop = self.clone();
-        let task = tokio::spawn(async move { shop.apply_in_turn(sid, input).await });
+        let task = tokio::spawn(async move { shop.apply_in_turn(sid, input, failure).await });
         task.await.map_err(|error| {
             tracing::error!(error = %error, sid, "the apply ended abnormally");
             ReplicaError::Stopped
         })?
     }
 
-    async fn apply_in_turn(&self, sid: i32, input: Box<dyn Read + Send>) -> Result<Applied, ReplicaError> {
+    async fn apply_in_turn(
+        &self,
+        sid: i32,
+        input: Box<dyn Read + Send>,
+        failure: Failure,
+    ) -> Result<Applied, ReplicaError> {
         let _turn = self.inner.applying.lock().await;
         let Some(row) = self.session(sid).await? else {
             return Err(ReplicaError::UnknownSession(format!("there is no session {sid}")));
@@ -140,6 +166,7 @@ impl Shop {
         crate::killpoint::reach("shop.apply.started");
         let applied = self.apply_open(&row, input).await;
         if let Err(error) = &applied
+            && failure == Failure::EndsTheSession
             && !error.is_passing()
         {
             let fault = (error.fault_code().code(), error.to_string());
@@ -174,11 +201,11 @@ impl Shop {
         let (input, hash) = hashing(input);
         let order = ApplyOrder {
             catalogue: state.catalogue.clone(),
-            policy: state.policy.clone(),
+            policy: if row.dry_run { Arc::new(state.policy.quiet()) } else { state.policy.clone() },
             captured: state.captured.clone(),
             rights: state.rights.clone(),
             origin: peer,
-            agreed: if clone { None } else { self.agreed(&transaction, &state, peer, row.sid).await? },
+            agreed: if clone { None } else { self.agreed(&transaction, &state, peer, row).await? },
             incoming: Incoming::FromOffice { initial: clone, history: row.kind == Some(SessionKind::Clone) },
             bulk: clone,
             keep_sequences: facts.get(1),
@@ -200,8 +227,8 @@ impl Shop {
             client
                 .execute(
                     "update sync.session set state = 'applied', rows = $2, quarantined = $3, tables = $4::text::jsonb,
-                     digest = $5, ended_at = clock_timestamp() where sid = $1 and state = 'open' and dry_run",
-                    &[&row.sid, &applied.rows, &applied.quarantined, &tables, &digest],
+                     digest = $5, conflicts = $6, ended_at = clock_timestamp() where sid = $1 and state = 'open' and dry_run",
+                    &[&row.sid, &applied.rows, &applied.quarantined, &tables, &digest, &applied.conflicts],
                 )
                 .await
                 .map_err(failed)?;
@@ -210,8 +237,8 @@ impl Shop {
         transaction
             .execute(
                 "update sync.session set state = 'applied', rows = $2, quarantined = $3, tables = $4::text::jsonb,
-                 digest = $5, ended_at = clock_timestamp() where sid = $1 and state = 'open'",
-                &[&row.sid, &applied.rows, &applied.quarantined, &tables, &digest],
+                 digest = $5, conflicts = $6, ended_at = clock_timestamp() where sid = $1 and state = 'open'",
+                &[&row.sid, &applied.rows, &applied.quarantined, &tables, &digest, &applied.conflicts],
             )
             .await
             .map_err(failed)?;
@@ -258,21 +285,26 @@ impl Shop {
     }
 
     /// What the office has of the shop's changes: the watermark that the session rests on, or else, where it names none,
-    /// the newest one that the office acknowledged.
+    /// the newest one that the office acknowledged. A dry run may rest on a preview, for which no watermark was issued.
     async fn agreed(
         &self,
         transaction: &tokio_postgres::Transaction<'_>,
         state: &super::state::State,
         peer: i32,
-        sid: i32,
+        row: &SessionRow,
     ) -> Result<Option<Snapshot>, ReplicaError> {
         let failed = |error| classify("find the watermark of a session", error);
         let base: Option<String> = transaction
-            .query_one("select base from sync.session where sid = $1", &[&sid])
+            .query_one("select base from sync.session where sid = $1", &[&row.sid])
             .await
             .map_err(failed)?
             .get(0);
         if let Some(base) = base {
+            if row.dry_run
+                && let Some(snapshot) = self.previewed(&row.office, &base)?
+            {
+                return Ok(Some(snapshot));
+            }
             let since = Since::parse(&base).map_err(|error| ReplicaError::Invalid(error.to_string()))?;
             // one that is no longer known or kept is no reason to take another: conflicts would go unseen
             let selected = watermark::select(transaction, peer, since, self.inner.skew, &state.incarnation).await?;
@@ -296,7 +328,8 @@ pub(super) const APPLY_LOCK: i64 = 0x7379_6e63_0001;
 /// The answer of a session that has ended.
 fn already(row: &SessionRow) -> Result<Applied, ReplicaError> {
     if ledger::finish(recorded(row.state)) == Verdict::Repeated {
-        return Ok(Applied { rows: row.rows, quarantined: row.quarantined, repeated: true, ..Applied::default() });
+        let (rows, quarantined, conflicts) = (row.rows, row.quarantined, row.conflicts);
+        return Ok(Applied { rows, quarantined, conflicts, repeated: true, ..Applied::default() });
     }
     Err(ReplicaError::UnknownSession(format!("session {} has ended without being applied", row.sid)))
 }
@@ -356,6 +389,7 @@ fn session(row: &Row) -> SessionRow {
         dry_run: row.get(6),
         rows: row.get(7),
         quarantined: row.get(8),
+        conflicts: row.get(13),
         fault,
         opened_at: row.get(11),
         ended_at: row.get(12),

@@ -24,6 +24,7 @@ impl<B: Backend> Agent<B> {
         let options: CleanOptions = params.options("options")?;
         let force = options.force || self.options.force_clean;
         killpoint::reach("clean.before");
+        self.sessions.let_go().await;
         let cleaned = self.backend.clean(&caller.office, force, options.begins.as_deref()).await;
         let report = cleaned.map_err(|error| of_replica(&error))?;
         killpoint::reach("clean.after");

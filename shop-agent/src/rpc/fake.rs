@@ -39,6 +39,8 @@ pub(super) enum NextApply {
 pub(super) struct Inner {
     pub(super) sessions: HashMap<i32, SessionRow>,
     pub(super) applied: Vec<(i32, Vec<u8>)>,
+    /// What an apply has read that follows a session.
+    pub(super) arriving: Vec<u8>,
     pub(super) next: NextApply,
     pub(super) is_down: bool,
     pub(super) id_ranges: Vec<(i64, Option<i64>)>,
@@ -49,12 +51,13 @@ pub(super) struct FakeShop {
     pub(super) inner: Mutex<Inner>,
     pub(super) go: Notify,
     pub(super) applying: Notify,
+    pub(super) read: Notify,
     dir: PathBuf,
 }
 
 impl FakeShop {
     pub(super) fn new(dir: PathBuf) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), go: Notify::new(), applying: Notify::new(), dir })
+        Arc::new(Self { inner: Mutex::default(), go: Notify::new(), applying: Notify::new(), read: Notify::new(), dir })
     }
 
     pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -158,6 +161,7 @@ impl Backend for FakeShop {
             dry_run: new.dry_run,
             rows: 0,
             quarantined: 0,
+            conflicts: 0,
             fault: None,
             opened_at: SystemTime::now(),
             ended_at: None,
@@ -204,6 +208,27 @@ impl Backend for FakeShop {
             row.rows = 2;
         }
         Ok(Applied::default())
+    }
+
+    async fn apply_arriving(&self, sid: i32, mut input: Box<dyn Read + Send>) -> Result<Applied> {
+        let (sender, mut pieces) = tokio::sync::mpsc::unbounded_channel();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut buffer = [0; 64];
+            loop {
+                match input.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    count => drop(sender.send(buffer[..count].to_vec())),
+                }
+            }
+        });
+        while let Some(piece) = pieces.recv().await {
+            self.lock().arriving.extend(piece);
+            self.read.notify_one();
+        }
+        let ended: std::io::Result<()> = reading.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        let script = std::mem::take(&mut self.lock().arriving);
+        ended.map_err(|error| ReplicaError::Damaged(error.to_string()))?;
+        self.apply_session(sid, Box::new(std::io::Cursor::new(script))).await
     }
 
     async fn exchange_layout(&self, _office: &str, theirs: Option<Vec<TableLayout>>) -> Result<Vec<TableLayout>> {

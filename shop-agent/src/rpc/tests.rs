@@ -27,17 +27,28 @@ impl Bench {
         Self::with_idle(Duration::from_secs(3600))
     }
 
-    fn with_idle(idle_max: Duration) -> std::io::Result<Self> {
+    fn with_idle(session_idle: Duration) -> std::io::Result<Self> {
+        Self::with(SessionLimits { session_idle, ..limits() })
+    }
+
+    fn with(limits: SessionLimits) -> std::io::Result<Self> {
         let dir = tempfile::tempdir()?;
         std::fs::create_dir(dir.path().join("sessions"))?;
         let shop = FakeShop::new(dir.path().to_owned());
-        let agent = agent(&shop, dir.path(), idle_max);
+        let agent = agent(&shop, dir.path(), limits);
         Ok(Self { shop, agent, dir })
     }
 
     /// The same shop and files, as after a restart.
     fn restart(&mut self) {
-        self.agent = agent(&self.shop, self.dir.path(), Duration::from_secs(3600));
+        self.agent = agent(&self.shop, self.dir.path(), limits());
+    }
+
+    /// Waits until an apply that follows a session has read that much.
+    async fn has_read(&self, text: &str) {
+        while self.shop.lock().arriving != text.as_bytes() {
+            self.shop.read.notified().await;
+        }
     }
 
     async fn reply(&self, office: &str, method: &str, params: Vec<Value>) -> Result<Reply, Fault> {
@@ -62,16 +73,20 @@ impl Bench {
     }
 }
 
-fn agent(shop: &Arc<FakeShop>, dir: &Path, idle_max: Duration) -> Arc<Agent<FakeShop>> {
+fn limits() -> SessionLimits {
+    SessionLimits {
+        session_bytes_max: 1 << 20,
+        session_idle: Duration::from_secs(3600),
+        chunks_max: 100,
+        ..SessionLimits::default()
+    }
+}
+
+fn agent(shop: &Arc<FakeShop>, dir: &Path, limits: SessionLimits) -> Arc<Agent<FakeShop>> {
     let options = AgentOptions {
         branch: "lisbon".into(),
         sessions_dir: dir.join("sessions"),
-        sessions: SessionLimits {
-            session_bytes_max: 1 << 20,
-            session_idle: idle_max,
-            chunks_max: 100,
-            ..SessionLimits::default()
-        },
+        sessions: limits,
         chunk_bytes_max: 1 << 20,
         force_clean: false,
         quit: None,
@@ -100,6 +115,65 @@ async fn a_session_is_applied_once_with_all_its_chunks_in_order() -> Outcome {
     assert_eq!(bench.shop.lock().applied, vec![(1, b"one two three".to_vec())]);
     assert!(!bench.dir.path().join("sessions/1").exists());
     assert_eq!(bench.code("sql_create", vec![sid, bytes("x")]).await, Some(FaultCode::SessionEnded));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_clone_is_taken_in_while_it_arrives_and_ends_with_its_finish() -> Outcome {
+    let bench = Bench::new()?;
+    let sid = bench.call("sql_prepare", vec![options(&[("kind", "clone".into())])]).await?;
+    bench.call("sql_create", vec![sid.clone(), bytes("one "), Value::Int(0)]).await?;
+    bench.has_read("one ").await;
+    bench.call("sql_create", vec![sid.clone(), bytes("two"), Value::Int(1)]).await?;
+    bench.has_read("one two").await;
+    assert!(bench.shop.lock().applied.is_empty(), "nothing counts before the finish");
+    for _ in 0..2 {
+        assert_eq!(bench.call("sql_finish", vec![sid.clone()]).await?, Value::Nil);
+    }
+    assert_eq!(bench.shop.lock().applied, vec![(1, b"one two".to_vec())]);
+    Ok(())
+}
+
+/// Whatever becomes of the intake: the session is applied once, whole, or not at all.
+#[tokio::test]
+async fn a_clone_that_arrives_too_slowly_is_applied_from_its_log() -> Outcome {
+    let bench = Bench::with(SessionLimits { intake_wait_max: Duration::ZERO, ..limits() })?;
+    let sid = bench.call("sql_prepare", vec![options(&[("kind", "clone".into())])]).await?;
+    for (number, text) in ["one ", "two ", "three"].into_iter().enumerate() {
+        let number = Value::Int(i32::try_from(number)?);
+        bench.call("sql_create", vec![sid.clone(), bytes(text), number]).await?;
+    }
+    bench.shop.lock().next = NextApply::IsRefused;
+    assert_eq!(bench.code("sql_finish", vec![sid.clone()]).await, Some(FaultCode::StatementRefused));
+    assert!(bench.shop.lock().applied.is_empty());
+
+    bench.shop.lock().next = NextApply::Succeeds;
+    let sid = bench.call("sql_prepare", vec![options(&[("kind", "clone".into())])]).await?;
+    bench.call("sql_create", vec![sid.clone(), bytes("all"), Value::Int(0)]).await?;
+    bench.call("sql_finish", vec![sid]).await?;
+    assert_eq!(bench.shop.lock().applied, vec![(2, b"all".to_vec())]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_clean_and_an_abort_take_back_what_has_been_taken_in() -> Outcome {
+    let bench = Bench::new()?;
+    let sid = bench.call("sql_prepare", vec![options(&[("kind", "clone".into())])]).await?;
+    bench.call("sql_create", vec![sid.clone(), bytes("one "), Value::Int(0)]).await?;
+    bench.has_read("one ").await;
+    bench.call("clean", vec![options(&[("force", true.into())])]).await?;
+    assert!(bench.shop.lock().arriving.is_empty(), "let go before the clean");
+    bench.call("sql_create", vec![sid.clone(), bytes("two"), Value::Int(1)]).await?;
+    bench.call("sql_finish", vec![sid]).await?;
+    assert_eq!(bench.shop.lock().applied, vec![(1, b"one two".to_vec())]);
+
+    let sid = bench.call("sql_prepare", vec![options(&[("kind", "clone".into())])]).await?;
+    bench.call("sql_create", vec![sid.clone(), bytes("half"), Value::Int(0)]).await?;
+    bench.has_read("half").await;
+    bench.call("sql_abort", vec![sid.clone()]).await?;
+    assert!(bench.shop.lock().arriving.is_empty());
+    assert_eq!(bench.code("sql_finish", vec![sid]).await, Some(FaultCode::SessionEnded));
+    assert_eq!(bench.shop.lock().applied.len(), 1);
     Ok(())
 }
 

@@ -7,12 +7,14 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use flate2::Crc;
 use protocol::session::agent::{Fingerprint, Received};
 use replica::killpoint;
 
+use super::intake::Coming;
 use super::payload::Payload;
 
 const MAGIC: u32 = 0x4b4e_4843; // "CHNK"
@@ -137,8 +139,17 @@ impl ChunkLog {
 
     /// The payloads one after the other, as of now; a damaged one is an error while reading.
     pub(crate) fn reader(&self) -> io::Result<Box<dyn Read + Send>> {
+        self.read_with(None)
+    }
+
+    /// The same, which waits at the end of what is there for more, and ends as `coming` says.
+    pub(super) fn follower(&self, coming: Arc<Coming>) -> io::Result<Box<dyn Read + Send>> {
+        self.read_with(Some(coming))
+    }
+
+    fn read_with(&self, coming: Option<Arc<Coming>>) -> io::Result<Box<dyn Read + Send>> {
         let input = BufReader::with_capacity(256 * 1024, File::open(&self.path)?);
-        Ok(Box::new(LogReader { input, left: self.received.next_seq, next: 0, record: None }))
+        Ok(Box::new(LogReader { input, left: self.received.next_seq, next: 0, record: None, coming }))
     }
 
     /// Removes the log of a session; one that is not there is no error.
@@ -217,6 +228,7 @@ struct LogReader {
     left: u64,
     next: u64,
     record: Option<(u64, u32, Crc)>,
+    coming: Option<Arc<Coming>>,
 }
 
 impl Read for LogReader {
@@ -242,7 +254,11 @@ impl Read for LogReader {
                     *left -= count as u64;
                     return Ok(count);
                 }
-                None if self.left == 0 => return Ok(0),
+                None if self.left == 0 => match self.coming.as_ref().map(|coming| coming.beyond(self.next)) {
+                    None | Some(Ok(None)) => return Ok(0),
+                    Some(Ok(Some(chunks))) => self.left = chunks.saturating_sub(self.next),
+                    Some(Err(error)) => return Err(error),
+                },
                 None => {
                     let header = Header::read(&mut self.input)?.filter(|header| header.seq == self.next);
                     let Some(header) = header else { return Err(self.damaged()) };

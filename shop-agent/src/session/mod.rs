@@ -1,6 +1,7 @@
 //! Sessions: what the office sends, kept safe until it is applied.
 
 pub(crate) mod chunks;
+mod intake;
 pub(crate) mod payload;
 pub(crate) mod room;
 pub(crate) mod store;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use protocol::fault::{Fault, FaultCode};
-use protocol::methods::SessionStatus;
+use protocol::methods::{SessionKind, SessionStatus};
 use protocol::session::agent::{self, Action, Ending, Event, Received, State};
 use replica::killpoint;
 use replica::shop::{NewSession, SessionRow, SessionState};
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::chunks::ChunkLog;
+use super::intake::Intake;
 use super::payload::Payload;
 use super::room;
 use crate::backend::Backend;
@@ -51,7 +52,26 @@ struct Machine {
     state: State,
     log: Option<ChunkLog>,
     running: Option<watch::Receiver<Option<FinishResult>>>,
+    ahead: Ahead,
     touched: Instant,
+}
+
+/// Whether the session is taken in while it arrives.
+enum Ahead {
+    /// Not yet.
+    Untried,
+    Running(Intake),
+    /// No more, or never: it is applied from its log.
+    Over,
+}
+
+impl Machine {
+    fn take_intake(&mut self) -> Option<Intake> {
+        match std::mem::replace(&mut self.ahead, Ahead::Over) {
+            Ahead::Running(intake) => Some(intake),
+            Ahead::Untried | Ahead::Over => None,
+        }
+    }
 }
 
 impl<B: Backend> SessionStore<B> {
@@ -67,6 +87,12 @@ impl<B: Backend> SessionStore<B> {
         let open = self.backend.open_sessions().await.map_err(|error| of_replica(&error))?;
         let own: Vec<&SessionRow> = open.iter().filter(|row| row.office == new.office).collect();
         let is_known = new.key.as_ref().is_some_and(|key| own.iter().any(|row| row.key == *key));
+        if new.dry_run {
+            // of a dry run that was cut off nobody wants to know the end
+            for row in own.iter().filter(|row| row.dry_run && new.key.as_ref() != Some(&row.key)) {
+                self.give_up(row, &opening).await?;
+            }
+        }
         if !is_known && own.len() >= self.limits.sessions_per_office_max {
             self.make_room(&own, &opening).await?;
         }
@@ -78,6 +104,9 @@ impl<B: Backend> SessionStore<B> {
     }
 
     async fn make_room(&self, own: &[&SessionRow], opening: &OpeningGuard<'_>) -> Result<(), Fault> {
+        if let Some(row) = own.iter().find(|row| row.dry_run) {
+            return self.give_up(row, opening).await;
+        }
         for row in own.iter().filter(|row| row.kind.is_none()) {
             let Some(Found::Live(live)) = self.lookup(row.sid, Some(opening)).await? else { return Ok(()) };
             let mut machine = live.machine.lock().await;
@@ -92,6 +121,17 @@ impl<B: Backend> SessionStore<B> {
             self.limits.sessions_per_office_max
         );
         Err(Fault::new(FaultCode::TooManySessions, message))
+    }
+
+    /// Drops a session of a dry run: what comes now is more important. One that is being applied ends by itself.
+    async fn give_up(&self, row: &SessionRow, opening: &OpeningGuard<'_>) -> Result<(), Fault> {
+        if let Some(Found::Live(live)) = self.lookup(row.sid, Some(opening)).await? {
+            let mut machine = live.machine.lock().await;
+            tracing::info!(sid = row.sid, office = row.office, "the session of a dry run gives way to a new one");
+            // one that is being applied cannot be stopped, and disturbs nobody
+            let _ = self.advance(&live, &mut machine, Event::Abort, None).await;
+        }
+        Ok(())
     }
 
     /// Takes one chunk.
@@ -110,7 +150,35 @@ impl<B: Backend> SessionStore<B> {
             }
         };
         let event = Event::Chunk { seq, fingerprint: payload.fingerprint() };
-        self.advance(&live, &mut machine, event, Some(&mut payload)).await.unwrap_or(Ok(()))
+        let answer = self.advance(&live, &mut machine, event, Some(&mut payload)).await.unwrap_or(Ok(()));
+        self.take_in(&live, &mut machine);
+        answer
+    }
+
+    /// Goes on with the intake of a clone. An update waits for its end: until then nothing is known of what it changes.
+    fn take_in(&self, live: &Live, machine: &mut Machine) {
+        let is_clone = live.row.kind == Some(SessionKind::Clone) && !live.row.dry_run;
+        let (State::Open(_), true, Some(log)) = (&machine.state, is_clone, &machine.log) else { return };
+        match &machine.ahead {
+            Ahead::Running(intake) => intake.arrived(log.received().next_seq),
+            Ahead::Over => {}
+            Ahead::Untried => {
+                let backend = Arc::clone(&self.backend);
+                let begun = Intake::begin(backend, live.row.sid, log, self.limits.intake_wait_max);
+                machine.ahead = begun.map_or(Ahead::Over, Ahead::Running);
+            }
+        }
+    }
+
+    /// Takes back what is being taken in while it arrives: somebody else needs the tables.
+    pub(crate) async fn let_go(&self) {
+        let all: Vec<Arc<Live>> = self.lock().values().cloned().collect();
+        for live in all {
+            let intake = live.machine.lock().await.take_intake();
+            if let Some(intake) = intake {
+                intake.let_go().await;
+            }
+        }
     }
 
     /// Applies the session, waits for whoever does, or says how it ended.
@@ -151,33 +219,41 @@ impl<B: Backend> SessionStore<B> {
 
     async fn apply(self: &Arc<Self>, live: &Arc<Live>) -> FinishResult {
         let sid = live.row.sid;
-        let input = {
-            let machine = live.machine.lock().await;
-            match &machine.log {
+        let (input, intake) = {
+            let mut machine = live.machine.lock().await;
+            let input = match &machine.log {
                 Some(log) => log.reader(),
                 None => Ok(Box::new(std::io::empty()) as _),
-            }
+            };
+            (input, machine.take_intake())
         };
         killpoint::reach("finish.before");
-        let event = match input {
-            Err(error) => Event::ApplyFailed { fault: of_io("read the session", &error), passing: true },
-            Ok(input) => {
+        let taken_in = match intake {
+            Some(intake) => intake.finish().await,
+            None => None,
+        };
+        let outcome = match (taken_in, input) {
+            (Some(outcome), _) => Ok(outcome),
+            (None, Err(error)) => Err(of_io("read the session", &error)),
+            (None, Ok(input)) => {
                 // a task of its own, so that a panic in it is an answer and not a session that hangs
                 let backend = Arc::clone(&self.backend);
-                match tokio::spawn(async move { backend.apply_session(sid, input).await }).await {
-                    Ok(Ok(applied)) => {
-                        killpoint::reach("finish.applied");
-                        tracing::info!(sid, rows = applied.rows, quarantined = applied.quarantined, "session applied");
-                        Event::ApplySucceeded
-                    }
-                    Ok(Err(error)) => {
-                        let fault = of_replica(&error);
-                        tracing::warn!(sid, code = fault.code, "session not applied: {}", fault.message);
-                        Event::ApplyFailed { fault, passing: error.is_passing() }
-                    }
-                    Err(_) => Event::ApplyFailed { fault: lost_apply(), passing: true },
-                }
+                let task = tokio::spawn(async move { backend.apply_session(sid, input).await });
+                task.await.map_err(|_| lost_apply())
             }
+        };
+        let event = match outcome {
+            Ok(Ok(applied)) => {
+                killpoint::reach("finish.applied");
+                tracing::info!(sid, rows = applied.rows, quarantined = applied.quarantined, "session applied");
+                Event::ApplySucceeded
+            }
+            Ok(Err(error)) => {
+                let fault = of_replica(&error);
+                tracing::warn!(sid, code = fault.code, "session not applied: {}", fault.message);
+                Event::ApplyFailed { fault, passing: error.is_passing() }
+            }
+            Err(fault) => Event::ApplyFailed { fault, passing: true },
         };
         let mut machine = live.machine.lock().await;
         machine.touched = Instant::now();
@@ -284,6 +360,10 @@ impl<B: Backend> SessionStore<B> {
                     }
                 }
                 Action::Record(ending) => {
+                    // it holds the record of the session, among others
+                    if let Some(intake) = machine.take_intake() {
+                        intake.let_go().await;
+                    }
                     killpoint::reach("session.end.before");
                     if let Err(error) = self.record(sid, &ending).await {
                         // not over then: the old state stands, and the same call will end it again
@@ -409,6 +489,7 @@ impl<B: Backend> SessionStore<B> {
             state: State::Open(received),
             log,
             running: None,
+            ahead: Ahead::Untried,
             touched: Instant::now().checked_sub(idle).unwrap_or_else(Instant::now),
         };
         let sid = row.sid;
@@ -450,8 +531,6 @@ fn ending_of(row: &SessionRow) -> Ending {
             Ending::Refused(Fault { code, message })
         }
         SessionState::Expired => Ending::Expired,
-        // a dry run leaves no trace, so its finish may be answered again
-        SessionState::Aborted if row.dry_run => Ending::Applied,
         SessionState::Aborted | SessionState::Open => Ending::Aborted,
     }
 }
@@ -485,6 +564,7 @@ fn status_of(row: &SessionRow, state: &State) -> SessionStatus {
         age_s: i64::try_from(age.as_secs()).unwrap_or(i64::MAX),
         rows: row.rows,
         quarantined: row.quarantined,
+        conflicts: row.conflicts,
         error,
     }
 }

@@ -1,13 +1,14 @@
 //! XML-RPC documents: one large base64, and an array of many structs.
 
 use std::io;
+use std::time::Duration;
 
 use protocol::xmlrpc::{
     Base64Encoder, Blob, BlobSink, Limits, Struct, Value, base64_len, call_envelope, parse_call, read_call, write_call,
 };
 
-use crate::measure::{Comparison, Settings, Target, compare, time_each};
-use crate::python;
+use crate::measure::{Comparison, Settings, Target, compare, time_each, unmeasured};
+use crate::{python, xmlrpc_c};
 
 const BLOB_BYTES: usize = 16 << 20;
 const STRUCTS: usize = 20_000;
@@ -17,6 +18,24 @@ pub(crate) fn run(settings: &Settings) -> Vec<Comparison> {
     let mut all = blob(settings);
     all.extend(structs(settings));
     all
+}
+
+/// Ours against the C library, where it is there.
+fn against_c(
+    settings: &Settings,
+    (decoding, encoding): (&str, &str),
+    target: Target,
+    document: &[u8],
+    (decode, encode): (impl FnMut() -> Duration, impl FnMut() -> Duration),
+) -> Vec<Comparison> {
+    const LIBRARY: &str = "xmlrpc-c";
+    match xmlrpc_c::program() {
+        Ok(theirs) => vec![
+            compare(settings, decoding, LIBRARY, target, decode, || theirs.time("decode", document)),
+            compare(settings, encoding, LIBRARY, target, encode, || theirs.time("encode", document)),
+        ],
+        Err(why) => [decoding, encoding].map(|what| unmeasured(what, LIBRARY, target, why.clone())).into(),
+    }
 }
 
 /// Bytes that do not compress, as gzip leaves them.
@@ -95,7 +114,7 @@ fn blob(settings: &Settings) -> Vec<Comparison> {
     let dxr_call = dxr::MethodCall::from_xml(&as_text).expect("it decodes");
     let serde_call = || vec![serde_xmlrpc::Value::Int(7), serde_xmlrpc::Value::Base64(data.clone())];
     let (decoding, encoding) = ("decode a call with 16 MiB of base64", "encode a call with 16 MiB of base64");
-    vec![
+    let mut all = vec![
         compare(settings, decoding, "base64-simd", Target::SpeedAtLeast(0.5), decode, decode_bare),
         compare(settings, decoding, "dxr", Target::SpeedAtLeast(3.0), decode, || {
             time_each(|| dxr::MethodCall::from_xml(&as_text).expect("it decodes"))
@@ -113,7 +132,9 @@ fn blob(settings: &Settings) -> Vec<Comparison> {
         }),
         compare(settings, decoding, "Python", Target::SpeedAtLeast(3.0), decode, || python::time("decode", &document)),
         compare(settings, encoding, "Python", Target::SpeedAtLeast(3.0), encode, || python::time("encode", &document)),
-    ]
+    ];
+    all.extend(against_c(settings, (decoding, encoding), Target::SpeedAtLeast(3.0), &document, (decode, encode)));
+    all
 }
 
 fn structs(settings: &Settings) -> Vec<Comparison> {
@@ -136,7 +157,7 @@ fn structs(settings: &Settings) -> Vec<Comparison> {
     let dxr_call = dxr::MethodCall::from_xml(&as_text).expect("it decodes");
     let serde_params = serde_xmlrpc::request_from_str(&as_text).expect("it decodes").1;
     let (decoding, encoding) = ("decode an array of 20,000 structs", "encode an array of 20,000 structs");
-    vec![
+    let mut all = vec![
         compare(settings, decoding, "dxr", Target::SpeedAtLeast(1.0), decode, || {
             time_each(|| dxr::MethodCall::from_xml(&as_text).expect("it decodes"))
         }),
@@ -153,5 +174,7 @@ fn structs(settings: &Settings) -> Vec<Comparison> {
         }),
         compare(settings, decoding, "Python", Target::SpeedAtLeast(1.0), decode, || python::time("decode", &document)),
         compare(settings, encoding, "Python", Target::SpeedAtLeast(1.0), encode, || python::time("encode", &document)),
-    ]
+    ];
+    all.extend(against_c(settings, (decoding, encoding), Target::SpeedAtLeast(1.0), &document, (decode, encode)));
+    all
 }

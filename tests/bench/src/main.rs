@@ -9,12 +9,15 @@ mod codec;
 mod lag;
 mod measure;
 mod memory;
+mod processor;
 mod python;
 mod reader;
+mod shops;
 mod table;
 mod update;
 mod wire;
 mod world;
+mod xmlrpc_c;
 
 use clap::Parser;
 
@@ -40,6 +43,7 @@ const GROUPS: &[Group] = &[
     Group { name: "update", about: "diffs, and whole updates with nothing to do", run: update::run },
     Group { name: "capture", about: "what shops pay for capture: pgbench, bulk statements", run: capture::run },
     Group { name: "lag", about: "a whole update against built-in logical replication", run: lag::run },
+    Group { name: "shops", about: "500 shops updated by one office process", run: shops::run },
     Group { name: "clone", about: "a whole clone against pg_dump and psql", run: clone::run },
     Group { name: "memory", about: "peak memory of a clone, by its size", run: memory::run },
 ];
@@ -56,15 +60,27 @@ struct Cli {
     /// A tenth of the data: whether it works, not how fast it is
     #[arg(long)]
     quick: bool,
+    /// How much the clones of the group `memory` copy, as 10GB or 500MB, instead of 100 MB and 1 GB; they need about four
+    /// times as much of the disk
+    #[arg(long, value_parser = memory::parse_size)]
+    size: Option<u64>,
     /// One JSON object per comparison
     #[arg(long)]
     json: bool,
 }
 
 fn main() -> std::process::ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(calls::BARE) {
-        calls::serve_bare();
-        return std::process::ExitCode::SUCCESS;
+    // what has to be a process of its own is this program again
+    match std::env::args().nth(1).as_deref() {
+        Some(calls::BARE) => {
+            calls::serve_bare();
+            return std::process::ExitCode::SUCCESS;
+        }
+        Some(shops::SERVE) => {
+            shops::serve();
+            return std::process::ExitCode::SUCCESS;
+        }
+        _ => {}
     }
     let cli = Cli::parse();
     if let Some(unknown) = cli.names.iter().find(|name| GROUPS.iter().all(|group| group.name != **name)) {
@@ -74,7 +90,7 @@ fn main() -> std::process::ExitCode {
         }
         return std::process::ExitCode::from(2);
     }
-    let settings = Settings { rounds: cli.rounds.max(1), share: if cli.quick { 10 } else { 1 } };
+    let settings = Settings { rounds: cli.rounds.max(1), share: if cli.quick { 10 } else { 1 }, size: cli.size };
     let mut all = Vec::new();
     for group in GROUPS.iter().filter(|group| cli.names.is_empty() || cli.names.iter().any(|name| name == group.name)) {
         eprintln!("== {}: {}", group.name, group.about);

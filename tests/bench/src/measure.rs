@@ -9,6 +9,8 @@ pub(crate) struct Settings {
     pub(crate) rounds: usize,
     /// Data is divided by this.
     pub(crate) share: usize,
+    /// Bytes that the group `memory` clones, where somebody wants others than the usual ones.
+    pub(crate) size: Option<u64>,
 }
 
 /// Which way a ratio ought to be.
@@ -18,6 +20,8 @@ pub(crate) enum Target {
     TimeAtMost(f64),
     /// Ours is at least this many times as fast as the baseline.
     SpeedAtLeast(f64),
+    /// Ours is at least this many times the baseline.
+    AtLeast(f64),
     /// None; only reported.
     Reported,
 }
@@ -29,6 +33,8 @@ pub(crate) enum Unit {
     Seconds,
     /// Bytes that it takes.
     Bytes,
+    /// Cores that it keeps busy.
+    Cores,
 }
 
 /// One comparison, measured.
@@ -46,6 +52,8 @@ pub(crate) struct Comparison {
     pub(crate) baseline: Vec<f64>,
     /// What is wanted.
     pub(crate) target: Target,
+    /// Why it was not measured.
+    pub(crate) unmeasured: Option<String>,
 }
 
 /// Lower quartile, median, upper quartile.
@@ -80,22 +88,31 @@ impl Comparison {
         let pairs = self.ours.iter().zip(&self.baseline);
         let ratios: Vec<f64> = match self.target {
             Target::SpeedAtLeast(_) => pairs.map(|(ours, baseline)| baseline / ours).collect(),
-            Target::TimeAtMost(_) | Target::Reported => pairs.map(|(ours, baseline)| ours / baseline).collect(),
+            Target::TimeAtMost(_) | Target::AtLeast(_) | Target::Reported => {
+                pairs.map(|(ours, baseline)| ours / baseline).collect()
+            }
         };
         Quartiles::of(&ratios)
     }
 
     /// Says how it went, while the next one is measured.
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
+        if let Some(why) = &self.unmeasured {
+            eprintln!("   {} / {}: not measured: {why}", self.what, self.against);
+            return;
+        }
         let ratio = self.ratio();
         eprintln!("   {} / {}: {:.2} ({:.2}-{:.2})", self.what, self.against, ratio.median, ratio.low, ratio.high);
     }
 
     /// Whether the median meets the target.
     pub(crate) fn is_met(&self) -> Option<bool> {
+        if self.unmeasured.is_some() {
+            return None;
+        }
         match self.target {
             Target::TimeAtMost(most) => Some(self.ratio().median <= most),
-            Target::SpeedAtLeast(least) => Some(self.ratio().median >= least),
+            Target::SpeedAtLeast(least) | Target::AtLeast(least) => Some(self.ratio().median >= least),
             Target::Reported => None,
         }
     }
@@ -148,6 +165,7 @@ pub(crate) fn compare_with(
             ours: Vec::new(),
             baseline: Vec::new(),
             target: baseline.target,
+            unmeasured: None,
         })
         .collect();
     for round in 0..settings.rounds {
@@ -167,6 +185,21 @@ pub(crate) fn compare_with(
     all
 }
 
+/// A comparison that cannot be made here.
+pub(crate) fn unmeasured(what: &str, against: &str, target: Target, why: String) -> Comparison {
+    let comparison = Comparison {
+        what: what.to_owned(),
+        against: against.to_owned(),
+        unit: Unit::Seconds,
+        ours: Vec::new(),
+        baseline: Vec::new(),
+        target,
+        unmeasured: Some(why),
+    };
+    comparison.tell();
+    comparison
+}
+
 /// Compares bytes, which are the same in each round.
 pub(crate) fn compare_bytes(what: &str, against: &str, target: Target, ours: u64, baseline: u64) -> Comparison {
     let comparison = Comparison {
@@ -176,6 +209,7 @@ pub(crate) fn compare_bytes(what: &str, against: &str, target: Target, ours: u64
         ours: vec![ours as f64],
         baseline: vec![baseline as f64],
         target,
+        unmeasured: None,
     };
     comparison.tell();
     comparison
@@ -212,10 +246,14 @@ mod tests {
             ours: vec![1.0, 2.0, 4.0],
             baseline: vec![2.0, 2.0, 2.0],
             target,
+            unmeasured: None,
         };
         assert_eq!(comparison(Target::TimeAtMost(1.0)).ratio(), Quartiles { low: 0.75, median: 1.0, high: 1.5 });
         assert_eq!(comparison(Target::TimeAtMost(0.9)).is_met(), Some(false));
         assert_eq!(comparison(Target::SpeedAtLeast(1.0)).is_met(), Some(true));
+        assert_eq!(comparison(Target::AtLeast(1.1)).is_met(), Some(false));
         assert_eq!(comparison(Target::Reported).is_met(), None);
+        let missing = unmeasured("", "", Target::AtLeast(0.0), "no library".to_owned());
+        assert_eq!(missing.is_met(), None, "what was not measured is neither met nor missed");
     }
 }

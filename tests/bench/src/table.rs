@@ -10,9 +10,13 @@ pub(crate) fn print(comparisons: &[Comparison]) {
         let ratio = comparison.ratio();
         let target = match comparison.target {
             Target::TimeAtMost(most) => format!("≤ {most}"),
-            Target::SpeedAtLeast(least) => format!("≥ {least}"),
+            Target::SpeedAtLeast(least) | Target::AtLeast(least) => format!("≥ {least}"),
             Target::Reported => "–".to_owned(),
         };
+        if let Some(why) = &comparison.unmeasured {
+            println!("| {} | | {} | not measured: {why} | | {target} | |", comparison.what, comparison.against);
+            continue;
+        }
         println!(
             "| {} | {} | {} | {} | {:.2} ({:.2}–{:.2}) | {target} | {} |",
             comparison.what,
@@ -38,18 +42,20 @@ pub(crate) fn print_json(comparisons: &[Comparison]) {
         let (kind, bound) = match comparison.target {
             Target::TimeAtMost(most) => (Some("time-at-most"), Some(most)),
             Target::SpeedAtLeast(least) => (Some("speed-at-least"), Some(least)),
+            Target::AtLeast(least) => (Some("at-least"), Some(least)),
             Target::Reported => (None, None),
         };
         let object = serde_json::json!({
             "what": comparison.what,
             "against": comparison.against,
-            "unit": match comparison.unit { Unit::Seconds => "s", Unit::Bytes => "B" },
+            "unit": match comparison.unit { Unit::Seconds => "s", Unit::Bytes => "B", Unit::Cores => "cores" },
             "ours": comparison.ours,
             "baseline": comparison.baseline,
             "ratio": { "low": ratio.low, "median": ratio.median, "high": ratio.high },
             "target": kind,
             "bound": bound,
             "met": comparison.is_met(),
+            "unmeasured": comparison.unmeasured,
         });
         println!("{object}");
     }
@@ -61,6 +67,7 @@ fn figure(unit: Unit, values: &[f64]) -> String {
         Unit::Seconds => seconds(median),
         Unit::Bytes if median < 1e6 => format!("{:.1} kB", median / 1e3),
         Unit::Bytes => format!("{:.1} MB", median / 1e6),
+        Unit::Cores => format!("{median:.2}"),
     }
 }
 

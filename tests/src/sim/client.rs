@@ -5,13 +5,14 @@ use protocol::fault::{Fault as Told, FaultCode};
 use protocol::session::agent::{Ending as SessionEnding, State};
 use protocol::session::office::{Abilities, Action, Ending, Event, RemoteState, Run, Task};
 
+use super::call::{Piece, Reply, Request};
 use super::chance::Chance;
 use super::context::Context;
-use super::faults::{CLIENT, Fault, OF_CALLS, OF_CLIENT_AFTER, OF_CLIENT_BEFORE};
+use super::faults::{CLIENT, Fault, OF_CALLS, OF_CLIENT_AFTER, OF_CLIENT_BEFORE, place};
 use super::model::Node;
 use super::office::{Office, Outgoing};
 use super::sabotage::Sabotage;
-use super::shop::{Piece, Reply, Request, Shop};
+use super::shop::Shop;
 use super::stream::Stream;
 
 /// Failures in a row after which a run gives up.
@@ -65,6 +66,8 @@ pub(super) struct Drive {
     begun: bool,
     since: String,
     outgoing: Option<Outgoing>,
+    /// Whether that is a copy of which the end is still being written.
+    is_copying: bool,
     sid: Option<i32>,
     diff: Option<Box<Stream>>,
     begins: Option<String>,
@@ -117,6 +120,7 @@ impl Drive {
             begun: false,
             since,
             outgoing: None,
+            is_copying: false,
             sid: None,
             diff: None,
             begins: None,
@@ -175,7 +179,12 @@ impl Drive {
     }
 
     fn client_fault(&self, around: &mut Around<'_>, step: &'static str, kinds: &[Fault]) -> Option<Ended> {
-        match around.ctx.strike(step, kinds)? {
+        let struck = around.ctx.strike(step, kinds)?;
+        if let (true, Some(outgoing)) = (self.is_copying, &self.outgoing) {
+            // without its end it is nothing
+            around.office.spool.retain(|stream| stream.id != outgoing.stream.id);
+        }
+        match struck {
             Fault::OfficeDatabaseDies => {
                 around.office.database_dies(around.ctx);
                 Some(Ended::Lost)
@@ -195,7 +204,7 @@ impl Drive {
             Request::Clean { .. } | Request::Finish { .. } if self.is_plain => &OF_CALLS[..3],
             _ => OF_CALLS,
         };
-        let struck = around.ctx.strike(name(&request), kinds);
+        let struck = around.ctx.strike(request.place(), kinds);
         let reply = match struck {
             Some(Fault::CallLost) => {
                 return if self.failures.is_multiple_of(2) { Called::Failed } else { Called::Unknown };
@@ -256,6 +265,7 @@ impl Drive {
     }
 
     fn try_perform(&mut self, around: &mut Around<'_>) -> Result<Outcome, Outcome> {
+        self.is_copying &= around.ctx.chance("copying").below(3) > 0;
         let shop = self.shop;
         let done = Ok(Outcome::Event(Event::Done));
         match self.action {
@@ -266,12 +276,21 @@ impl Drive {
                     return Err(Outcome::End(Ended::OtherIncarnation));
                 }
                 self.begins = Some(begins).filter(|_| !self.is_plain);
-                let all = Abilities { keyed_sessions: true, frozen_diffs: true, digests: true, repairs: false };
+                let all = Abilities {
+                    keyed_sessions: true,
+                    frozen_diffs: true,
+                    digests: true,
+                    repairs: false,
+                    dry_runs: false,
+                };
                 let abilities = if self.is_plain { Abilities::default() } else { all };
                 Ok(Outcome::Event(Event::Greeted(abilities)))
             }
             Action::FreezeClone => {
                 let outgoing = around.office.freeze_clone(around.ctx, shop);
+                // the first copy of a branch is sent while it is being written, if that takes its time
+                let is_first = !outgoing.resumed && !self.is_plain && around.office.branch(shop).cloned == 0;
+                self.is_copying = is_first && around.ctx.chance("copies for long").below(4) == 0;
                 Ok(self.frozen(around, outgoing))
             }
             Action::FreezePush => match around.office.freeze_push(around.ctx, shop) {
@@ -357,7 +376,8 @@ impl Drive {
     }
 
     fn frozen(&mut self, around: &mut Around<'_>, outgoing: Outgoing) -> Outcome {
-        let event = Event::Frozen { resumed: outgoing.resumed, bytes: outgoing.stream.bytes };
+        let bytes = Some(outgoing.stream.bytes).filter(|_| !self.is_copying);
+        let event = Event::Frozen { resumed: outgoing.resumed, bytes };
         around.shop.known_streams.insert(outgoing.stream.id.clone(), outgoing.stream.clone());
         self.outgoing = Some(outgoing);
         Outcome::Event(event)
@@ -405,6 +425,8 @@ impl Drive {
             }
         }
         let (seq, offset) = self.at;
+        // it is whole at the latest when its last byte is read
+        self.is_copying &= offset < stream.bytes;
         if offset >= stream.bytes {
             return Ok(Outcome::Event(Event::Done));
         }
@@ -469,6 +491,9 @@ impl Drive {
     }
 
     fn open_diff(&mut self, around: &mut Around<'_>) -> Result<Outcome, Outcome> {
+        if let (Task::Clone, Some(outgoing)) = (self.task, &self.outgoing) {
+            around.office.forget_amounts(self.shop, &outgoing.key);
+        }
         let since = self.since.clone();
         let is_frozen = self.action == Action::OpenDiff;
         let request = if is_frozen { Request::DiffOpen { since } } else { Request::Diff { since } };
@@ -546,48 +571,4 @@ impl Drive {
 
 fn confused<T>() -> Result<T, Outcome> {
     Err(Outcome::End(Ended::Lost))
-}
-
-fn place(action: Action) -> usize {
-    match action {
-        Action::Greet => 0,
-        Action::FreezeClone => 1,
-        Action::FreezePush => 2,
-        Action::Discard => 3,
-        Action::MarkStarted => 4,
-        Action::GiveRange { .. } => 5,
-        Action::Clean => 6,
-        Action::SetIdStart => 7,
-        Action::Prepare => 8,
-        Action::AskStatus => 9,
-        Action::Abort => 10,
-        Action::Send { .. } => 11,
-        Action::Finish => 12,
-        Action::Wait => 13,
-        Action::RecordPush => 14,
-        Action::OpenDiff => 15,
-        Action::ReceiveDiff => 16,
-        Action::ApplyDiff => 17,
-        Action::Advance => 18,
-        Action::AskDiff => 19,
-        Action::ApplyAnswer => 20,
-        Action::RecordClone => 21,
-        Action::Compare | Action::End(_) => 22,
-    }
-}
-
-fn name(request: &Request) -> &'static str {
-    match request {
-        Request::Hello => "call.hello",
-        Request::Prepare { .. } => "call.prepare",
-        Request::Chunk { .. } => "call.chunk",
-        Request::Status { .. } => "call.status",
-        Request::Finish { .. } => "call.finish",
-        Request::Abort { .. } => "call.abort",
-        Request::Clean { .. } => "call.clean",
-        Request::SetIdStart { .. } => "call.setidstart",
-        Request::DiffOpen { .. } => "call.diff-open",
-        Request::DiffRead { .. } => "call.diff-read",
-        Request::Diff { .. } => "call.diff",
-    }
 }

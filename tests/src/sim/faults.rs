@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use protocol::session::office::Action;
+
 use super::chance::Chance;
 
 /// Something that goes wrong.
@@ -134,6 +136,35 @@ pub const CLIENT: &[(&str, &str)] = &[
     ("record-clone.before", "record-clone.after"),
     ("compare.before", "compare.after"),
 ];
+/// The place of an action in [`CLIENT`].
+pub(super) fn place(action: Action) -> usize {
+    match action {
+        Action::Greet => 0,
+        Action::FreezeClone => 1,
+        Action::FreezePush => 2,
+        Action::Discard => 3,
+        Action::MarkStarted => 4,
+        Action::GiveRange { .. } => 5,
+        Action::Clean => 6,
+        Action::SetIdStart => 7,
+        Action::Prepare => 8,
+        Action::AskStatus => 9,
+        Action::Abort => 10,
+        Action::Send { .. } => 11,
+        Action::Finish => 12,
+        Action::Wait => 13,
+        Action::RecordPush => 14,
+        Action::OpenDiff => 15,
+        Action::ReceiveDiff => 16,
+        Action::ApplyDiff => 17,
+        Action::Advance => 18,
+        Action::AskDiff => 19,
+        Action::ApplyAnswer => 20,
+        Action::RecordClone => 21,
+        Action::Compare | Action::End(_) => 22,
+    }
+}
+
 /// What a shop's run is at when something happens beside it.
 pub const TIMES: &[&str] = &["at rest", "while cloning", "while pulling", "while pushing"];
 

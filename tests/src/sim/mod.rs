@@ -2,6 +2,7 @@
 //! seeded faults, and a small model that judges. See docs/TESTING.md, "The simulation".
 #![allow(missing_docs, reason = "the fields of a model say what they are")]
 
+mod call;
 mod chance;
 mod client;
 mod context;

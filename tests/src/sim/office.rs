@@ -30,6 +30,8 @@ pub(super) struct Branch {
     pub(super) pushed: Option<(Snapshot, i32)>,
     pub(super) incarnation: Option<String>,
     pub(super) outgoing: Option<Recorded>,
+    /// The clone for which amounts began anew.
+    pub(super) amounts_key: Option<String>,
     pub(super) cloned: u32,
     /// The clone that stood when another one was begun.
     pub(super) begun: Option<u32>,
@@ -158,9 +160,6 @@ impl Office {
             base: base.clone(),
         };
         self.db.product(|content, _, _| {
-            if kind == "clone" {
-                content.totals.retain(|(of, _, _), _| *of != peer(branch));
-            }
             content.records.branches[branch].outgoing = Some(recorded);
         });
         let knows = Knowledge { xmax: stream.snapshot.xmax(), issued_micros: 0, ..Knowledge::default() };
@@ -210,6 +209,17 @@ impl Office {
         }
         let stream = Stream::new(format!("push-{branch}-{}", ctx.unique()), lines, snapshot, None, None);
         Ok(Some(self.remember(ctx, branch, "push", stream)))
+    }
+
+    /// The shop has the clone: what it adds from here on is counted anew, once for each clone.
+    pub(super) fn forget_amounts(&mut self, branch: usize, key: &str) {
+        self.db.product(|content, _, _| {
+            let record = &mut content.records.branches[branch];
+            if record.amounts_key.as_deref() != Some(key) {
+                record.amounts_key = Some(key.to_owned());
+                content.totals.retain(|(of, _, _), _| *of != peer(branch));
+            }
+        });
     }
 
     /// Gives a stream up.

@@ -1,13 +1,13 @@
 //! The same schedules against real databases and the real programs, a few: a seed's work and its faults (deaths at the kill
-//! points, calls lost, answered into the void, delivered twice or late, backups put back), then healing, then the model's
-//! judgement. What stays imitated in memory is played for true here; it is slower, so fewer seeds are played.
+//! points, calls lost, answered into the void, delivered twice or late, backups put back, transactions that stay open) with
+//! one shop or several, then healing, then the model's judgement. What stays imitated in memory is played for true here; it is slower, so fewer seeds are played.
 
 use std::collections::BTreeMap;
 
 use protocol::merge::{ConflictKind, Image};
 
 use super::chance::Chance;
-use super::faults::{CALLS, Fault, Faults, OF_AGENT, OF_CALLS};
+use super::faults::{AGENT, CALLS, Fault, Faults, OF_AGENT, OF_CALLS, TIMES};
 use super::judge;
 use super::model::{Model, Node};
 use super::schema::{self, NAMES, POLICY};
@@ -19,6 +19,8 @@ use crate::database::Database;
 use crate::kit::{Plan, World};
 use crate::proxy::{Cut, Direction, Line, Place, Proxy, Trick};
 
+/// The shops; a schedule plays the first of them, or more.
+const SHOPS: [&str; 3] = ["north", "south", "west"];
 /// Updates before healing.
 const RUNS: u64 = 7;
 /// Statements of applications before each.
@@ -43,20 +45,10 @@ const CLIENT_POINTS: &[(&str, &str)] = &[
     ("apply-diff.after", "office.pull.applied"),
     ("advance.after", "office.pull.advanced"),
 ];
-/// Where its agent may die: its places are the program's kill points.
-const AGENT_POINTS: &[&str] = &[
-    "session.open.before",
-    "session.open.after",
-    "chunk.append.before",
-    "chunk.append.written",
-    "chunk.append.after",
-    "finish.before",
-    "shop.apply.before-commit",
-    "shop.apply.after-commit",
-    "shop.diff.selected",
-    "shop.diff.issued",
-    "shop.diff.frozen",
-];
+/// Where its agent may die: the simulation's places are the program's kill points. No update cleans.
+fn agent_points() -> impl Iterator<Item = &'static str> {
+    AGENT.iter().copied().filter(|point| !point.starts_with("clean") && !point.starts_with("setidstart"))
+}
 
 /// Columns of a table, behind its id.
 fn columns(table: u8) -> &'static [&'static str] {
@@ -95,9 +87,31 @@ fn insert_sql(key: Key, row: &Image) -> String {
     format!("insert into {table} (id, {}) values ({id}, {})", names.join(", "), values.join(", "))
 }
 
+/// A transaction that stays open over one run or more: what it is of the model, and its connection.
+struct Long {
+    number: usize,
+    writes: Vec<Write>,
+    client: tokio_postgres::Client,
+}
+
+fn statement(write: &Write) -> String {
+    match write {
+        Write::Insert(key, row) => insert_sql(*key, row),
+        Write::Set((table, id), set) => {
+            let set: Vec<String> = set.iter().map(|(name, value)| format!("{name} = {}", quoted(value))).collect();
+            format!("update {} set {} where id = {id}", name(*table), set.join(", "))
+        }
+        Write::Add((table, id), column, by) => {
+            format!("update {} set {column} = {column} + {by} where id = {id}", name(*table))
+        }
+        Write::Delete((table, id)) => format!("delete from {} where id = {id}", name(*table)),
+    }
+}
+
 /// A node's database, with what the model has to know of it.
 #[derive(Default)]
 struct Seat {
+    long: Option<Long>,
     /// Commits that the database has, by their numbers in the model.
     commits: Vec<usize>,
     backup: Option<(Database, Vec<usize>)>,
@@ -108,11 +122,11 @@ struct Stage {
     seed: u64,
     world: World,
     office: Seat,
-    shop: Seat,
+    shops: Vec<Seat>,
     model: Model,
     faults: Faults,
     made: u64,
-    /// Of the shop's commits, those that an office which was put back had taken in.
+    /// Of the shops' commits, those that an office which was put back had taken in.
     taken: std::collections::BTreeSet<usize>,
     told: Vec<String>,
 }
@@ -149,13 +163,15 @@ pub fn play(seed: u64) -> Played {
 impl Stage {
     fn new(seed: u64) -> Self {
         let data: String = work::begin().iter().map(|(key, row)| insert_sql(*key, row) + ";\n").collect();
-        let world = World::new(&Plan::of(&tables_sql(), POLICY, &data));
+        let shops = 1 + Chance::about(seed, "shops", 0).below(SHOPS.len());
+        let branches = SHOPS[..shops].iter().map(|name| (*name).to_owned()).collect();
+        let world = World::new(&Plan { branches, ..Plan::of(&tables_sql(), POLICY, &data) });
         world.enrol();
         world.clone_all();
         Self {
             seed,
             office: Seat::default(),
-            shop: Seat::default(),
+            shops: (0..shops).map(|_| Seat::default()).collect(),
             world,
             model: Model::default(),
             faults: Faults::new(seed, Faults::plan_of(seed)),
@@ -170,19 +186,89 @@ impl Stage {
     }
 
     fn database(&self, node: Node) -> &Database {
-        if node == Node::Office { &self.world.office } else { &self.world.shops[0].database }
+        match node {
+            Node::Office => &self.world.office,
+            Node::Shop(index) => &self.world.shops[index].database,
+        }
     }
 
     fn seat(&mut self, node: Node) -> &mut Seat {
-        if node == Node::Office { &mut self.office } else { &mut self.shop }
+        match node {
+            Node::Office => &mut self.office,
+            Node::Shop(index) => &mut self.shops[index],
+        }
+    }
+
+    fn nodes(&self) -> Vec<Node> {
+        std::iter::once(Node::Office).chain((0..self.shops.len()).map(Node::Shop)).collect()
     }
 
     /// Applications work at both ends.
     fn work(&mut self, run: u64) {
         let mut chance = Chance::about(self.seed, "work", run);
         for _ in 0..WRITES {
-            let node = if chance.permille(400) { Node::Office } else { Node::Shop(0) };
+            let node = self.somewhere(&mut chance);
             self.write(node, &mut chance);
+        }
+        for node in self.nodes() {
+            // one that began before the last run, which has not seen it, ends now or later
+            if self.seat(node).long.is_some() {
+                if chance.permille(600) {
+                    self.end_long(node);
+                }
+            } else if chance.permille(200)
+                || TIMES.iter().any(|at| self.faults.strike(at, &[Fault::LongTransaction]).is_some())
+            {
+                self.begin_long(node);
+            }
+        }
+    }
+
+    fn somewhere(&self, chance: &mut Chance) -> Node {
+        if chance.permille(400) { Node::Office } else { Node::Shop(chance.below(self.shops.len())) }
+    }
+
+    /// Begins a transaction that writes rows of its own, so that nobody waits for it, and leaves it open.
+    fn begin_long(&mut self, node: Node) {
+        self.made += 1;
+        let n = self.made;
+        let key = |table| (table, self.low(node) + i64::try_from(n).unwrap_or(0));
+        let row =
+            |names: &[&str]| -> Image { names.iter().map(|name| ((*name).to_owned(), Some(n.to_string()))).collect() };
+        let writes = match node {
+            Node::Office => vec![
+                Write::Insert(key(schema::PRODUCT), row(&["n"])),
+                Write::Insert(key(schema::NOTE), row(&["a", "b"])),
+            ],
+            Node::Shop(_) => {
+                vec![Write::Insert(key(schema::SALE), row(&["n"])), Write::Insert(key(schema::SALE_ITEM), row(&["n"]))]
+            }
+        };
+        let client = self.database(node).connect();
+        let sql = format!("begin; {}", writes.iter().map(statement).collect::<Vec<_>>().join("; "));
+        let client = crate::runtime::run(async move {
+            client.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
+            client
+        });
+        let number = self.model.begin(node);
+        self.tell(format!("{node:?} begins {writes:?} and leaves it open"));
+        self.seat(node).long = Some(Long { number, writes, client });
+    }
+
+    fn end_long(&mut self, node: Node) {
+        let Some(Long { number, writes, client }) = self.seat(node).long.take() else { return };
+        crate::runtime::run(async move { client.batch_execute("commit").await })
+            .unwrap_or_else(|error| panic!("{error}"));
+        self.model.committed(number, &writes, &BTreeMap::new());
+        self.seat(node).commits.push(number);
+        self.tell(format!("{node:?} commits {writes:?}"));
+    }
+
+    /// Where the ids of a node begin.
+    fn low(&self, node: Node) -> i64 {
+        match node {
+            Node::Office => 1000,
+            Node::Shop(_) => self.database(node).int("select id_low from sync.node"),
         }
     }
 
@@ -195,11 +281,7 @@ impl Stage {
         let database = self.database(node);
         let ids = database.rows(&format!("select id from {} order by id", name(table)));
         let ids: Vec<i64> = ids.iter().filter_map(|row| row[0].as_ref()?.parse().ok()).collect();
-        let low = match node {
-            Node::Office => 1000,
-            Node::Shop(_) => database.int("select id_low from sync.node"),
-        };
-        let fresh = low + i64::try_from(n).unwrap_or(0);
+        let fresh = self.low(node) + i64::try_from(n).unwrap_or(0);
         let existing = chance.pick(&ids).copied();
         let text = |name: &str, value: String| Image::from([(name.to_owned(), Some(value))]);
         let version = || text("n", n.to_string());
@@ -254,21 +336,7 @@ impl Stage {
         let database = self.database(node);
         let before: BTreeMap<Key, Image> =
             writes.iter().filter_map(|write| Some((write.key(), row_of(database, write.key())?))).collect();
-        let statements: Vec<String> = writes
-            .iter()
-            .map(|write| match write {
-                Write::Insert(key, row) => insert_sql(*key, row),
-                Write::Set((table, id), set) => {
-                    let set: Vec<String> =
-                        set.iter().map(|(name, value)| format!("{name} = {}", quoted(value))).collect();
-                    format!("update {} set {} where id = {id}", name(*table), set.join(", "))
-                }
-                Write::Add((table, id), column, by) => {
-                    format!("update {} set {column} = {column} + {by} where id = {id}", name(*table))
-                }
-                Write::Delete((table, id)) => format!("delete from {} where id = {id}", name(*table)),
-            })
-            .collect();
+        let statements: Vec<String> = writes.iter().map(statement).collect();
         database.execute(&format!("begin; {}; commit", statements.join("; ")));
         let number = self.model.begin(node);
         self.model.committed(number, writes, &before);
@@ -279,7 +347,7 @@ impl Stage {
     /// Backups are made, and put back where the seed is about that.
     fn history(&mut self, run: u64) {
         if run == 2 {
-            for node in [Node::Office, Node::Shop(0)] {
+            for node in self.nodes() {
                 self.back_up(node);
             }
         }
@@ -287,23 +355,26 @@ impl Stage {
             return;
         }
         let wanted = [Fault::ShopRestored, Fault::OfficeRestored];
-        let places = super::faults::TIMES;
-        match places.iter().find_map(|place| self.faults.strike(place, &wanted)) {
-            Some(Fault::ShopRestored) => self.put_back(Node::Shop(0)),
+        match TIMES.iter().find_map(|place| self.faults.strike(place, &wanted)) {
+            Some(Fault::ShopRestored) => {
+                let shop = Chance::about(self.seed, "restored", run).below(self.shops.len());
+                self.put_back(Node::Shop(shop));
+            }
             Some(Fault::OfficeRestored) => self.put_back(Node::Office),
             _ => {}
         }
     }
 
     fn back_up(&mut self, node: Node) {
-        if node != Node::Office {
-            self.world.shops[0].stop_agent();
+        // a database is copied while nobody is connected
+        self.end_long(node);
+        if let Node::Shop(index) = node {
+            self.world.shops[index].stop_agent();
         }
         let backup = cluster::shared().copy_of("backup", self.database(node));
-        if node == Node::Office {
-            self.taken = self.model.all_taken();
-        } else {
-            self.world.shops[0].start();
+        match node {
+            Node::Office => self.taken = self.model.all_taken(),
+            Node::Shop(index) => self.world.shops[index].start(),
         }
         let seat = self.seat(node);
         seat.backup = Some((backup, seat.commits.clone()));
@@ -314,39 +385,53 @@ impl Stage {
         let Some((backup, commits)) = self.seat(node).backup.take() else { return };
         self.tell(format!("{node:?} is put back to its backup"));
         let seat = self.seat(node);
+        // what is open is rolled back
+        seat.long = None;
         let lost: Vec<usize> = seat.commits.iter().copied().filter(|number| !commits.contains(number)).collect();
         seat.commits = commits;
         self.model.lost(&lost);
-        if node == Node::Office {
-            self.world.office = backup;
-            let taken = self.taken.clone();
-            self.model.only_taken(&taken);
-        } else {
-            self.world.shops[0].kill_agent();
-            self.world.shops[0].database = backup;
-            self.world.shops[0].start();
+        match node {
+            Node::Office => {
+                self.world.office = backup;
+                let taken = self.taken.clone();
+                self.model.only_taken(&taken);
+                // what a person does who has put a backup back
+                (0..self.shops.len()).for_each(|shop| self.repair(shop));
+            }
+            Node::Shop(index) => {
+                let shop = &mut self.world.shops[index];
+                shop.kill_agent();
+                shop.database = backup;
+                shop.start();
+                self.repair(index);
+            }
         }
-        // what a person does who has put a backup back
-        let repaired = self.office_client(&["verify", "north", "--repair"]);
-        self.tell(format!("repair: {repaired:?}"));
     }
 
-    /// Runs office-client over a sound line; its exit code.
-    fn office_client(&mut self, args: &[&str]) -> Option<i32> {
-        let url = self.world.shops[0].url().to_owned();
-        self.world.office(&["branch", "set", "north", "--url", &url]).succeeded();
-        let done = self.world.office(args);
+    /// Repairs a branch over a sound line.
+    fn repair(&mut self, shop: usize) {
+        self.dial(shop, None);
+        let name = SHOPS[shop];
+        let done = self.world.office(&["verify", name, "--repair"]);
         if !matches!(done.code, Some(0 | 4)) {
-            self.tell(format!("{args:?}: {} {}", done.stdout, done.stderr));
+            self.tell(format!("verify {name} --repair: {} {}", done.stdout, done.stderr));
         }
-        done.code
+        self.tell(format!("{name} is repaired: {:?}", done.code));
+    }
+
+    /// Where office-client finds a shop: its agent, or a line to it.
+    fn dial(&self, shop: usize, line: Option<&Proxy>) {
+        let url = line.map_or_else(|| self.world.shops[shop].url().to_owned(), Proxy::url);
+        self.world.office(&["branch", "set", SHOPS[shop], "--url", &url]).succeeded();
     }
 
     /// An update under the fault that the seed has for it, if any.
     fn run(&mut self, run: u64) {
-        let covered: Vec<usize> = self.shop.commits.clone();
         let mut chance = Chance::about(self.seed, "line", run);
-        let mut command = self.world.office_command(&["--retry-for", "30s", "update", "north"]);
+        let shop = chance.below(self.shops.len());
+        let name = SHOPS[shop];
+        let covered: Vec<usize> = self.shops[shop].commits.clone();
+        let mut command = self.world.office_command(&["--retry-for", "30s", "update", name]);
         let mut line = Line::default();
         let mut agent = None;
         if let Some(point) = CLIENT_POINTS.iter().find_map(|(place, point)| {
@@ -354,9 +439,7 @@ impl Stage {
         }) {
             self.tell(format!("office-client will die at {point}"));
             command.env("SYNC_KILL_AT", point);
-        } else if let Some(point) =
-            AGENT_POINTS.iter().find(|place| self.faults.strike(place, OF_AGENT).is_some()).copied()
-        {
+        } else if let Some(point) = agent_points().find(|place| self.faults.strike(place, OF_AGENT).is_some()) {
             self.tell(format!("the agent will die at {point}"));
             agent = Some(point);
         } else if let Some(fault) = CALLS.iter().find_map(|call| self.faults.strike(call, OF_CALLS)) {
@@ -375,18 +458,18 @@ impl Stage {
             }
         }
         if let Some(point) = agent {
-            self.world.shops[0].stop_agent();
-            self.world.shops[0].start_in(&[], &[("SYNC_KILL_AT", point)]);
+            self.world.shops[shop].stop_agent();
+            self.world.shops[shop].start_in(&[], &[("SYNC_KILL_AT", point)]);
             // who finds nobody gives up soon; the agent is started again below
-            command = self.world.office_command(&["--retry-for", "0s", "update", "north"]);
+            command = self.world.office_command(&["--retry-for", "0s", "update", name]);
         }
-        let proxy = Proxy::start(self.world.shops[0].url(), line);
-        self.world.office(&["branch", "set", "north", "--url", &proxy.url()]).succeeded();
+        let proxy = Proxy::start(self.world.shops[shop].url(), line);
+        self.dial(shop, Some(&proxy));
         let done = crate::process::run(&mut command);
-        self.tell(format!("update {run}: {:?}", done.code));
+        self.tell(format!("update {run} of {name}: {:?}", done.code));
         if agent.is_some() {
-            self.world.shops[0].kill_agent();
-            self.world.shops[0].start();
+            self.world.shops[shop].kill_agent();
+            self.world.shops[shop].start();
         }
         drop(proxy);
         match done.code {
@@ -406,22 +489,26 @@ impl Stage {
     /// No more faults: a bounded number of updates brings everything to rest.
     fn heal(&mut self) -> Vec<String> {
         self.tell("healing".to_owned());
+        for node in self.nodes() {
+            self.end_long(node);
+        }
         for round in 0..ROUNDS_MAX {
-            let covered = self.shop.commits.clone();
-            let url = self.world.shops[0].url().to_owned();
-            self.world.office(&["branch", "set", "north", "--url", &url]).succeeded();
-            let done = self.world.office(&["--json", "update", "north"]);
-            self.tell(format!("round {round}: {:?} {}", done.code, done.stdout.trim()));
-            match done.code {
-                Some(0) => self.model.taken(covered.into_iter()),
-                Some(4) => {
-                    let repaired = self.office_client(&["verify", "north", "--repair"]);
-                    self.tell(format!("repair: {repaired:?}"));
-                    continue;
+            let mut is_quiet = true;
+            for (shop, name) in SHOPS.iter().enumerate().take(self.shops.len()) {
+                let covered = self.shops[shop].commits.clone();
+                self.dial(shop, None);
+                let done = self.world.office(&["--json", "update", name]);
+                self.tell(format!("round {round}, {name}: {:?} {}", done.code, done.stdout.trim()));
+                match done.code {
+                    Some(0) => self.model.taken(covered.into_iter()),
+                    Some(4) => self.repair(shop),
+                    _ => {}
                 }
-                _ => continue,
+                is_quiet &= done.code == Some(0)
+                    && done.stdout.contains("\"pulled_rows\":0")
+                    && done.stdout.contains("\"pushed_rows\":0");
             }
-            if done.stdout.contains("\"pulled_rows\":0") && done.stdout.contains("\"pushed_rows\":0") {
+            if is_quiet {
                 return Vec::new();
             }
         }
@@ -429,21 +516,23 @@ impl Stage {
     }
 
     fn judge(&mut self) -> Vec<String> {
-        for node in [Node::Office, Node::Shop(0)] {
+        for node in self.nodes() {
             for conflict in conflicts(self.database(node)) {
                 self.model.kept(node, &conflict);
             }
         }
-        let (office, shop) = (rows(&self.world.office), rows(&self.world.shops[0].database));
-        let mut broken = judge::of_rows(&self.model, &office, &[(0, &shop)], &work::begin());
-        let open = self.world.shops[0].database.int("select count(*) from sync.session where state = 'open'");
-        // a session that nobody goes on with expires later; the one that was applied is recorded once
-        let twice = "select count(*) from (select key from sync.session where state = 'applied' and key is not null
-                     group by office, key having count(*) > 1) s";
-        if self.world.shops[0].database.int(twice) > 0 {
-            broken.push("I2, I13: a session was applied twice".to_owned());
+        let office = rows(&self.world.office);
+        let shops: Vec<_> = self.world.shops.iter().map(|shop| rows(&shop.database)).collect();
+        let shops: Vec<_> = shops.iter().enumerate().collect();
+        let mut broken = judge::of_rows(&self.model, &office, &shops, &work::begin());
+        for shop in &self.world.shops {
+            // a session that nobody goes on with expires later; the one that was applied is recorded once
+            let twice = "select count(*) from (select key from sync.session where state = 'applied' and key is not null
+                         group by office, key having count(*) > 1) s";
+            if shop.database.int(twice) > 0 {
+                broken.push(format!("I2, I13: a session of {} was applied twice", shop.name));
+            }
         }
-        self.tell(format!("{open} sessions are left open"));
         broken
     }
 }
@@ -500,9 +589,10 @@ pub fn playable(seeds: std::ops::Range<u64>) -> Vec<u64> {
         let super::faults::Plan::Seeded { focus: (fault, place), .. } = Faults::plan_of(*seed) else { return false };
         CLIENT_POINTS.iter().any(|(name, _)| *name == place)
             && [Fault::ClientDies, Fault::OfficePowerCut].contains(&fault)
-            || AGENT_POINTS.contains(&place) && fault == Fault::AgentDies
+            || agent_points().any(|point| point == place) && fault == Fault::AgentDies
             || CALLS.contains(&place) && OF_CALLS.contains(&fault)
             || super::faults::OF_HISTORY.contains(&fault)
+            || fault == Fault::LongTransaction
     };
     seeds.filter(is_here).collect()
 }

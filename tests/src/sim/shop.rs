@@ -10,6 +10,7 @@ use protocol::session::ledger::{self, Recorded, Verdict};
 use protocol::snapshot::Snapshot;
 use protocol::watermark::select::Knowledge;
 
+use super::call::{Piece, Reply, Request};
 use super::context::Context;
 use super::faults::{Fault, OF_AGENT};
 use super::model::Node;
@@ -60,48 +61,6 @@ pub(super) struct Records {
     pub(super) next_id: i64,
     /// Streams taken so far: what the witness remembers of it.
     pub(super) mark: i64,
-}
-
-/// A piece of a stream, by its place: the bytes themselves do not matter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub(super) stream: String,
-    pub(super) offset: u64,
-    pub(super) length: u64,
-}
-
-/// A call.
-#[derive(Debug, Clone)]
-pub(super) enum Request {
-    Hello,
-    Prepare { key: Option<String>, is_clone: Option<bool>, base: Option<String> },
-    Chunk { sid: i32, seq: Option<u64>, piece: Piece },
-    Status { sid: i32 },
-    Finish { sid: i32 },
-    Abort { sid: i32 },
-    Clean { force: bool, begins: Option<String> },
-    SetIdStart { low: i64 },
-    DiffOpen { since: String },
-    DiffRead { id: String },
-    Diff { since: String },
-}
-
-/// An answer.
-#[derive(Debug, Clone)]
-pub(super) enum Reply {
-    Nil,
-    Hello {
-        incarnation: String,
-        begins: String,
-    },
-    Sid(i32),
-    Status {
-        state: State,
-    },
-    Diff(Box<Stream>),
-    /// The slice is there.
-    Slice,
-    Fault(Told),
 }
 
 /// Why a call brings no answer of its own.

@@ -9,10 +9,11 @@ use protocol::snapshot::Snapshot;
 use protocol::watermark::select::{self, InForce, Knowledge, Meaning, Renewal, renewal};
 use protocol::watermark::{Since, Watermark};
 
+use super::call::{Piece, Reply};
 use super::context::Context;
 use super::model::Node;
 use super::sabotage::Sabotage;
-use super::shop::{Broken, Mark, OFFICE_PEER, Piece, Reply, Served, SessionRow, Shop, fault};
+use super::shop::{Broken, Mark, OFFICE_PEER, Served, SessionRow, Shop, fault};
 use super::stream::{self, Stream, Window};
 
 /// What tells a piece from another.

@@ -22,6 +22,11 @@ fn watching_carries_what_comes_up_and_tells_of_a_shop_that_is_down_once() {
         wait_for::condition("what the office has made", || database.int("select count(*) from parcel") == 1);
     }
 
+    // not in the middle of the run, whose end would be another story
+    let runs = |client: &tests::process::Process| {
+        client.stdout().lines().filter(|line| line.starts_with("south") && line.contains("update done")).count()
+    };
+    wait_for::condition("the run has ended", || runs(&client) == 2);
     world.shop_mut("south").kill_agent();
     client.wait_for_line("that south is down", |line| line.contains("`south`"));
     for sold in 3..=5 {

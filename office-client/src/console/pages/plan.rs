@@ -16,7 +16,7 @@ use crate::console::guard::may;
 use crate::console::users::Role;
 use crate::driver::{self, Job, Moves, Plan};
 use crate::error;
-use crate::output::{Board, clashes_words, moves_words};
+use crate::output::{Board, clashes_words, moves_words, sum_words};
 
 /// A plan as it is shown.
 pub(super) struct Shown {
@@ -24,8 +24,12 @@ pub(super) struct Shown {
     pub(super) to_shop_tables: Vec<TableLine>,
     pub(super) from_shop: Option<String>,
     pub(super) from_shop_tables: Vec<TableLine>,
-    /// What would clash at the office.
+    /// What would clash at the office, and at the shop.
     pub(super) clashes: Option<String>,
+    pub(super) clashes_at_shop: Option<String>,
+    /// What a clone would take out of the shop's tables, and what of that only the shop has.
+    pub(super) kept_aside: Option<String>,
+    pub(super) unacknowledged: Option<String>,
     pub(super) time: Option<String>,
     pub(super) stop: Option<String>,
 }
@@ -122,7 +126,13 @@ fn shown(plan: &Plan, task: Task) -> Shown {
             (None, _) => "unknown: the shop gives no figures before it sends".to_owned(),
         }),
         from_shop_tables: plan.pull_tables.iter().map(line).collect(),
-        clashes: clashes_words(plan),
+        clashes: plan.at_office.and_then(clashes_words),
+        clashes_at_shop: plan.at_shop.and_then(clashes_words),
+        kept_aside: plan.emptied.as_ref().map(|emptied| sum_words(&emptied.aside)),
+        unacknowledged: plan.emptied.as_ref().map(|emptied| match &emptied.unacknowledged {
+            Some(tables) => sum_words(tables),
+            None => "unknown: the shop cannot tell".to_owned(),
+        }),
         time: plan.seconds.map(|seconds| if seconds < 1.0 { "a moment".to_owned() } else { span(seconds) }),
         stop: plan.stop.clone(),
     }

@@ -2,8 +2,10 @@
 
 use super::*;
 
-const FULL: Abilities = Abilities { keyed_sessions: true, frozen_diffs: true, digests: true, repairs: true };
-const BASE: Abilities = Abilities { keyed_sessions: false, frozen_diffs: false, digests: false, repairs: false };
+const FULL: Abilities =
+    Abilities { keyed_sessions: true, frozen_diffs: true, digests: true, repairs: true, dry_runs: true };
+const BASE: Abilities =
+    Abilities { keyed_sessions: false, frozen_diffs: false, digests: false, repairs: false, dry_runs: false };
 
 /// Plays events against a run and returns the action that each one led to.
 fn play(task: Task, events: &[Event]) -> Vec<Action> {
@@ -19,7 +21,7 @@ fn play(task: Task, events: &[Event]) -> Vec<Action> {
 }
 
 fn frozen(resumed: bool) -> Event {
-    Event::Frozen { resumed, bytes: 100 }
+    Event::Frozen { resumed, bytes: Some(100) }
 }
 
 fn status(state: RemoteState, next_seq: u64, bytes: u64) -> Event {
@@ -34,6 +36,42 @@ fn an_empty_update_takes_two_round_trips() {
     );
     use Action as A;
     assert_eq!(actions, [A::Greet, A::OpenDiff, A::Advance, A::FreezePush, A::End(Ending::Done)]);
+}
+
+#[test]
+fn a_copy_that_is_still_being_written_is_sent_to_its_end_from_wherever_the_line_dropped() {
+    let actions = play(
+        Task::Clone,
+        &[
+            Event::Begin,
+            Event::Greeted(FULL),
+            Event::Frozen { resumed: false, bytes: None },
+            Event::Done,
+            Event::Done,
+            Event::Done,
+            Event::Done,
+            Event::Prepared,
+            Event::Lost,
+            status(RemoteState::Open, 0, 0),
+            Event::Lost,
+            status(RemoteState::Open, 3, 70),
+            Event::Done,
+        ],
+    );
+    use Action as A;
+    let after_prepare = actions.iter().position(|action| *action == A::Prepare).unwrap_or(0);
+    assert_eq!(
+        actions[after_prepare..],
+        [
+            A::Prepare,
+            A::Send { seq: 0, offset: 0 },
+            A::AskStatus,
+            A::Send { seq: 0, offset: 0 },
+            A::AskStatus,
+            A::Send { seq: 3, offset: 70 },
+            A::Finish
+        ]
+    );
 }
 
 #[test]
@@ -221,7 +259,7 @@ fn a_clone_freezes_before_it_cleans_and_sets_the_ids_twice() {
 const CLONED: [Event; 12] = [
     Event::Begin,
     Event::Greeted(FULL),
-    Event::Frozen { resumed: false, bytes: 100 },
+    Event::Frozen { resumed: false, bytes: Some(100) },
     Event::Done,
     Event::Done,
     Event::Done,
@@ -373,7 +411,7 @@ fn a_line_that_drops_but_makes_progress_is_never_given_up() {
         Event::Greeted(FULL),
         Event::DiffOpened { rows: 0 },
         Event::Done,
-        Event::Frozen { resumed: false, bytes: 1000 },
+        Event::Frozen { resumed: false, bytes: Some(1000) },
         Event::Prepared,
     ] {
         run = run.step(event).0;
