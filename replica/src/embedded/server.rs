@@ -173,24 +173,26 @@ impl Site {
         }
     }
 
-    /// Ends every process of the cluster at once, as a power failure would.
+    /// Ends every process of the cluster at once, as a power failure would; as there, its shared memory goes too.
     pub(super) fn kill_all(&self) {
-        if let Some((pid, _)) = self.postmaster() {
-            let pid = Pid::from_raw(pid);
-            if self.processes().contains(&pid) {
-                // first the one that would clean up after the others
-                signal(pid, Signal::SIGKILL);
-            }
+        let postmaster = self.postmaster().map(|(pid, _)| Pid::from_raw(pid));
+        let postmaster = postmaster.filter(|pid| self.processes().contains(pid));
+        if let Some(pid) = postmaster {
+            // first the one that would clean up after the others
+            signal(pid, Signal::SIGKILL);
         }
         let began = Instant::now();
         loop {
             // zombies have no working directory, so this ends before our own child is reaped
             let processes = self.processes();
             if processes.is_empty() || began.elapsed() > IMMEDIATE_SHUTDOWN_MAX {
-                return;
+                break;
             }
             processes.iter().for_each(|pid| signal(*pid, Signal::SIGKILL));
             thread::sleep(LOOK);
+        }
+        if let Some(pid) = postmaster {
+            remove_shared_memory_of(pid);
         }
     }
 
@@ -321,6 +323,30 @@ fn signal(pid: Pid, signal: Signal) {
     {
         tracing::warn!(pid = pid.as_raw(), signal = %signal, error = %error, "cannot signal the database server");
     }
+}
+
+/// Removes the segment of System V shared memory that a killed postmaster left. The next server of the same directory
+/// would; where none follows, it stays until the machine is restarted, and a kernel has a few thousand of them at most.
+fn remove_shared_memory_of(postmaster: Pid) {
+    for id in shared_memory_of(postmaster) {
+        // SAFETY: removing a segment takes two numbers, and the pointer, which IPC_RMID does not use, may be null
+        if unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) } != 0 {
+            let error = io::Error::last_os_error();
+            tracing::warn!(id, error = %error, "cannot remove the shared memory of a database server");
+        }
+    }
+}
+
+/// The segments of System V shared memory that a process has made and nobody uses any more (`proc_sysvipc_shm(5)`).
+pub(super) fn shared_memory_of(creator: Pid) -> Vec<i32> {
+    let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let segment = |line: &str| {
+        // key, id, mode, size, creator, last user, number of users
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let is_left = fields.get(4)?.parse() == Ok(creator.as_raw()) && *fields.get(6)? == "0";
+        if is_left { fields.get(1)?.parse().ok() } else { None }
+    };
+    table.lines().filter_map(segment).collect()
 }
 
 fn remove_if_present(path: &Path) -> Result<(), EmbeddedError> {

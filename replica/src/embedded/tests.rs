@@ -12,6 +12,7 @@ use nix::unistd::{Pid, Uid, User, chown, geteuid};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
+use super::server::shared_memory_of;
 use super::*;
 
 const HELPER_DIR: &str = "EMBEDDED_TEST_DIR";
@@ -170,8 +171,11 @@ async fn a_killed_server_stays_down_until_it_is_asked_for() {
     let place = place();
     let cluster = Cluster::start(options(&place.path().join("main"))).await.unwrap();
     execute(&cluster, "create table kept as select 1 as id").await.unwrap();
+    let killed = Pid::from_raw(cluster.pid().unwrap());
     cluster.kill().await.unwrap();
     assert_eq!(cluster.pid(), None);
+    // found by CI: after four thousand tests on one machine no server could be started any more
+    assert_eq!(shared_memory_of(killed), [0; 0], "the kernel keeps the shared memory of a killed server");
     tokio::time::sleep(Duration::from_millis(300)).await; // three looks of the keeper
     assert!(execute(&cluster, "select 1").await.is_err());
     cluster.restart().await.unwrap();

@@ -93,9 +93,9 @@ async fn calls_over(to: SocketAddr, connections: usize, calls: usize) -> Duratio
     for caller in 0..connections {
         callers.spawn(async move {
             let request = request();
-            // an agent bounds the connections of one address
+            // an agent bounds the connections of one address, and those of the round before may not have ended yet
             let socket = TcpSocket::new_v4().expect("a socket");
-            let from = if caller % 2 == 0 { "127.0.0.1:0" } else { "127.0.0.2:0" };
+            let from = format!("127.0.0.{}:0", 1 + caller % 8);
             socket.bind(from.parse().expect("an address")).expect("a socket of this machine");
             let mut stream = socket.connect(to).await.expect("it listens");
             stream.set_nodelay(true).expect("a socket");
