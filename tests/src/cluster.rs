@@ -54,13 +54,22 @@ impl Cluster {
     /// # Panics
     /// If PostgreSQL is missing or does not start.
     pub fn start(durable: bool) -> Self {
+        Self::start_with(durable, &[])
+    }
+
+    /// As [`Cluster::start`], with settings of its own.
+    pub fn start_with(durable: bool, settings: &[(&str, &str)]) -> Self {
         let binaries = embedded::find_binaries(None).unwrap_or_else(|error| panic!("{error}"));
         let place = Place::new(&binaries, durable);
         let options = Options {
             dir: place.cluster_dir(),
             bin_dir: Some(binaries.dir),
             durable,
-            settings: SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            settings: SETTINGS
+                .iter()
+                .chain(settings)
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         };
         Self { cluster: Arc::new(start(options)), place, databases: AtomicU64::new(0) }
     }

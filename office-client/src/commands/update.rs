@@ -50,11 +50,12 @@ async fn update(
         printer.talk("there is no branch to update");
         return Ok(Outcome::Done);
     }
+    let at_a_time = opened.office.updates_at_a_time(settings.jobs.min(branches.len())).await?;
     let updates = lines::Updates::new(opened, settings, printer, stop, args.force, typed_passwords(&branches, args)?);
     let board = &updates.board;
     if args.dry_run {
         let jobs = branches.into_iter().map(|branch| updates.job(branch));
-        return plans(jobs, settings.jobs, printer, board).await;
+        return plans(jobs, at_a_time, printer, board).await;
     }
     stop.expect_graceful();
     // a report is told when it is there, not when its line has come to an end
@@ -63,7 +64,7 @@ async fn update(
         let (updates, sender) = (&updates, sender.clone());
         async move { updates.start(line, sender).await }
     });
-    let mut running = futures_util::stream::iter(lines).buffer_unordered(settings.jobs);
+    let mut running = futures_util::stream::iter(lines).buffer_unordered(at_a_time);
     let mut reports = Vec::new();
     loop {
         tokio::select! {

@@ -37,7 +37,7 @@ pub(super) async fn run(
     stop.expect_graceful();
     let updates = lines::Updates::new(opened, settings, printer, stop, args.force, passwords);
     let board = &updates.board;
-    let slots = Semaphore::new(settings.jobs);
+    let slots = Semaphore::new(opened.office.updates_at_a_time(settings.jobs).await?);
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let (mut told, mut busy, mut running) = (Told::default(), BTreeSet::new(), FuturesUnordered::new());
     let mut clock = tokio::time::interval(every);

@@ -110,11 +110,12 @@ pub(crate) async fn serve(
         Some(certificate) => Some(Arc::new(certificate.open(options, &settings.state_dir)?)),
         None => None,
     };
+    let runs = runs::Runs::new(office.updates_at_a_time(settings.jobs).await?);
     let console = Arc::new(Console {
         office,
         settings: settings.clone(),
         stop: stop.clone(),
-        runs: runs::Runs::new(settings.jobs),
+        runs,
         overview: overview::Board::default(),
         door,
         telling: tokio::sync::Mutex::default(),

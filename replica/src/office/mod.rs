@@ -7,6 +7,7 @@ mod branches;
 mod carried;
 mod compare;
 mod conflicts;
+mod connections;
 mod contact;
 mod control_totals;
 mod copying;

@@ -1,6 +1,8 @@
 //! Several branches at once, and what is said before and while something moves.
 
 use nix::sys::signal::Signal;
+use tests::cluster::{self, Cluster};
+use tests::kit::{Plan, World};
 use tests::proxy::Line;
 use tests::wait_for;
 
@@ -48,4 +50,22 @@ fn what_waits_in_both_directions_is_said_exactly_before_it_moves() {
     world.office.execute(&fill("parcel", 3000));
     let run = world.office(&["update", "north"]).ended_with(0);
     assert!(run.stderr.contains("north: nothing to receive, 4 rows ("), "{}", run.stderr);
+}
+
+/// A server has connections for some branches at a time, not for as many as one may ask for.
+#[test]
+fn more_branches_at_a_time_than_the_server_has_connections_for_are_updated_in_turns() {
+    let branches: Vec<String> = (1..=8).map(|number| format!("shop{number}")).collect();
+    let office = Cluster::start_with(false, &[("max_connections", "12")]);
+    let (schema, policy) =
+        ("create table product(id bigint primary key);", "name = \"p\"\n[tables]\nproduct = \"from-source\"\n");
+    let plan = Plan { branches, ..Plan::of(schema, policy, "") };
+    let world = World::in_clusters(&office, cluster::shared(), &plan);
+    world.enrol();
+    world.clone_all();
+    world.office.execute("insert into product values (1)");
+    let run = world.office(&["update", "--all", "--jobs", "8"]).ended_with(0);
+    assert!(run.stdout.contains("8 branches: 8 done"), "{}", run.stdout);
+    assert!(run.stderr.contains("branches are updated at one time instead of 8; max_connections"), "{}", run.stderr);
+    world.assert_agree(&["product"]);
 }
