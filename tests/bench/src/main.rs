@@ -91,15 +91,23 @@ fn main() -> std::process::ExitCode {
         return std::process::ExitCode::from(2);
     }
     let settings = Settings { rounds: cli.rounds.max(1), share: if cli.quick { 10 } else { 1 }, size: cli.size };
-    let mut all = Vec::new();
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
     for group in GROUPS.iter().filter(|group| cli.names.is_empty() || cli.names.iter().any(|name| name == group.name)) {
         eprintln!("== {}: {}", group.name, group.about);
-        all.extend((group.run)(&settings));
+        // what went wrong has been said; an hour of other measurements is not lost for it
+        match std::panic::catch_unwind(|| (group.run)(&settings)) {
+            Ok(comparisons) => all.extend(comparisons),
+            Err(_) => failed.push(group.name),
+        }
     }
     if cli.json {
         table::print_json(&all)
     } else {
         table::print(&all)
     }
-    std::process::ExitCode::SUCCESS
+    if failed.is_empty() {
+        return std::process::ExitCode::SUCCESS;
+    }
+    eprintln!("bench: failed: {}", failed.join(", "));
+    std::process::ExitCode::FAILURE
 }

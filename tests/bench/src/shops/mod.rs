@@ -19,7 +19,7 @@ pub(crate) use stub::{SERVE, serve};
 const SHOPS: [usize; 3] = [10, 100, 500];
 
 /// As a timer would start it at night, for so many shops.
-const TOGETHER: &[&str] = &["--quiet", "--jobs", "16"];
+const TOGETHER: &[&str] = &["--quiet", "--jobs", "24"];
 
 /// One after the other.
 const ALONE: &[&str] = &["--quiet", "--jobs", "1"];
