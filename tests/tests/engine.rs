@@ -226,6 +226,109 @@ async fn a_till_can_neither_hide_a_change_nor_forge_one() {
     north.database.execute("drop owned by till_of_test; drop role till_of_test");
 }
 
+/// What fires with a till's statements runs as its owner, with the till's own search path: nothing that the till has put
+/// there may be called, neither in place of an operator nor of a function or a type.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_till_puts_into_its_search_path_is_called_by_capture() {
+    let schema =
+        "create table line(shop bigint, code text, ref uuid, n int, t text, v varchar(9), p numeric(9, 2), f float8,
+                      at timestamptz, j jsonb, primary key (shop, code, ref));
+                  create type size as enum ('small', 'large'); create table kind(size size primary key, n int)";
+    let policy = "name = \"names\"\n[tables]\nline = \"from-target\"\nkind = \"from-target\"\n";
+    let world = Engine::new(schema, policy, &["north"]).await;
+    world.clone_shop("north").await.unwrap();
+    let north = &world.shop("north").database;
+    let mut trap = String::from(
+        "create schema trap; create sequence trap.sprung;
+         create function trap.hit() returns boolean language plpgsql as
+             $$ begin perform pg_catalog.nextval('trap.sprung'); return true; end $$;",
+    );
+    let types = ["int4", "int8", "text", "uuid", "name", "bool", "numeric", "varchar", "timestamptz", "size", "float8"];
+    for (index, of) in types.iter().enumerate() {
+        trap += &format!(
+            "create function trap.f{index}(a {of}, b {of}) returns boolean language sql as 'select trap.hit()';
+             create function trap.g{index}(a {of}, b {of}) returns {of} language sql as 'select a from trap.hit()';"
+        );
+        for operator in ["=", "<>", "<", "<=", ">", ">="] {
+            trap += &format!(
+                "create operator trap.{operator} (function = trap.f{index}, leftarg = {of}, rightarg = {of});"
+            );
+        }
+        for operator in ["|", "||", "+"] {
+            trap += &format!(
+                "create operator trap.{operator} (function = trap.g{index}, leftarg = {of}, rightarg = {of});"
+            );
+        }
+    }
+    trap += "create function trap.hit_bigint(bigint) returns bigint language sql as 'select 0::bigint from trap.hit()';
+             create function trap.hit_array(anyarray, anynonarray) returns anyarray language sql as 'select $1 from trap.hit()';
+             create function trap.hit_int(int, int) returns int language sql as 'select 0 from trap.hit()';
+             create aggregate trap.count(*) (sfunc = trap.hit_bigint, stype = bigint, initcond = '0');
+             create aggregate trap.array_agg(anynonarray) (sfunc = trap.hit_array, stype = anyarray);
+             create aggregate trap.bit_or(int) (sfunc = trap.hit_int, stype = int);
+             create function trap.current_setting(text) returns text language sql as 'select ''1'' from trap.hit()';
+             create function trap.current_setting(text, boolean) returns text language sql as 'select ''1'' from trap.hit()';
+             create function trap.set_config(text, text, boolean) returns text language sql as 'select ''1'' from trap.hit()';
+             create function trap.record_image_ne(record, record) returns boolean language plpgsql as 'begin return trap.hit(); end';
+             create function trap.pg_trigger_depth() returns int language sql as 'select 1 from trap.hit()';
+             create function trap.pg_current_xact_id() returns xid8 language sql as 'select ''1''::xid8 from trap.hit()';
+             create domain trap.text as pg_catalog.text check (trap.hit()); create domain trap.uuid as pg_catalog.uuid check (trap.hit());
+             create domain trap.varbit as pg_catalog.varbit check (trap.hit());
+             drop role if exists till_with_traps; create role till_with_traps; grant all on schema trap to till_with_traps;
+             grant all on sequence trap.sprung to till_with_traps; grant all on line, kind to till_with_traps;";
+    north.execute(&trap);
+    let as_till = |sql: &str| {
+        north.execute(&format!(
+            "set session authorization till_with_traps; set search_path = trap, pg_catalog, public; {sql}"
+        ));
+        north.execute("select 1"); // in a session of its own each, for functions are read once in each
+    };
+    let sprung = || north.value("select is_called::text from trap.sprung");
+    as_till(
+        "insert into line select 1, g::pg_catalog.text, gen_random_uuid(), g, 'a', 'b', 1, 2, now(), '{}' from generate_series(1, 3) g;
+         insert into kind values ('small', 1), ('large', 2);",
+    );
+    as_till(
+        "update line set n = n operator(pg_catalog.+) 1, p = 5, f = 6, at = now(), j = '[]'; update kind set n = 9",
+    );
+    as_till("update line set t = 'c', v = null; update line set t = 'c'; update line set v = 'd'");
+    as_till("update line set shop = 2; update line set n = n where false");
+    as_till(
+        "insert into line select 3, g::pg_catalog.text, gen_random_uuid(), g, 'a', 'b', 1, 2, now(), '{}' from generate_series(1, 1500) g;
+         update line set t = 'many'; set work_mem = '100kB'; update line set v = null",
+    );
+    as_till("delete from line where n operator(pg_catalog.<) 500; delete from kind");
+    assert_eq!(sprung().as_deref(), Some("false"), "capture called what a till had put in its way");
+    world.settle(3).await;
+    world.assert_agree().await;
+    assert_eq!(world.database.int("select count(*) from line where t = 'many' and v is null"), 1001);
+    // the traps are real
+    as_till("select 1 = 1, count(*) from line");
+    assert_eq!(sprung().as_deref(), Some("true"));
+    north.execute("drop schema trap cascade; drop owned by till_with_traps; drop role till_with_traps");
+}
+
+/// Pairing old with new rows takes memory of its own, and leaves the session's setting as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_update_leaves_the_settings_of_its_session_alone() {
+    let schema = "create table line(id bigint primary key, n int)";
+    let world = Engine::new(schema, "name = \"names\"\n[tables]\nline = \"from-target\"\n", &["north"]).await;
+    world.clone_shop("north").await.unwrap();
+    let north = &world.shop("north").database;
+    north.execute("insert into line select g, 0 from generate_series(1, 60000) g; create table seen(memory text)");
+    for rows in [1, 2000, 60_000] {
+        north.execute(&format!(
+            "begin; set local work_mem = '123kB'; update line set n = n + 1 where id <= {rows};
+             update line set n = n where id <= {rows}; update line set id = -id where id <= {rows};
+             update line set id = -id where id < 0; insert into seen values (current_setting('work_mem')); commit;
+             insert into seen values (current_setting('work_mem'))"
+        ));
+    }
+    let memory = "select string_agg(distinct memory, ' ' order by memory) from seen";
+    let own = north.value("select current_setting('work_mem')").unwrap_or_default();
+    assert_eq!(north.value(memory), Some(format!("123kB {own}")));
+}
+
 /// A script of the dialect as a session's chunks hold it.
 fn script(statements: &str) -> Vec<u8> {
     let text =

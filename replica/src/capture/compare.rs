@@ -1,7 +1,9 @@
 //! Which columns of a row an update changed, in SQL that costs little for each of them.
 //!
-//! Rows are compared by their stored bytes (docs/adr/0005). `*<>` on records does that for every type, and is dear; where
+//! Rows are compared by their stored bytes (docs/adr/0005). `record_image_ne` does that for every type, and is dear; where
 //! the type's own comparison cannot call different bytes equal, it is used instead.
+//!
+//! Every name is qualified: what is written here may run with any search path.
 
 use protocol::names::quote_identifier;
 
@@ -35,21 +37,49 @@ pub(super) fn differs(column: &Column, old: &str, new: &str) -> String {
         || type_name.starts_with("character varying(")
         || type_name.starts_with("timestamp");
     if type_name.ends_with("[]") || !(plain || limited) {
-        return format!("row({old})::record *<> row({new})::record");
+        return format!("pg_catalog.record_image_ne(row({old}), row({new}))");
     }
     // another collation may call different texts equal
-    let collation = if type_name == "text" || type_name.starts_with("character") { " collate \"C\"" } else { "" };
-    format!("{old}{collation} is distinct from {new}{collation}")
+    let collation =
+        if type_name == "text" || type_name.starts_with("character") { " collate pg_catalog.\"C\"" } else { "" };
+    // what `is distinct from` says; that one looks its operator up in the search path
+    format!(
+        "coalesce({old} operator(pg_catalog.<>) {new}{collation}, ({old} is null) operator(pg_catalog.<>) ({new} is null))"
+    )
 }
 
-/// A bit for each data column: whether it differs, by conditions such as [`differs`] gives them.
-pub(super) fn bits(conditions: &[String]) -> String {
-    if conditions.is_empty() {
-        return "B''::varbit".to_owned();
+/// Columns as numbers: of up to [`GROUP`] conditions each a sum of the powers of two of those that hold, and how many.
+pub(super) fn groups(conditions: &[String]) -> Vec<(String, usize)> {
+    conditions
+        .chunks(GROUP)
+        .map(|group| {
+            let weighed: Vec<String> = (group.iter().enumerate())
+                .map(|(index, condition)| {
+                    format!("case when {condition} then {} else 0 end", 1_u32 << (group.len() - 1 - index))
+                })
+                .collect();
+            (weighed.join(" operator(pg_catalog.|) "), group.len())
+        })
+        .collect()
+}
+
+/// Conditions in one number: an `integer` has so many bits beside its sign.
+const GROUP: usize = 31;
+
+/// A bit for each condition, of what [`groups`] gives.
+pub(super) fn bits(groups: &[(String, usize)]) -> String {
+    if groups.is_empty() {
+        return "B''::bit varying".to_owned();
     }
-    let digits: Vec<String> =
-        conditions.iter().map(|condition| format!("case when {condition} then '1' else '0' end")).collect();
-    // a function takes a hundred arguments
-    let groups: Vec<String> = digits.chunks(50).map(|group| format!("concat({})", group.join(", "))).collect();
-    format!("({})::varbit", groups.join(" || "))
+    let bits: Vec<String> = groups.iter().map(|(number, count)| format!("({number})::bit({count})")).collect();
+    bits.join(" operator(pg_catalog.||) ")
+}
+
+/// Whether any of the conditions holds.
+pub(super) fn any(groups: &[(String, usize)]) -> String {
+    if groups.is_empty() {
+        return "false".to_owned();
+    }
+    let set: Vec<String> = groups.iter().map(|(number, _)| format!("({number}) operator(pg_catalog.<>) 0")).collect();
+    set.join(" or ")
 }

@@ -148,7 +148,7 @@ pub(super) fn resend(table: &Table, depth: Depth, number: i32, condition: &str) 
 pub(super) fn key_arrays(table: &Table, prefix: &str) -> String {
     table
         .key_columns()
-        .map(|column| format!("array_agg({prefix}{})", quote_identifier(&column.name)))
+        .map(|column| format!("pg_catalog.array_agg({prefix}{})", quote_identifier(&column.name)))
         .collect::<Vec<_>>()
         .join(", ")
 }

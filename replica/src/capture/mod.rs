@@ -3,9 +3,12 @@
 //! It happens in the database, so any program and any hand with psql is covered. `install` brings the triggers in line
 //! with what should be captured, and finds out whether they were tampered with since they were installed.
 
+mod both_ways;
 mod compare;
 mod log;
 mod moved;
+mod one_way;
+mod system_types;
 mod triggers;
 
 use std::collections::BTreeMap;

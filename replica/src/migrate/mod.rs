@@ -25,6 +25,7 @@ const STEPS: &[&str] = &[
     include_str!("0016_control_totals.sql"),
     include_str!("0017_amounts_of_clone.sql"),
     include_str!("0018_session_conflicts.sql"),
+    include_str!("0019_origin.sql"),
 ];
 
 /// Version of the schema that this program works with.
