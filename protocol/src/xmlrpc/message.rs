@@ -5,6 +5,7 @@ use std::io::BufRead;
 use super::blob::BlobSink;
 use super::error::ReadError;
 use super::limits::Limits;
+use super::plain;
 use super::reader::Parser;
 use super::value::Value;
 use crate::fault::Fault;
@@ -23,7 +24,20 @@ pub struct MethodCall {
 /// # Errors
 /// What is wrong with the document, and where.
 pub fn parse_call(bytes: &[u8], limits: &Limits) -> Result<MethodCall, ReadError> {
-    read_call(bytes, None, limits, None)
+    parse_labelled_call(bytes, None, limits)
+}
+
+/// Like [`parse_call`]. `charset` is that of the transport's Content-Type.
+///
+/// # Errors
+/// What is wrong with the document, and where.
+pub fn parse_labelled_call(bytes: &[u8], charset: Option<&str>, limits: &Limits) -> Result<MethodCall, ReadError> {
+    if charset.is_none_or(|label| label.eq_ignore_ascii_case("utf-8"))
+        && let Some(call) = plain::call(bytes, limits)
+    {
+        return Ok(call);
+    }
+    read_call(bytes, charset, limits, None)
 }
 
 /// Reads a response from memory; every base64 stays inline.

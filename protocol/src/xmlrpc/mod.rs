@@ -29,7 +29,7 @@ pub use cut::mend_cut_string;
 pub use datetime::DateTime;
 pub use error::{ReadError, ReadErrorKind, WriteError};
 pub use limits::{DEPTH_HARD_MAX, Limits};
-pub use message::{MethodCall, parse_call, parse_response, read_call, read_response};
+pub use message::{MethodCall, parse_call, parse_labelled_call, parse_response, read_call, read_response};
 pub use spelled::{spelled_call, spelled_struct, spelled_value};
 pub use value::{Blob, Struct, Value};
 pub use writer::{Envelope, call_envelope, response_envelope, write_call, write_fault, write_response};

@@ -7,6 +7,7 @@
 //! as the same value, and whatever is wrong is found there. (The tests read every document both ways.)
 
 use super::limits::{DEPTH_HARD_MAX, Limits};
+use super::message::MethodCall;
 use super::scalar::{SHORT_TEXT_MAX, Scalar};
 use super::text::{forbidden_char, resolve_reference};
 use super::value::{Struct, Value};
@@ -62,6 +63,27 @@ pub(super) struct Spent {
     pub(super) tree_bytes: u64,
 }
 
+/// Bytes of a call that is tried as a whole; longer ones go through `quick-xml` from parameter to parameter.
+const WHOLE_BYTES_MAX: usize = 8 << 10;
+/// Declarations that nearly every peer writes, if any. What they say is what is assumed without them.
+const DECLARATIONS: [&[u8]; 5] = [
+    b"<?xml version=\"1.0\"?>",
+    b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>",
+    b"<?xml version=\"1.0\" encoding=\"utf-8\"?>",
+    b"<?xml version='1.0'?>",
+    b"<?xml version='1.0' encoding='UTF-8'?>",
+];
+
+/// A short call, whole.
+pub(super) fn call(document: &[u8], limits: &Limits) -> Option<MethodCall> {
+    if document.len() > WHOLE_BYTES_MAX || document.len() as u64 > limits.total_bytes_max {
+        return None;
+    }
+    let mut plain = Plain::new(document, limits, Spent { values: 0, tree_bytes: 0 });
+    let call = plain.call()?;
+    (plain.at == document.len()).then_some(call)
+}
+
 /// Reads from the bytes at hand. Every function returns `None` where the plain spelling ends; [`Plain::at`] then says how
 /// far it went, and what was read since the last whole value is void.
 pub(super) struct Plain<'a> {
@@ -104,6 +126,32 @@ impl<'a> Plain<'a> {
         self.blank()?;
         self.tag(b"</param>")?;
         Some(value)
+    }
+
+    /// A `<methodCall>` with all around it.
+    fn call(&mut self) -> Option<MethodCall> {
+        let _ = DECLARATIONS.iter().find_map(|declaration| self.tag(declaration));
+        self.blank()?;
+        self.tag(b"<methodCall>")?;
+        self.blank()?;
+        self.tag(b"<methodName>")?;
+        let method = self.text(self.limits.name_bytes_max)?.trim_matches(super::is_xml_space).to_owned();
+        self.tag(b"</methodName>")?;
+        self.blank()?;
+        let mut params = Vec::new();
+        if self.tag(b"<params>").is_some() {
+            loop {
+                self.blank()?;
+                if self.tag(b"</params>").is_some() {
+                    break;
+                }
+                params.push(self.param()?);
+            }
+            self.blank()?;
+        }
+        self.tag(b"</methodCall>")?;
+        self.blank()?;
+        (!method.is_empty()).then_some(MethodCall { method, params })
     }
 
     fn nested_value(&mut self, depth: usize, nested: usize) -> Option<Value> {

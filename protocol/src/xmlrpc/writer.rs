@@ -9,6 +9,15 @@ use crate::fault::Fault;
 
 const DECLARATION: &str = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
 
+/// Room for a short message, so that one does not grow step by step.
+const SHORT_BYTES: usize = 512;
+
+fn document() -> Vec<u8> {
+    let mut out = Vec::with_capacity(SHORT_BYTES);
+    out.extend_from_slice(DECLARATION.as_bytes());
+    out
+}
+
 /// The parts of a message around one base64 that is streamed between them.
 ///
 /// The message's length is `prefix.len() + base64_len(n) + suffix.len()`, known before a byte is encoded.
@@ -44,7 +53,7 @@ pub fn write_response(value: &Value) -> Result<Vec<u8>, WriteError> {
 
 /// Writes a response with a fault. Characters of its text that XML cannot hold become `?`: a fault must always be sent.
 pub fn write_fault(fault: &Fault) -> Vec<u8> {
-    let mut out = DECLARATION.as_bytes().to_vec();
+    let mut out = document();
     out.extend_from_slice(b"<methodResponse><fault><value><struct><member><name>faultCode</name><value><int>");
     out.extend_from_slice(fault.code.to_string().as_bytes());
     out.extend_from_slice(b"</int></value></member><member><name>faultString</name><value><string>");
@@ -76,7 +85,7 @@ pub fn response_envelope() -> Envelope {
 }
 
 fn call_head(method: &str) -> Result<Vec<u8>, WriteError> {
-    let mut out = DECLARATION.as_bytes().to_vec();
+    let mut out = document();
     out.extend_from_slice(b"<methodCall><methodName>");
     write_text(&mut out, method)?;
     out.extend_from_slice(b"</methodName><params>");
@@ -84,7 +93,7 @@ fn call_head(method: &str) -> Result<Vec<u8>, WriteError> {
 }
 
 fn response_head() -> Vec<u8> {
-    let mut out = DECLARATION.as_bytes().to_vec();
+    let mut out = document();
     out.extend_from_slice(b"<methodResponse><params><param>");
     out
 }

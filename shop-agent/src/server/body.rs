@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use protocol::fault::{Fault, FaultCode};
-use protocol::xmlrpc::{ReadError, ReadErrorKind, mend_cut_string, read_call};
+use protocol::xmlrpc::{ReadError, ReadErrorKind, mend_cut_string, parse_labelled_call, read_call};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -52,10 +52,12 @@ pub(crate) async fn receive(
     parsers: &Arc<Semaphore>,
 ) -> Result<Request, Refused> {
     let mut frames = Frames::new(body, limits);
-    let mut start = Vec::new();
+    let mut start = BytesMut::new();
     let mut is_whole = false;
     while start.len() < INLINE_BODY_BYTES {
         match frames.next().await.map_err(refused)? {
+            // mostly there is one piece, and nobody else has it
+            Some(bytes) if start.is_empty() => start = BytesMut::from(bytes),
             Some(bytes) => start.extend_from_slice(&bytes),
             None => {
                 is_whole = true;
@@ -64,7 +66,7 @@ pub(crate) async fn receive(
         }
     }
     if is_whole && coding == Coding::Identity {
-        let read = |document: &[u8]| read_call(document, charset.as_deref(), &limits.xml(), None);
+        let read = |document: &[u8]| parse_labelled_call(document, charset.as_deref(), &limits.xml());
         let call = read(&start).or_else(|error| match error.fault_code() {
             // a piece of SQL that an old client has cut inside a character
             FaultCode::InvalidCharacter => mend_cut_string(&start).map_or(Err(error), |mended| read(&mended)),
@@ -77,7 +79,7 @@ pub(crate) async fn receive(
         return Err(Refused::Http(StatusCode::SERVICE_UNAVAILABLE, "too many large requests at a time"));
     };
     let (sender, receiver) = mpsc::channel(4);
-    let source = Pieces { receiver, current: Bytes::from(start) };
+    let source = Pieces { receiver, current: start.freeze() };
     let (xml, dir, disk_reserve) = (limits.xml(), spool_dir.to_owned(), limits.disk_reserve);
     let parsing = tokio::task::spawn_blocking(move || {
         let mut sink = FileSink::new(&dir, disk_reserve);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -37,6 +38,7 @@ pub(crate) struct Guest {
     number: u64,
     peer: IpAddr,
     leave: CancellationToken,
+    known: AtomicBool,
 }
 
 /// Whether there is room.
@@ -60,7 +62,15 @@ impl House {
             let left = house.left.notified();
             let room = house.lock().room(peer, house.guests_max, house.per_peer_max);
             match room {
-                Room::Yes(number, leave) => return Some(Guest { house: Arc::clone(house), number, peer, leave }),
+                Room::Yes(number, leave) => {
+                    return Some(Guest {
+                        house: Arc::clone(house),
+                        number,
+                        peer,
+                        leave,
+                        known: AtomicBool::new(false),
+                    });
+                }
                 Room::NotForThisPeer => return None,
                 Room::Full => left.await,
             }
@@ -116,7 +126,10 @@ impl Guest {
 
     /// The guest has shown a credential and need not give way any more.
     pub(crate) fn is_known(&self) {
-        self.house.lock().strangers.remove(&self.number);
+        // with each call: the house is for all connections, and asked once
+        if !self.known.swap(true, Ordering::Relaxed) {
+            self.house.lock().strangers.remove(&self.number);
+        }
     }
 
     /// Resolves when the guest has to give way.

@@ -28,18 +28,25 @@ sale_item = \"from-target\"
 payment = \"from-target\"
 ";
 
-/// A sale as a till makes it.
-const SALE: &str = r"
-\set first random(1, 10000)
-\set second random(1, 10000)
-\set third random(1, 10000)
-begin;
-insert into sale (total) values (30) returning id as sale \gset
-insert into sale_item values (:sale, 1, :first, 1, 10), (:sale, 2, :second, 1, 10), (:sale, 3, :third, 1, 10);
-insert into payment (sale_id, amount) values (:sale, 30);
-update stock set quantity = quantity - 1 where product_id in (:first, :second, :third);
-commit;
-";
+/// Items of a sale.
+const ITEMS: usize = 5;
+
+/// A sale as a till makes it: every row a statement of its own, which is close to the worst for capture.
+fn sale() -> String {
+    let chosen: String = (1..=ITEMS).map(|item| format!("\\set p{item} random(1, 10000)\n")).collect();
+    let items: String = (1..=ITEMS)
+        .map(|item| {
+            format!(
+                "insert into sale_item values (:sale, {item}, :p{item}, 1, 10);
+                 update stock set quantity = quantity - 1 where product_id = :p{item};\n"
+            )
+        })
+        .collect();
+    format!(
+        "{chosen}begin;\ninsert into sale (total) values (50) returning id as sale \\gset\n{items}\
+         insert into payment (sale_id, amount) values (:sale, 50);\ncommit;\n"
+    )
+}
 
 /// All of them.
 pub(crate) fn run(settings: &Settings) -> Vec<Comparison> {
@@ -56,13 +63,16 @@ pub(crate) fn run(settings: &Settings) -> Vec<Comparison> {
         database.execute("vacuum analyze");
     }
     let against = "no capture";
-    let tills = |database: &Database, commit: &str| sales_of_tills(settings, database, commit);
     let mut all = Vec::new();
-    for (what, commit, least) in
-        [("sales at four tills, durable commits", "on", 0.9), ("sales at four tills, asynchronous commits", "off", 0.8)]
+    // four are more than the machine has cores, so that the processors are all that counts
+    for (tills, durable, asynchronous) in
+        [(2, Target::SpeedAtLeast(0.9), Target::SpeedAtLeast(0.8)), (4, Target::Reported, Target::Reported)]
     {
-        let target = Target::SpeedAtLeast(least);
-        all.push(compare(settings, what, against, target, || tills(captured, commit), || tills(&plain, commit)));
+        for (commit, commits, target) in [("on", "durable", durable), ("off", "asynchronous", asynchronous)] {
+            let what = format!("sales at {tills} tills, {commits} commits");
+            let time = |database: &Database| sales_of_tills(settings, database, tills, commit);
+            all.push(compare(settings, &what, against, target, || time(captured), || time(&plain)));
+        }
     }
     let bulk_update = |database: &Database| {
         database.execute("vacuum stock");
@@ -82,14 +92,14 @@ pub(crate) fn run(settings: &Settings) -> Vec<Comparison> {
     all
 }
 
-/// The time of one sale where four tills sell all the time.
-fn sales_of_tills(settings: &Settings, database: &Database, commit: &str) -> Duration {
+/// The time of one sale where some tills sell all the time.
+fn sales_of_tills(settings: &Settings, database: &Database, tills: usize, commit: &str) -> Duration {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(file.path(), SALE).expect("a script");
+    std::fs::write(file.path(), sale()).expect("a script");
     let seconds = (10 / settings.share).max(2).to_string();
     let program = psql::find().expect("psql").with_file_name("pgbench");
     let mut pgbench = Command::new(program);
-    pgbench.args(["-n", "-c", "4", "-j", "1", "-T", &seconds, "-f"]).arg(file.path()).arg(database.url());
+    pgbench.args(["-n", "-c", &tills.to_string(), "-j", "1", "-T", &seconds, "-f"]).arg(file.path()).arg(database.url());
     pgbench.env("PGOPTIONS", format!("-c synchronous_commit={commit}"));
     database.execute("checkpoint");
     let told = finish(&mut pgbench).succeeded();

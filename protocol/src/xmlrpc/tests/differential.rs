@@ -190,6 +190,86 @@ proptest! {
     }
 }
 
+/// Pieces of the envelope of a call, most of them what everybody writes.
+fn envelope() -> impl Strategy<Value = String> {
+    let one = |usual: &'static str, others: &'static [&'static str]| prop_oneof![6 => Just(usual), 1 => prop::sample::select(others.to_vec())];
+    let declaration = one(
+        "<?xml version=\"1.0\"?>",
+        &[
+            "",
+            "\n",
+            "<?xml version='1.0' encoding='UTF-8'?>",
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n",
+            "\u{feff}",
+            "<?xml?>",
+            "<?xml version=\"1.0\"?><?xml version=\"1.0\"?>",
+            "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>",
+            "<!DOCTYPE methodCall>",
+        ],
+    );
+    let call =
+        one("<methodCall>", &["\n<methodCall>\n", "<methodCall >", "<methodCall><!-- c -->", "<methodResponse>", ""]);
+    let name = one(
+        "<methodName>m</methodName>",
+        &[
+            "<methodName> m\r\n</methodName>",
+            "<methodName></methodName>",
+            "<methodName>\t</methodName>",
+            "<methodName>m&amp;é</methodName>",
+            "<methodName/>",
+            "<methodName>m",
+            "",
+            "<methodName>m</methodName><methodName>n</methodName>",
+            "x<methodName>m</methodName>",
+        ],
+    );
+    let params = one(
+        "<params><param><value>1</value></param></params>",
+        &[
+            "",
+            "<params/>",
+            "<params></params>",
+            "\r\n<params>\n<param> <value><int>7</int></value></param></params> ",
+            "<params><param><value><base64>eA==</base64></value></param></params>",
+            "<params><param/></params>",
+            "<params>x</params>",
+            "<params></params><params></params>",
+            "<params><param><value>1</value><value>2</value></param></params>",
+            "<params><param><value>1</value></param><param><value><array><data/></array></value></param></params>",
+        ],
+    );
+    let end = one(
+        "</methodCall>",
+        &[
+            "</methodCall>\r\n",
+            "</methodCall><!-- c -->",
+            "</methodCall>x",
+            "</methodCall><x/>",
+            "",
+            "</methodcall>",
+            "\n</methodCall>",
+        ],
+    );
+    (declaration, call, name, params, end).prop_map(|(a, b, c, d, e)| [a, b, c, d, e].concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// A short call is read in one go where everything is as usual: what it is taken for is what it is with care.
+    #[test]
+    fn the_short_way_through_a_call_sees_what_the_long_one_sees(document in envelope()) {
+        let seen = |read: Result<MethodCall, ReadError>| format!("{:?}", read.map_err(|error| error.fault_code()));
+        let with_care = seen(read_call(document.as_bytes(), None, &Limits::default(), None));
+        for charset in [None, Some("UTF-8")] {
+            let short = seen(parse_labelled_call(document.as_bytes(), charset, &Limits::default()));
+            let long = seen(read_call(document.as_bytes(), charset, &Limits::default(), None));
+            prop_assert_eq!(&short, &long, "{:?}", charset);
+        }
+        prop_assert_eq!(seen(parse_call(document.as_bytes(), &Limits::default())), with_care);
+    }
+}
+
 /// The inputs that fuzzing has found worth keeping, and every vector of conformance that is in UTF-8.
 #[test]
 fn nothing_of_the_corpus_is_taken_that_another_parser_finds_ill_formed() {
