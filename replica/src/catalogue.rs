@@ -112,10 +112,19 @@ impl Table {
 
     /// The condition that two rows have the same key; prefixes such as `t.`.
     pub(crate) fn same_key(&self, left: &str, right: &str) -> String {
+        self.keys_compared(left, "=", right)
+    }
+
+    /// The same where the search path may be anybody's.
+    pub(crate) fn same_key_on_any_path(&self, left: &str, right: &str) -> String {
+        self.keys_compared(left, "operator(pg_catalog.=)", right)
+    }
+
+    fn keys_compared(&self, left: &str, equals: &str, right: &str) -> String {
         let pairs: Vec<String> = self
             .key_columns()
             .map(|column| quote_identifier(&column.name))
-            .map(|name| format!("{left}{name} = {right}{name}"))
+            .map(|name| format!("{left}{name} {equals} {right}{name}"))
             .collect();
         pairs.join(" and ")
     }

@@ -281,7 +281,6 @@ async fn nothing_that_a_till_puts_into_its_search_path_is_called_by_capture() {
         north.execute(&format!(
             "set session authorization till_with_traps; set search_path = trap, pg_catalog, public; {sql}"
         ));
-        north.execute("select 1"); // in a session of its own each, for functions are read once in each
     };
     let sprung = || north.value("select is_called::text from trap.sprung");
     as_till(

@@ -38,19 +38,33 @@ fn conditions(table: &Table, columns: &[String], old: &str, new: &str) -> Vec<St
 }
 
 /// How entries of a log are written.
-struct Log<'a> {
-    /// What fixes the search path, where something has to.
-    path: &'a str,
+struct Log {
     /// The log with its columns: of keys alone,
-    logged: &'a str,
+    logged: String,
     /// with those that changed,
-    compared: &'a str,
-    /// and all of them in their order, for values that begin with `head`.
-    whole: &'a str,
-    head: &'a str,
+    compared: String,
+    /// and all of them in their order, for values that begin with `head`: with some left out a statement has one more
+    /// node to set up.
+    whole: String,
+    head: String,
     /// What tells deletes apart in logs that do.
-    is_gone: &'a str,
-    is_there: &'a str,
+    is_gone: &'static str,
+    is_there: &'static str,
+}
+
+impl Log {
+    fn of(table: &Table, number: i32) -> Self {
+        let keys = numbered(table.key.len());
+        let (gone, is_gone, is_there) = if table.partitioned { ("gone, ", "true, ", "false, ") } else { ("", "", "") };
+        Self {
+            logged: format!("sync.log_{number}(origin, {gone}{keys})"),
+            compared: format!("sync.log_{number}(origin, {gone}{keys}, changed)"),
+            whole: format!("sync.log_{number}(xid, origin, target, {gone}{keys}, changed)"),
+            head: format!("pg_catalog.pg_current_xact_id(), {ORIGIN}, null::integer, {is_there}"),
+            is_gone,
+            is_there,
+        }
+    }
 }
 
 /// The type of a variable that holds a key column's values.
@@ -59,28 +73,14 @@ fn variable_type(column: &Column) -> String {
     system_type(&name).unwrap_or(name)
 }
 
-/// The condition that two rows have the same key, whatever the search path is.
-fn same_key(table: &Table, left: &str, right: &str) -> String {
-    let pairs: Vec<String> = (table.key_columns())
-        .map(|column| quote_identifier(&column.name))
-        .map(|name| format!("{left}{name} operator(pg_catalog.=) {right}{name}"))
-        .collect();
-    pairs.join(" and ")
-}
-
 /// Tables that flow one way: keys, and which columns an update changed. Where that is not known rows travel whole, and
 /// so they do where these functions and the table do not fit together (any more): capture never fails a statement
 /// because a column was dropped or has got another type.
 pub(super) fn key_functions(table: &Table, number: i32, columns: &[String]) -> String {
-    let keys = numbered(table.key.len());
-    let from = table.target();
-    let (gone, is_gone, is_there) = if table.partitioned { ("gone, ", "true, ", "false, ") } else { ("", "", "") };
-    let logged = format!("sync.log_{number}(origin, {gone}{keys})");
-    let compared = format!("sync.log_{number}(origin, {gone}{keys}, changed)");
-    // all columns, in their order: with some left out a statement has one more node to set up
-    let whole = format!("sync.log_{number}(xid, origin, target, {gone}{keys}, changed)");
-    let head = format!("pg_catalog.pg_current_xact_id(), {ORIGIN}, null::integer, {is_there}");
+    let log = Log::of(table, number);
     let path = if system_key_types(table) { "" } else { SAFE_PATH };
+    let Log { logged, compared, whole, head, is_gone, is_there } = &log;
+    let from = table.target();
     let (origin, oid) = (ORIGIN.replace('\'', "''"), table.oid);
     let all = key_arrays(table, "gone.");
     let mut sql = format!(
@@ -93,12 +93,7 @@ pub(super) fn key_functions(table: &Table, number: i32, columns: &[String]) -> S
             .collect::<Vec<_>>()
             .join(", "),
     );
-    sql += &update_of_keys(
-        table,
-        number,
-        columns,
-        &Log { path, logged: &logged, compared: &compared, whole: &whole, head: &head, is_gone, is_there },
-    );
+    sql += &update_of_keys(table, number, columns, path, &log);
     sql += &format!(
         "{} declare sync$changed varbit; begin
              if tg_op = 'UPDATE' and not ({rekeyed}) then
@@ -133,8 +128,8 @@ pub(super) fn key_functions(table: &Table, number: i32, columns: &[String]) -> S
 }
 
 /// An UPDATE: the keys of what it changed, and which columns; the old keys too where keys have changed.
-fn update_of_keys(table: &Table, number: i32, columns: &[String], log: &Log) -> String {
-    let Log { path, logged, compared, whole, head, is_gone, is_there } = log;
+fn update_of_keys(table: &Table, number: i32, columns: &[String], path: &str, log: &Log) -> String {
+    let Log { logged, compared, whole, head, is_gone, is_there } = log;
     let variables: Vec<String> = (1..=table.key.len()).map(|index| format!("sync$k{index}")).collect();
     let before: Vec<String> = (1..=table.key.len()).map(|index| format!("sync$b{index}")).collect();
     let declared: String = (table.key_columns().zip(variables.iter().zip(&before)))
@@ -147,7 +142,7 @@ fn update_of_keys(table: &Table, number: i32, columns: &[String], log: &Log) -> 
         .collect();
     let (bits, any_changed) = (bits(&columns), any(&columns));
     let (same, new_keys, old_keys) =
-        (same_key(table, "sync$n.", "sync$o."), key_arrays(table, "sync$n."), key_arrays(table, "sync$o."));
+        (table.same_key_on_any_path("sync$n.", "sync$o."), key_arrays(table, "sync$n."), key_arrays(table, "sync$o."));
     let paired = format!("pg_catalog.count({})", first_key(table, "sync$o."));
     format!(
         "{} declare {declared} sync$many bigint; sync$paired bigint; sync$changed bit varying; sync$memory pg_catalog.text; begin

@@ -99,7 +99,10 @@ fn sales_of_tills(settings: &Settings, database: &Database, tills: usize, commit
     let seconds = (10 / settings.share).max(2).to_string();
     let program = psql::find().expect("psql").with_file_name("pgbench");
     let mut pgbench = Command::new(program);
-    pgbench.args(["-n", "-c", &tills.to_string(), "-j", "1", "-T", &seconds, "-f"]).arg(file.path()).arg(database.url());
+    pgbench
+        .args(["-n", "-c", &tills.to_string(), "-j", "1", "-T", &seconds, "-f"])
+        .arg(file.path())
+        .arg(database.url());
     pgbench.env("PGOPTIONS", format!("-c synchronous_commit={commit}"));
     database.execute("checkpoint");
     let told = finish(&mut pgbench).succeeded();

@@ -13,15 +13,17 @@ pub(crate) fn print(comparisons: &[Comparison]) {
             Target::SpeedAtLeast(least) | Target::AtLeast(least) => format!("≥ {least}"),
             Target::Reported => "–".to_owned(),
         };
+        // a pipeline would be cells of its own
+        let against = comparison.against.replace('|', "\\|");
         if let Some(why) = &comparison.unmeasured {
-            println!("| {} | | {} | not measured: {why} | | {target} | |", comparison.what, comparison.against);
+            println!("| {} | | {} | not measured: {why} | | {target} | |", comparison.what, against);
             continue;
         }
         println!(
             "| {} | {} | {} | {} | {:.2} ({:.2}–{:.2}) | {target} | {} |",
             comparison.what,
             figure(comparison.unit, &comparison.ours),
-            comparison.against,
+            against,
             figure(comparison.unit, &comparison.baseline),
             ratio.median,
             ratio.low,
