@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::GenericClient;
 
 use crate::ReplicaError;
+use crate::binary_copy::BinaryType;
 use crate::error::classify;
 use crate::spool::hex;
 
@@ -20,6 +21,8 @@ pub struct Column {
     pub type_name: String,
     /// How a value is written as a literal.
     pub literal: LiteralKind,
+    /// How a value is written in COPY's binary format; none where only its text is known.
+    pub binary: Option<BinaryType>,
     /// `GENERATED ALWAYS AS (...) STORED`: never written.
     pub generated: bool,
     /// `GENERATED ALWAYS AS IDENTITY`: written with OVERRIDING SYSTEM VALUE.
@@ -193,6 +196,7 @@ impl Catalogue {
                 name: row.get(2),
                 type_name: row.get(3),
                 literal: literal_kind(row.get::<_, i8>(4) as u8, row.get(10)),
+                binary: row.get::<_, Option<String>>(12).and_then(|name| BinaryType::named(&name)),
                 generated: row.get(5),
                 always_identity: row.get(6),
                 not_null: row.get(7),
@@ -345,7 +349,8 @@ order by 2, 3";
 const COLUMNS: &str = "
 select a.attrelid, a.attnum, a.attname::text, format_type(a.atttypid, a.atttypmod), b.typcategory,
        a.attgenerated <> '', a.attidentity = 'a', a.attnotnull,
-       sn.nspname::text, s.relname::text, b.typname::text, d.oid is not null or a.attidentity <> ''
+       sn.nspname::text, s.relname::text, b.typname::text, d.oid is not null or a.attidentity <> '',
+       case when b.typtype = 'e' then 'text' when b.typnamespace = 'pg_catalog'::regnamespace then b.typname::text end
 from pg_attribute a
 join pg_class c on c.oid = a.attrelid and c.relkind in ('r', 'p') and not c.relispartition
 join pg_namespace n on n.oid = c.relnamespace

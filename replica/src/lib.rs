@@ -4,9 +4,11 @@
 //! [`office::Office`] the one behind office-client; both are made of the same parts:
 //! [`catalogue`] (what the tables look like), [`capture`] (triggers and change log), [`watermark`]
 //! (timestamps that stand for snapshots), [`diff`] (changes into a frozen stream), [`apply`] (a frozen stream into
-//! the tables, in one transaction), [`ids`] (id ranges) and [`digest`] (fingerprints).
+//! the tables, in one transaction; [`binary_copy`] is how rows get there fast), [`ids`] (id ranges) and [`digest`]
+//! (fingerprints).
 
 pub mod apply;
+pub mod binary_copy;
 pub mod capture;
 pub mod carried;
 pub mod catalogue;

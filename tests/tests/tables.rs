@@ -9,3 +9,5 @@ mod kinds;
 mod order;
 #[path = "tables/partitions.rs"]
 mod partitions;
+#[path = "tables/values.rs"]
+mod values;

@@ -150,7 +150,8 @@ impl Drive<'_> {
 
     pub(super) async fn compare(&mut self, report: &mut Report) -> Result<Event, DriveError> {
         self.job.progress.phase("comparing");
-        let comparison = verify::compare(&mut self.peer, self.job.office, &self.job.branch).await?;
+        let copied = self.fingerprints.take();
+        let comparison = verify::compare(&mut self.peer, self.job.office, &self.job.branch, copied).await?;
         let differing = comparison.differing().count();
         let explained = comparison.waiting_rows > 0;
         report.comparison = Some(comparison);

@@ -34,7 +34,7 @@ use protocol::fault::Fault;
 use protocol::methods::{FrozenDiff, HelloReply};
 use protocol::policy::GROUP_FIRST;
 use protocol::session::office::{Action, Ending, Event, Run, Task};
-use replica::office::{Branch, Lease, Office, RunRecord};
+use replica::office::{Branch, CopyFingerprints, Lease, Office, RunRecord};
 
 pub(crate) use adopt::{Adoption, adopt};
 pub(crate) use allowance::{is_open_now, parse_budget, parse_windows};
@@ -258,6 +258,8 @@ struct Drive<'a> {
     facts: Option<HelloReply>,
     /// The clone or push.
     outbound: Option<Outbound>,
+    /// Of what was copied, where the copy was made while it was sent.
+    fingerprints: Option<CopyFingerprints>,
     /// The group of tables from which on it is looked for something to push.
     group: u8,
     /// Number of the session at the shop.
@@ -297,6 +299,7 @@ impl<'a> Drive<'a> {
             peer,
             facts: None,
             outbound: None,
+            fingerprints: None,
             group: GROUP_FIRST,
             sid: None,
             diff: None,

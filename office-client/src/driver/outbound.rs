@@ -65,7 +65,11 @@ impl Drive<'_> {
     pub(super) async fn finish_copy(&mut self) -> Result<(), DriveError> {
         let outbound = self.outbound.take();
         self.outbound = match outbound {
-            Some(Outbound::Copying(copying)) => Some(Outbound::Frozen(copying.finish().await?)),
+            Some(Outbound::Copying(copying)) => {
+                let (outgoing, fingerprints) = copying.finish().await?;
+                self.fingerprints = Some(fingerprints);
+                Some(Outbound::Frozen(outgoing))
+            }
             other => other,
         };
         Ok(())

@@ -6,7 +6,8 @@ use protocol::fault::FaultCode;
 use protocol::methods::{DiffOpen, DiffOptions, Digest, DigestRequest, TableDigest};
 use protocol::policy::Direction;
 use protocol::session::repair::Found;
-use replica::office::{Branch, Compared, Office};
+use replica::ReplicaError;
+use replica::office::{Branch, Compared, CopyFingerprints, Office};
 
 use super::rows::{self, Drill, FoundRow};
 use super::{DriveError, Job, greet};
@@ -82,7 +83,7 @@ pub(crate) async fn verify(job: &Job<'_>) -> Result<Comparison, DriveError> {
     let compared = async {
         let mut peer = super::peer(job)?;
         greet::greet(&mut peer, job.office, &job.branch, greet::Contact::Look, false).await?;
-        let compared = compare(&mut peer, job.office, &job.branch).await?;
+        let compared = compare(&mut peer, job.office, &job.branch, None).await?;
         let counters = peer.client().counters();
         Ok(Comparison { sent_bytes: counters.sent(), received_bytes: counters.received(), ..compared })
     };
@@ -91,12 +92,26 @@ pub(crate) async fn verify(job: &Job<'_>) -> Result<Comparison, DriveError> {
     result
 }
 
-/// Compares over a line on which hello has been said.
-pub(crate) async fn compare(peer: &mut Peer, office: &Office, branch: &Branch) -> Result<Comparison, DriveError> {
+/// Compares over a line on which hello has been said: with what the office copied for the shop just now, as far as that
+/// goes, or with what it has.
+pub(crate) async fn compare(
+    peer: &mut Peer,
+    office: &Office,
+    branch: &Branch,
+    copied: Option<CopyFingerprints>,
+) -> Result<Comparison, DriveError> {
     if !peer.abilities().digests {
         return Ok(Comparison::default());
     }
-    let Some(both) = fingerprints(peer, office, branch).await? else { return Ok(Comparison::default()) };
+    let both = match copied {
+        Some(copied) => side_by_side(peer, office, branch, copied.wait()).await?.filter(agree),
+        None => None,
+    };
+    let both = match both {
+        Some(both) => Some(both),
+        None => fingerprints(peer, office, branch).await?,
+    };
+    let Some(both) = both else { return Ok(Comparison::default()) };
     let mut comparison = Comparison { offered: true, ..Comparison::default() };
     for (ours, theirs) in both {
         let mut table = difference(&ours.digest, theirs.as_ref());
@@ -121,17 +136,30 @@ pub(crate) async fn compare(peer: &mut Peer, office: &Office, branch: &Branch) -
 
 pub(super) type Fingerprints = Vec<(Compared, Option<TableDigest>)>;
 
+fn agree(both: &Fingerprints) -> bool {
+    both.iter().all(|(ours, theirs)| difference(&ours.digest, theirs.as_ref()).equal)
+}
+
 /// The tables of both ends; none when the peer offers no digests.
 pub(super) async fn fingerprints(
     peer: &mut Peer,
     office: &Office,
     branch: &Branch,
 ) -> Result<Option<Fingerprints>, DriveError> {
+    side_by_side(peer, office, branch, office.digests(branch)).await
+}
+
+async fn side_by_side(
+    peer: &mut Peer,
+    office: &Office,
+    branch: &Branch,
+    ours: impl Future<Output = Result<Vec<Compared>, ReplicaError>>,
+) -> Result<Option<Fingerprints>, DriveError> {
     let scope = office.scope(branch).await?;
     let tables = office.compared_tables(branch).await?;
     let request = Digest(DigestRequest { tables, low: scope.low, high: scope.high, buckets: None, since: None });
     // each has a whole database to read: at the same time
-    let (ours, theirs) = tokio::join!(office.digests(branch), peer.ask(&request, Patience::Work));
+    let (ours, theirs) = tokio::join!(ours, peer.ask(&request, Patience::Work));
     let ours = ours?;
     let theirs = match theirs {
         Ok(theirs) => theirs,

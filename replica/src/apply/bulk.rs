@@ -114,10 +114,11 @@ impl BulkLoad {
     }
 
     /// The COPY that loads the table.
-    pub(super) fn copy_statement(&self, table: &Table, columns: &[String]) -> String {
+    pub(super) fn copy_statement(&self, table: &Table, columns: &[String], binary: bool) -> String {
         let columns = column_list(columns.iter().map(String::as_str));
-        let freeze = if self.truncated.contains(&table.name) { " with (freeze)" } else { "" };
-        format!("copy {} ({columns}) from stdin{freeze}", table.name.quoted())
+        let freeze = self.truncated.contains(&table.name);
+        let format = if binary { "binary" } else { "text" };
+        format!("copy {} ({columns}) from stdin with (format {format}, freeze {freeze})", table.name.quoted())
     }
 
     /// Whether the foreign key is made again, and thereby checked, at the end.

@@ -17,6 +17,7 @@ use super::conflicts::Contest;
 use super::target::{Conversion, Shape, ShapeKind, resolve};
 use super::told::{ToldConflict, ToldMissing, stamp};
 use crate::ReplicaError;
+use crate::binary_copy::{BinaryType, encode_row};
 use crate::catalogue::Table;
 use crate::spool::spool_error;
 
@@ -34,21 +35,21 @@ pub(super) struct Block {
     pub(super) shape: Arc<Shape>,
     /// COPY lines; the first field of each is the number of its statement.
     pub(super) text: Vec<u8>,
+    /// The same rows, without the numbers, in COPY's binary format: where they may go straight into their table, and all
+    /// of them can be told in it.
+    pub(super) binary: Option<Vec<u8>>,
     pub(super) rows: usize,
     /// (index of the first row, number of the statement), ascending.
     pub(super) statements: Vec<(usize, u64)>,
 }
 
-impl Block {
-    /// The lines without the statement numbers.
-    pub(super) fn without_numbers(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(self.text.len());
-        for line in self.text.split_inclusive(|&byte| byte == b'\n') {
-            let start = memchr::memchr(b'\t', line).map_or(0, |tab| tab + 1);
-            text.extend_from_slice(&line[start..]);
-        }
-        text
+/// The lines without the numbers of their statements.
+pub(super) fn without_numbers(lines: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(lines.len());
+    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+        text.extend_from_slice(after_number(line));
     }
+    text
 }
 
 /// What the thread hands over.
@@ -116,8 +117,30 @@ impl From<ReplicaError> for Stop {
 #[derive(Default)]
 struct Buffer {
     text: Vec<u8>,
+    binary: Option<Vec<u8>>,
     rows: usize,
     statements: Vec<(usize, u64)>,
+}
+
+impl Buffer {
+    fn of(shape: &Shape) -> Self {
+        Self { binary: shape.binary.as_ref().map(|_| Vec::new()), ..Self::default() }
+    }
+
+    /// Adds the last line of the text, which begins at `start`, in binary; from the first row on that cannot be told in it
+    /// the block is text.
+    fn encode(&mut self, shape: &Shape, start: usize) {
+        let (Some(types), Some(binary)) = (&shape.binary, &mut self.binary) else { return };
+        let line = after_number(&self.text[start..]);
+        if encode_row(types, line, binary).is_err() {
+            self.binary = None;
+        }
+    }
+}
+
+/// A line without the number of its statement.
+fn after_number(line: &[u8]) -> &[u8] {
+    &line[memchr::memchr(b'\t', line).map_or(0, |tab| tab + 1)..]
 }
 
 struct Parse {
@@ -135,6 +158,8 @@ struct Current {
     shape: Option<Arc<Shape>>,
     statement: Statement,
     conversion: Conversion,
+    /// What tells it apart, in figures.
+    number: Vec<u8>,
 }
 
 impl Parse {
@@ -170,7 +195,12 @@ impl Parse {
             };
             match event {
                 Event::Statement(statement) => {
-                    current = Some(Current { shape: None, statement: statement.clone(), conversion: Conversion::AsIs });
+                    current = Some(Current {
+                        shape: None,
+                        statement: statement.clone(),
+                        conversion: Conversion::AsIs,
+                        number: number.to_string().into_bytes(),
+                    });
                 }
                 Event::Row(row) => {
                     let Some(current) = &mut current else { continue };
@@ -213,12 +243,12 @@ impl Parse {
         };
         let (was, totals, stamp) = (self.was.take(), self.totals.take(), self.stamp.take());
         let (amounts, stamped) = (shape.amounts, shape.stamped);
-        let buffer = self.buffers.entry(shape.id).or_default();
+        let buffer = self.buffers.entry(shape.id).or_insert_with(|| Buffer::of(&shape));
         if buffer.statements.last().is_none_or(|(_, last)| *last != number) {
             buffer.statements.push((buffer.rows, number));
         }
         let start = buffer.text.len();
-        buffer.text.extend_from_slice(number.to_string().as_bytes());
+        buffer.text.extend_from_slice(&current.number);
         let refusal =
             convert(&mut buffer.text, &current.conversion, &shape, current.statement.kind, row, was.as_deref());
         if let Err(message) = refusal {
@@ -232,6 +262,7 @@ impl Parse {
         if stamped {
             push_was(&mut buffer.text, stamp.as_deref());
         }
+        buffer.encode(&shape, start);
         buffer.text.push(b'\n');
         buffer.rows += 1;
         if buffer.text.len() >= BLOCK_BYTES {
@@ -290,7 +321,9 @@ impl Parse {
         let amounts = travels && !super::amounts::columns(&self.order, &table).is_empty();
         let both = self.order.policy.get(&table.name).is_some_and(|rules| rules.direction == Direction::Both);
         let stamped = both && !matches!(kind, ShapeKind::Insert | ShapeKind::InsertIgnore);
-        let shape = Arc::new(Shape { id: self.shapes.len(), table: Arc::new(table), kind, columns, amounts, stamped });
+        let binary = if self.order.bulk && kind == ShapeKind::Insert { binary_types(&table, &columns) } else { None };
+        let table = Arc::new(table);
+        let shape = Arc::new(Shape { id: self.shapes.len(), table, kind, columns, binary, amounts, stamped });
         self.shapes.push(shape.clone());
         shape
     }
@@ -301,13 +334,18 @@ impl Parse {
             return Ok(());
         }
         let shape = self.shapes[id].clone();
-        let Buffer { text, rows, statements } = buffer;
-        self.send(Message::Block(Block { shape, text, rows, statements }))
+        let Buffer { text, binary, rows, statements } = buffer;
+        self.send(Message::Block(Block { shape, text, binary, rows, statements }))
     }
 
     fn send(&mut self, message: Message) -> Result<(), Stop> {
         self.sender.blocking_send(Ok(message)).map_err(|_| Stop::NobodyListens)
     }
+}
+
+/// The columns' types, where all of them can be told in binary.
+fn binary_types(table: &Table, columns: &[String]) -> Option<Vec<BinaryType>> {
+    columns.iter().map(|name| table.column(name)?.binary).collect()
 }
 
 /// Appends the row's fields, each behind a tab.

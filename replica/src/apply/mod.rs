@@ -30,11 +30,13 @@ use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::SinkExt as _;
 use protocol::names::TableName;
 use protocol::policy::ResolvedPolicy;
 use tokio_postgres::{CopyInSink, Transaction};
 
 use crate::ReplicaError;
+use crate::binary_copy;
 use crate::capture::CapturedTable;
 use crate::catalogue::Catalogue;
 use crate::error::classify;
@@ -42,7 +44,7 @@ use crate::node::ApplyRights;
 use crate::safety::SafetyStop;
 use crate::watermark::Snapshot;
 use bulk::BulkLoad;
-use feed::{Block, Feed, Message};
+use feed::{Block, Feed, Message, without_numbers};
 use gather::Gathered;
 use references::References;
 use staging::{Merged, Staging};
@@ -149,11 +151,22 @@ async fn prepare(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<()
     Ok(())
 }
 
+/// Where rows of a COPY go, and how they are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// To a staging table, as text.
+    Staged,
+    /// Straight into their table, as text.
+    Text,
+    /// The same in binary.
+    Binary,
+}
+
 /// A COPY that is under way.
 struct OpenCopy {
     shape: usize,
     sink: std::pin::Pin<Box<CopyInSink<Bytes>>>,
-    direct: bool,
+    way: Way,
     lines: failure::LineMap,
     /// The segment it fills, where rows that fail wait.
     number: usize,
@@ -165,7 +178,7 @@ struct OpenCopy {
 impl OpenCopy {
     fn gathering(shape: Arc<Shape>, number: usize, sink: std::pin::Pin<Box<CopyInSink<Bytes>>>) -> Self {
         let lines = failure::LineMap::new(shape.clone());
-        Self { shape: shape.id, sink, direct: false, lines, number, kept: Vec::new(), kept_bytes: 0 }
+        Self { shape: shape.id, sink, way: Way::Staged, lines, number, kept: Vec::new(), kept_bytes: 0 }
     }
 }
 
@@ -264,20 +277,26 @@ impl<'a> Apply<'a> {
         if self.order.quarantine.is_some() {
             return self.gather(block).await;
         }
-        if self.open.as_ref().is_some_and(|open| open.shape != block.shape.id) {
+        let straight = if block.binary.is_some() { Way::Binary } else { Way::Text };
+        let goes_on = |open: &OpenCopy| open.shape == block.shape.id && [Way::Staged, straight].contains(&open.way);
+        if self.open.as_ref().is_some_and(|open| !goes_on(open)) {
             self.close_copy().await?;
         }
         self.merge_before(&block.shape).await?;
         if self.open.is_none() {
-            self.open_copy(&block.shape).await?;
+            self.open_copy(&block.shape, straight).await?;
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        let text = if open.direct { block.without_numbers() } else { block.text };
         open.lines.extend(&block.statements, block.rows);
-        if open.direct {
+        if open.way != Way::Staged {
             *self.rows.entry(block.shape.table.name.clone()).or_default() += i64::try_from(block.rows).unwrap_or(0);
         }
-        if let Err(error) = pieces::feed(open.sink.as_mut(), Bytes::from(text)).await {
+        let rows = match (open.way, block.binary) {
+            (Way::Staged, _) => block.text,
+            (Way::Binary, Some(binary)) => binary,
+            (Way::Text | Way::Binary, _) => without_numbers(&block.text),
+        };
+        if let Err(error) = pieces::feed(open.sink.as_mut(), Bytes::from(rows)).await {
             let failure = failure::of_copy(error, &block.shape, &open.lines);
             self.open = None;
             return Err(failure);
@@ -304,12 +323,12 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
-    async fn open_copy(&mut self, shape: &Arc<Shape>) -> Result<(), ReplicaError> {
+    async fn open_copy(&mut self, shape: &Arc<Shape>, straight: Way) -> Result<(), ReplicaError> {
         let direct = self.order.bulk
             && shape.kind == ShapeKind::Insert
             && self.bulk.takes(self.transaction, self.order, &shape.table).await?;
         let statement = if direct {
-            self.bulk.copy_statement(&shape.table, &shape.columns)
+            self.bulk.copy_statement(&shape.table, &shape.columns, straight == Way::Binary)
         } else {
             if !self.staging.contains_key(&shape.id) {
                 let staging = Staging::create(self.transaction, self.order, shape.clone(), None).await?;
@@ -319,15 +338,16 @@ impl<'a> Apply<'a> {
             staging.filled = true;
             staging.copy_statement()
         };
-        let sink = self
-            .transaction
-            .copy_in::<_, Bytes>(&statement)
-            .await
-            .map_err(|error| failure::of_statement(error, &shape.table.name, None))?;
+        let failed = |error| failure::of_statement(error, &shape.table.name, None);
+        let mut sink = Box::pin(self.transaction.copy_in::<_, Bytes>(&statement).await.map_err(failed)?);
+        let way = if direct { straight } else { Way::Staged };
+        if way == Way::Binary {
+            sink.as_mut().feed(Bytes::from_static(binary_copy::HEADER)).await.map_err(failed)?;
+        }
         self.open = Some(OpenCopy {
             shape: shape.id,
-            sink: Box::pin(sink),
-            direct,
+            sink,
+            way,
             lines: failure::LineMap::new(shape.clone()),
             number: 0,
             kept: Vec::new(),
@@ -338,8 +358,15 @@ impl<'a> Apply<'a> {
 
     async fn close_copy(&mut self) -> Result<(), ReplicaError> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        match open.sink.as_mut().finish().await {
-            Ok(_) => Ok(()),
+        let mut ended = Ok(());
+        if open.way == Way::Binary {
+            ended = open.sink.as_mut().feed(Bytes::from_static(binary_copy::TRAILER)).await;
+        }
+        if ended.is_ok() {
+            ended = open.sink.as_mut().finish().await.map(|_| ());
+        }
+        match ended {
+            Ok(()) => Ok(()),
             Err(error) => {
                 let shape = open.lines.shape().clone();
                 Err(failure::of_copy(error, &shape, &open.lines))

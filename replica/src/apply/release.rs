@@ -145,7 +145,7 @@ fn shape(
     let amounts = travels && !amounts::columns(order, table).is_empty();
     let both = order.policy.get(&table.name).is_some_and(|rules| rules.direction == Direction::Both);
     let stamped = both && !matches!(kind, ShapeKind::Insert | ShapeKind::InsertIgnore);
-    Some(Shape { id, table: Arc::new(table.clone()), kind, columns, amounts, stamped })
+    Some(Shape { id, table: Arc::new(table.clone()), kind, columns, binary: None, amounts, stamped })
 }
 
 /// The statement that stages a group of entries; what does not fit its column stays.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use protocol::dialect::{Statement, WriteKind};
 use protocol::policy::Direction;
 
+use crate::binary_copy::BinaryType;
 use crate::catalogue::{Column, Table};
 
 /// Which way changes come in, and what they may therefore touch.
@@ -81,6 +82,8 @@ pub(super) struct Shape {
     /// Insert kinds: the columns written. Update kinds: the key columns, then all other written columns (then those
     /// again as guards). Delete: the key columns.
     pub(super) columns: Vec<String>,
+    /// Types of the columns, where rows may go straight into the table and all types can be told in binary.
+    pub(super) binary: Option<Vec<BinaryType>>,
     /// The staging table ends with a column `totals`: some of the columns are amounts.
     pub(super) amounts: bool,
     /// It ends with a column `stamp`, behind that: both sides change the table.

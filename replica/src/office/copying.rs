@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::names::TableName;
 use protocol::policy::GROUP_FIRST;
 use tokio::sync::{oneshot, watch};
+use tokio_postgres::Transaction;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::outgoing::frozen_transaction;
-use super::{Branch, Office, Outgoing, State};
+use super::{Branch, Compared, Office, Outgoing, State};
 use crate::ReplicaError;
 use crate::diff::{CopyPlan, Extraction, extract_copy};
 use crate::drift;
@@ -31,7 +32,26 @@ pub struct Copying {
     base: Option<String>,
     stream: String,
     readable: watch::Receiver<u64>,
-    writing: AbortOnDropHandle<Result<FrozenStream, ReplicaError>>,
+    written: oneshot::Receiver<FrozenStream>,
+    work: CopyWork,
+}
+
+/// Writes a copy, then fingerprints what it was taken from.
+type CopyWork = AbortOnDropHandle<Result<Vec<Compared>, ReplicaError>>;
+
+/// Fingerprints of the branch's tables as they were in the snapshot that a copy was taken from: made while the copy is
+/// still on its way, and in place of reading all tables once more when it has arrived.
+#[derive(Debug)]
+pub struct CopyFingerprints(CopyWork);
+
+impl CopyFingerprints {
+    /// Waits for them.
+    ///
+    /// # Errors
+    /// What kept the office from making them.
+    pub async fn wait(self) -> Result<Vec<Compared>, ReplicaError> {
+        self.0.await.map_err(|_| ReplicaError::Stopped)?
+    }
 }
 
 /// The copy of a clone.
@@ -56,12 +76,12 @@ impl Copying {
 
     /// Whether nothing more is being written.
     pub fn is_written(&self) -> bool {
-        self.writing.is_finished()
+        // the writer goes when it has finished, or failed
+        self.readable.has_changed().is_err()
     }
 
     /// Waits until `wanted` bytes can be read; false when it has ended with fewer.
     pub async fn reaches(&mut self, wanted: u64) -> bool {
-        // the writer goes when it has finished, or failed
         self.readable.wait_for(|readable| *readable >= wanted).await.is_ok()
     }
 
@@ -69,10 +89,19 @@ impl Copying {
     ///
     /// # Errors
     /// What kept the office from making it.
-    pub async fn finish(self) -> Result<Outgoing, ReplicaError> {
-        let Self { key, base, writing, .. } = self;
-        let stream = writing.await.map_err(|_| ReplicaError::Stopped)??;
-        Ok(Outgoing { key, stream, base, resumed: false, group: GROUP_FIRST, next_group: GROUP_FIRST + 1 })
+    pub async fn finish(self) -> Result<(Outgoing, CopyFingerprints), ReplicaError> {
+        let Self { key, base, written, work, .. } = self;
+        let Ok(stream) = written.await else { return Err(failure(work).await) };
+        let outgoing = Outgoing { key, stream, base, resumed: false, group: GROUP_FIRST, next_group: GROUP_FIRST + 1 };
+        Ok((outgoing, CopyFingerprints(work)))
+    }
+}
+
+/// Why nothing came of it.
+async fn failure(work: CopyWork) -> ReplicaError {
+    match work.await {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) | Err(_) => ReplicaError::Stopped,
     }
 }
 
@@ -86,20 +115,26 @@ impl Office {
         if let Some(outgoing) = self.pending(branch, "clone").await? {
             return Ok(CloneCopy::Whole(outgoing));
         }
-        let (sender, begun) = oneshot::channel();
+        let ((tell_begun, begun), (tell_written, written)) = (oneshot::channel(), oneshot::channel());
         let (office, of_task) = (self.clone(), branch.clone());
-        let writing = AbortOnDropHandle::new(tokio::spawn(async move {
+        // nobody who listens has gone away: the task goes with him
+        let failed = |error| classify("freeze a clone", error);
+        let work = AbortOnDropHandle::new(tokio::spawn(async move {
             let state = office.state().await?;
-            // nobody who listens has gone away: the task goes with him
-            let begun = |begun| drop(sender.send(begun));
-            office.copy(&state, &of_task, begun).await.map(|(stream, _)| stream)
+            let mut client = office.inner.pool.get().await?;
+            let transaction = frozen_transaction(&mut client).await?;
+            let begun = |begun| drop(tell_begun.send(begun));
+            let (stream, _) = office.copy_within(&transaction, &state, &of_task, begun).await?;
+            let _ = tell_written.send(stream);
+            // beside the shop's work, maybe on the same machine: it is not waited for
+            transaction.batch_execute("set local max_parallel_workers_per_gather = 0").await.map_err(failed)?;
+            let compared = office.digests_within(&transaction, &of_task).await?;
+            transaction.commit().await.map_err(failed)?;
+            Ok(compared)
         }));
-        let Ok(Begun { stream, snapshot, readable }) = begun.await else {
-            let failed = writing.await.map_err(|_| ReplicaError::Stopped)?;
-            return Err(failed.err().unwrap_or(ReplicaError::Stopped));
-        };
+        let Ok(Begun { stream, snapshot, readable }) = begun.await else { return Err(failure(work).await) };
         let (key, base) = self.remember_stream(branch, "clone", &stream, &snapshot, false).await?;
-        Ok(CloneCopy::Copying(Copying { key, base, stream, readable, writing }))
+        Ok(CloneCopy::Copying(Copying { key, base, stream, readable, written, work }))
     }
 
     /// Gives up a copy that is being written.
@@ -107,9 +142,9 @@ impl Office {
     /// # Errors
     /// If the database or the spool does not allow it.
     pub async fn drop_copying(&self, branch: &Branch, copying: Copying) -> Result<(), ReplicaError> {
-        let Copying { key, stream, writing, .. } = copying;
-        writing.abort();
-        let _ = writing.await;
+        let Copying { key, stream, work, .. } = copying;
+        work.abort();
+        let _ = work.await;
         self.drop_stream(branch, &key, &stream).await
     }
 
@@ -124,21 +159,31 @@ impl Office {
 
     /// Freezes a full copy, in place of one that may be on its way.
     pub(super) async fn copy_anew(&self, state: &State, branch: &Branch) -> Result<Outgoing, ReplicaError> {
-        let (stream, snapshot) = self.copy(state, branch, |_| ()).await?;
+        let (stream, snapshot) = self.copy(state, branch).await?;
         self.remember(branch, "clone", stream, &snapshot, false).await
     }
 
     /// As [`Office::freeze_clone`], but remembers nothing: what would be sent, for a dry run. The stream is removed again.
     pub async fn preview_clone(&self, branch: &Branch) -> Result<FrozenStream, ReplicaError> {
         let state = self.state().await?;
-        let (stream, _) = self.copy(&state, branch, |_| ()).await?;
+        let (stream, _) = self.copy(&state, branch).await?;
         self.inner.spool.remove(&stream.id)?;
         Ok(stream)
     }
 
-    /// A full copy for the branch, and the snapshot it was taken from; `begun` is told when its first rows are read.
-    async fn copy(
+    /// A full copy for the branch, and the snapshot it was taken from.
+    async fn copy(&self, state: &State, branch: &Branch) -> Result<(FrozenStream, Snapshot), ReplicaError> {
+        let mut client = self.inner.pool.get().await?;
+        let transaction = frozen_transaction(&mut client).await?;
+        let copied = self.copy_within(&transaction, state, branch, |_| ()).await?;
+        transaction.commit().await.map_err(|error| classify("freeze a clone", error))?;
+        Ok(copied)
+    }
+
+    /// The same from a transaction's snapshot; `begun` is told when the first rows are about to be read.
+    async fn copy_within(
         &self,
+        transaction: &Transaction<'_>,
         state: &State,
         branch: &Branch,
         begun: impl FnOnce(Begun),
@@ -169,9 +214,7 @@ impl Office {
                 plans.push(CopyPlan { table: drift::reduced(table, &left_out), subset });
             }
         }
-        let mut client = self.inner.pool.get().await?;
-        let transaction = frozen_transaction(&mut client).await?;
-        let snapshot = current_snapshot(&transaction).await?;
+        let snapshot = current_snapshot(transaction).await?;
         let level = self.level(branch).await?;
         let id = format!("clone-{}-{:016x}", branch.id, rand::random::<u64>());
         let writer = self.inner.spool.create(&id, level)?;
@@ -182,9 +225,7 @@ impl Office {
             labels: BTreeMap::from([("branch".to_owned(), branch.name.clone())]),
             notes: Vec::new(),
         };
-        let stream = extract_copy(&transaction, plans, extraction).await?;
-        transaction.commit().await.map_err(|error| classify("freeze a clone", error))?;
-        Ok((stream, snapshot))
+        Ok((extract_copy(transaction, plans, extraction).await?, snapshot))
     }
 
     /// The shop has a clone: its amounts begin anew, and nothing of them was contributed by the shop. Done once for each

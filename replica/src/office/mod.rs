@@ -51,7 +51,7 @@ pub use carried::{Exported, Imported};
 pub use compare::{Compared, Scope};
 pub use conflicts::{Conflict, ConflictKind, Image, Side, Stamp, Take};
 pub use control_totals::{ControlTotal, OfficeTotals, SumOfBoth};
-pub use copying::{CloneCopy, Copying};
+pub use copying::{CloneCopy, CopyFingerprints, Copying};
 pub use history::{PastRun, RunFilter};
 pub use layout::OfficeLayout;
 pub use lease::Lease;
