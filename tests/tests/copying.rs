@@ -54,8 +54,9 @@ impl Held {
     }
 
     fn clone_until_some_of_it_has_arrived(&self) -> Process {
-        let clone = self.world.start_office(&["clone", "north"]);
+        let clone = self.world.start_office(&["--json", "clone", "north"]);
         wait_for::condition("the first chunks arrive", || self.arrived() > 0);
+        wait_for::condition("the copy comes to the second table", || self.is_copying());
         clone
     }
 
@@ -74,10 +75,24 @@ impl Held {
 fn the_first_copy_of_a_branch_is_sent_while_it_is_being_written() {
     let mut held = Held::new();
     let mut clone = held.clone_until_some_of_it_has_arrived();
-    assert!(held.is_copying());
     held.let_go();
     assert!(clone.wait().success(), "{}", clone.stderr());
     held.assert_cloned();
+}
+
+#[test]
+fn what_the_office_changes_while_its_copy_travels_is_no_difference() {
+    let mut held = Held::new();
+    let mut clone = held.clone_until_some_of_it_has_arrived();
+    held.world
+        .office
+        .execute("update a_product set name = 'later' where id <= 10; delete from a_product where id > 39990");
+    held.let_go();
+    assert!(clone.wait().success(), "{}", clone.stderr());
+    let told: serde_json::Value = serde_json::from_str(clone.stdout().trim()).expect("one object");
+    assert_eq!((&told["verified"], &told["differing"]), (&true.into(), &serde_json::json!([])), "{told}");
+    held.world.office(&["update", "north"]).succeeded();
+    held.world.assert_agree(&["a_product", "b_price"]);
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub(crate) async fn compare(
         return Ok(Comparison::default());
     }
     let both = match copied {
-        Some(copied) => side_by_side(peer, office, branch, copied.wait()).await?.filter(agree),
+        Some(copied) => side_by_side(peer, office, branch, of_copy(copied, office, branch)).await?.filter(agree),
         None => None,
     };
     let both = match both {
@@ -135,6 +135,17 @@ pub(crate) async fn compare(
 }
 
 pub(super) type Fingerprints = Vec<(Compared, Option<TableDigest>)>;
+
+/// Those of the copy; a connection that was lost after it was written is no reason for a clone to fail.
+async fn of_copy(copied: CopyFingerprints, office: &Office, branch: &Branch) -> Result<Vec<Compared>, ReplicaError> {
+    match copied.wait().await {
+        Ok(compared) => Ok(compared),
+        Err(error) => {
+            tracing::debug!(branch = %branch.name, error = %crate::error::chain(&error), "the copy was not fingerprinted");
+            office.digests(branch).await
+        }
+    }
+}
 
 fn agree(both: &Fingerprints) -> bool {
     both.iter().all(|(ours, theirs)| difference(&ours.digest, theirs.as_ref()).equal)

@@ -158,8 +158,8 @@ struct Current {
     shape: Option<Arc<Shape>>,
     statement: Statement,
     conversion: Conversion,
-    /// What tells it apart, in figures.
-    number: Vec<u8>,
+    /// The number of its rows, and the same in figures.
+    number: (u64, Vec<u8>),
 }
 
 impl Parse {
@@ -199,7 +199,7 @@ impl Parse {
                         shape: None,
                         statement: statement.clone(),
                         conversion: Conversion::AsIs,
-                        number: number.to_string().into_bytes(),
+                        number: (0, Vec::new()),
                     });
                 }
                 Event::Row(row) => {
@@ -248,7 +248,10 @@ impl Parse {
             buffer.statements.push((buffer.rows, number));
         }
         let start = buffer.text.len();
-        buffer.text.extend_from_slice(&current.number);
+        if current.number.0 != number {
+            current.number = (number, number.to_string().into_bytes());
+        }
+        buffer.text.extend_from_slice(&current.number.1);
         let refusal =
             convert(&mut buffer.text, &current.conversion, &shape, current.statement.kind, row, was.as_deref());
         if let Err(message) = refusal {

@@ -60,8 +60,8 @@ struct Cli {
     /// A tenth of the data: whether it works, not how fast it is
     #[arg(long)]
     quick: bool,
-    /// How much the clones of the group `memory` copy, as 10GB or 500MB, instead of 100 MB and 1 GB; they need about four
-    /// times as much of the disk
+    /// How much the group `memory` clones, as 10GB or 500MB, instead of 100 MB and 1 GB, and `clone` instead of 300 MB; it
+    /// needs about four times as much of the disk
     #[arg(long, value_parser = memory::parse_size)]
     size: Option<u64>,
     /// One JSON object per comparison

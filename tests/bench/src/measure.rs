@@ -9,7 +9,7 @@ pub(crate) struct Settings {
     pub(crate) rounds: usize,
     /// Data is divided by this.
     pub(crate) share: usize,
-    /// Bytes that the group `memory` clones, where somebody wants others than the usual ones.
+    /// Bytes that `memory` and `clone` copy, where somebody wants others than the usual ones.
     pub(crate) size: Option<u64>,
 }
 
