@@ -39,9 +39,10 @@ const COLUMNS: &[(&str, BinaryType, &str)] = &[
 
 async fn copied(database: &Database, sql: &str, zone: &str) -> Vec<Vec<u8>> {
     let connection = connection(database).await;
-    let client = connection.connect("test").await.unwrap();
-    client.batch_execute(&format!("set timezone = '{zone}'")).await.unwrap();
-    let chunks: Vec<_> = client.copy_out(sql).await.unwrap().try_collect().await.unwrap();
+    let client = connection.connect("test").await.expect("a connection");
+    client.batch_execute(&format!("set timezone = '{zone}'")).await.expect("a time zone");
+    let lines = client.copy_out(sql).await.expect("COPY");
+    let chunks: Vec<_> = lines.try_collect().await.expect("all lines");
     let bytes: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect();
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
 }
