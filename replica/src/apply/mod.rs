@@ -358,15 +358,12 @@ impl<'a> Apply<'a> {
 
     async fn close_copy(&mut self) -> Result<(), ReplicaError> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        let mut ended = Ok(());
         if open.way == Way::Binary {
-            ended = open.sink.as_mut().feed(Bytes::from_static(binary_copy::TRAILER)).await;
+            // what went wrong is told when it is finished
+            let _ = open.sink.as_mut().feed(Bytes::from_static(binary_copy::TRAILER)).await;
         }
-        if ended.is_ok() {
-            ended = open.sink.as_mut().finish().await.map(|_| ());
-        }
-        match ended {
-            Ok(()) => Ok(()),
+        match open.sink.as_mut().finish().await {
+            Ok(_) => Ok(()),
             Err(error) => {
                 let shape = open.lines.shape().clone();
                 Err(failure::of_copy(error, &shape, &open.lines))

@@ -71,6 +71,20 @@ impl View {
         Ok(parts)
     }
 
+    /// As [`Office::digests`], from a transaction's snapshot.
+    pub(super) async fn digests(
+        &self,
+        transaction: &Transaction<'_>,
+        branch: &Branch,
+    ) -> Result<Vec<Compared>, ReplicaError> {
+        let mut compared = Vec::new();
+        for Part { table, condition, rules } in self.parts(branch, |_| true)? {
+            let digest = digest::digest(transaction, &table, condition.as_deref(), &digest::summed(rules)).await?;
+            compared.push(Compared { digest, direction: rules.direction });
+        }
+        Ok(compared)
+    }
+
     /// The table with the condition for the branch's rows; none when they cannot be told apart.
     fn table(&self, branch: &Branch, name: &TableName) -> Result<Option<(Table, Option<String>)>, ReplicaError> {
         let (Some(table), Some(rules)) = (self.state.catalogue.get(name), self.rules.get(name)) else {
@@ -162,24 +176,10 @@ impl Office {
     /// tables that belong to all in full or by their row filter, from-target tables restricted to the branch's own rows.
     /// A table whose rows of the branch cannot be told apart is absent.
     pub async fn digests(&self, branch: &Branch) -> Result<Vec<Compared>, ReplicaError> {
+        let view = self.view(branch).await?;
         let mut client = self.inner.pool.get().await?;
         let transaction = reading(&mut client).await?;
-        self.digests_within(&transaction, branch).await
-    }
-
-    /// The same from a transaction's snapshot.
-    pub(super) async fn digests_within(
-        &self,
-        transaction: &Transaction<'_>,
-        branch: &Branch,
-    ) -> Result<Vec<Compared>, ReplicaError> {
-        let view = self.view(branch).await?;
-        let mut compared = Vec::new();
-        for Part { table, condition, rules } in view.parts(branch, |_| true)? {
-            let digest = digest::digest(transaction, &table, condition.as_deref(), &digest::summed(rules)).await?;
-            compared.push(Compared { digest, direction: rules.direction });
-        }
-        Ok(compared)
+        view.digests(&transaction, branch).await
     }
 
     /// The tables that are compared with a branch, parents before children.

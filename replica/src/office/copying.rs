@@ -117,18 +117,18 @@ impl Office {
         }
         let ((tell_begun, begun), (tell_written, written)) = (oneshot::channel(), oneshot::channel());
         let (office, of_task) = (self.clone(), branch.clone());
-        // nobody who listens has gone away: the task goes with him
         let failed = |error| classify("freeze a clone", error);
         let work = AbortOnDropHandle::new(tokio::spawn(async move {
             let state = office.state().await?;
             let mut client = office.inner.pool.get().await?;
             let transaction = frozen_transaction(&mut client).await?;
+            // nobody who listens has gone away: the task goes with him
             let begun = |begun| drop(tell_begun.send(begun));
             let (stream, _) = office.copy_within(&transaction, &state, &of_task, begun).await?;
             let _ = tell_written.send(stream);
             // beside the shop's work, maybe on the same machine: it is not waited for
             transaction.batch_execute("set local max_parallel_workers_per_gather = 0").await.map_err(failed)?;
-            let compared = office.digests_within(&transaction, &of_task).await?;
+            let compared = office.view(&of_task).await?.digests(&transaction, &of_task).await?;
             transaction.commit().await.map_err(failed)?;
             Ok(compared)
         }));
