@@ -24,6 +24,10 @@ use crate::spool::spool_error;
 /// Text of a block when it is handed over.
 const BLOCK_BYTES: usize = 256 * 1024;
 
+/// Blocks that wait until the server has taken those before: enough for both to work at the same time. Each is held as
+/// text and in binary.
+const BLOCKS_AHEAD: usize = 3;
+
 /// Most bytes of output for each byte of input; deflate itself reaches about 1,000.
 const RATIO_MAX: u64 = 1100;
 
@@ -75,7 +79,7 @@ pub(super) struct Feed {
 impl Feed {
     /// Starts reading.
     pub(super) fn start(order: ApplyOrder, input: Box<dyn Read + Send>) -> Result<Self, ReplicaError> {
-        let (sender, receiver) = mpsc::channel(8);
+        let (sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
         std::thread::Builder::new()
             .name("feed".into())
             .spawn(move || {
