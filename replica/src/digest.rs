@@ -73,11 +73,14 @@ fn value_hash(column: &Column, seed: i32) -> String {
         Some(BinaryType::Int2) => format!("hashint2extended({value}, {seed})"),
         Some(BinaryType::Int4) => format!("hashint4extended({value}, {seed})"),
         Some(BinaryType::Int8) => format!("hashint8extended({value}, {seed})"),
-        // 1.0 and 1.00 are equal and print differently; where the column says how many decimals there are, all have them
-        Some(BinaryType::Numeric) if column.type_name == "numeric" => {
+        // where the column says how many decimals there are, all have them; elsewhere (a domain too) 1.0 and 1.00 are equal and
+        // print differently
+        Some(BinaryType::Numeric) if column.type_name.starts_with("numeric(") => {
+            format!("hash_numeric_extended({value}, {seed})")
+        }
+        Some(BinaryType::Numeric) => {
             format!("hash_numeric_extended({value}, {seed}::bigint + coalesce(scale({value}), -1))")
         }
-        Some(BinaryType::Numeric) => format!("hash_numeric_extended({value}, {seed})"),
         Some(BinaryType::Uuid) => format!("uuid_hash_extended({value}, {seed})"),
         Some(BinaryType::Time) => format!("time_hash_extended({value}, {seed})"),
         Some(BinaryType::Inet) => format!("hashinetextended({value}, {seed})"),

@@ -134,6 +134,7 @@ const TWO_ROWS: &[(&str, &str, &str)] = &[
     ("real", "0", "'-0'"),
     ("double precision", "0.1", "0.10000000000000002"),
     ("numeric", "1.0", "1.00"),
+    ("amount", "1.0", "1.00"),
     ("numeric", "'NaN'", "null"),
     ("numeric(9,2)", "1.01", "1.02"),
     ("text", "''", "null"),
@@ -164,7 +165,7 @@ async fn the_fingerprint_of_a_table_tells_apart_whatever_prints_differently() {
         };
         TWO_ROWS.iter().enumerate().map(value).collect::<Vec<_>>().join(", ")
     };
-    database.execute("create type state as enum ('open', 'shut')");
+    database.execute("create type state as enum ('open', 'shut'); create domain amount as numeric");
     let mut tables = Vec::new();
     let mut table = |name: &str, columns: &str, rows: &[String]| {
         database.execute(&format!("create table {name}({columns})"));
