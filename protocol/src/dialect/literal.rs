@@ -94,6 +94,21 @@ pub fn literal_of_field(field: &[u8]) -> io::Result<String> {
     String::from_utf8(literal).map_err(|_| damaged("a field is not UTF-8".to_owned()))
 }
 
+/// The byte that COPY TO writes as a backslash and this character; none for what it never writes (octal and hexadecimal
+/// escapes exist on input alone, as PostgreSQL's reference of COPY has it).
+pub fn escaped_byte(character: u8) -> Option<u8> {
+    Some(match character {
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'v' => 0x0b,
+        b'\\' => b'\\',
+        _ => return None,
+    })
+}
+
 /// Appends the text of a COPY field, its escapes resolved and its quotes doubled.
 fn unescape(mut field: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     while let Some(place) = memchr::memchr2(b'\\', b'\'', field) {
@@ -103,18 +118,8 @@ fn unescape(mut field: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
             field = &field[place + 1..];
             continue;
         }
-        out.push(match field.get(place + 1) {
-            Some(b'b') => 0x08,
-            Some(b'f') => 0x0c,
-            Some(b'n') => b'\n',
-            Some(b'r') => b'\r',
-            Some(b't') => b'\t',
-            Some(b'v') => 0x0b,
-            Some(b'\\') => b'\\',
-            _ => {
-                return Err(damaged("a row holds an escape that COPY TO never writes".to_owned()));
-            }
-        });
+        let byte = field.get(place + 1).copied().and_then(escaped_byte);
+        out.push(byte.ok_or_else(|| damaged("a row holds an escape that COPY TO never writes".to_owned()))?);
         field = &field[place + 2..];
     }
     out.extend_from_slice(field);

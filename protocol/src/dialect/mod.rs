@@ -10,7 +10,7 @@ mod writer;
 
 pub use error::{DialectError, DialectErrorKind};
 pub use event::{DEFAULT_FIELD, Event, Statement, WriteKind};
-pub use literal::literal_of_field;
+pub use literal::{escaped_byte, literal_of_field};
 pub use reader::{Reader, ReaderLimits};
 pub use shape::{LiteralKind, Shape, ShapeColumn};
 pub use writer::ScriptWriter;

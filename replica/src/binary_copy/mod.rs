@@ -12,6 +12,8 @@ mod time;
 
 use std::net::IpAddr;
 
+use protocol::dialect::escaped_byte;
+
 /// What a COPY in binary format begins with: signature, no flags, no extension.
 pub const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
@@ -172,16 +174,7 @@ fn unescape(field: &[u8]) -> Result<Vec<u8>, Unfit> {
     let mut rest = field;
     while let Some(at) = memchr::memchr(b'\\', rest) {
         text.extend_from_slice(&rest[..at]);
-        text.push(match rest.get(at + 1).ok_or(Unfit)? {
-            b'\\' => b'\\',
-            b'b' => 8,
-            b'f' => 12,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'v' => 11,
-            _ => return Err(Unfit),
-        });
+        text.push(rest.get(at + 1).copied().and_then(escaped_byte).ok_or(Unfit)?);
         rest = &rest[at + 2..];
     }
     text.extend_from_slice(rest);

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
+use protocol::dialect::escaped_byte;
+
 /// Lines held in memory before they go to a temporary file.
 const MEMORY_BYTES: usize = 1024 * 1024;
 
@@ -30,15 +32,8 @@ pub(super) fn unescape(field: &[u8]) -> Option<Vec<u8>> {
             text.push(byte);
             continue;
         }
-        // COPY TO writes only these; octal and hexadecimal escapes exist on input alone
         text.push(match bytes.next() {
-            Some(b'b') => 8,
-            Some(b'f') => 12,
-            Some(b'n') => b'\n',
-            Some(b'r') => b'\r',
-            Some(b't') => b'\t',
-            Some(b'v') => 11,
-            Some(&other) => other,
+            Some(&character) => escaped_byte(character).unwrap_or(character),
             None => b'\\',
         });
     }
