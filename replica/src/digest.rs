@@ -1,9 +1,9 @@
 //! Fingerprints of tables: the number of rows, and the sum of a 64-bit hash of each row.
 //!
 //! The sum does not depend on the order of rows, so collations that sort keys differently do not matter; nor do columns
-//! that lie in another order. The first look at whole tables hashes values as the server keeps them, which takes a third
-//! of the time of printing them. It may find tables different that print alike (should two versions of the server hash a
-//! type differently), never the other way round. Where two tables differ, their rows are divided into buckets by a
+//! that lie in another order. The first look at whole tables hashes numbers and ids as the server keeps them, which takes
+//! half of the time of printing rows. It may find tables different that print alike (should two versions of the server
+//! hash a type differently), never the other way round. Where two tables differ, their rows are divided into buckets by a
 //! hash of the key, and only buckets that differ are looked into: there the hash is that of the row's text, which has the
 //! last word, and is the same on all versions of the server.
 
@@ -43,61 +43,58 @@ fn row_hash(table: &Table) -> String {
     format!("hashtextextended(row({})::text, 0)", values.join(", "))
 }
 
-/// The same of values as they are kept: equal only where the texts are equal too. Each column's hash is seeded with its
-/// name, so that it matters which column has which value, and not in what order they lie; the hash of all of them is
-/// hashed once more, so that it matters which row has which.
+/// Seed of the hash of a value that is not there. No value of an integer type alters a seed so.
+const NULL: i64 = 0x5bd1_e995_1b87_3593;
+
+/// The same, equal only where the texts are equal too, from values as the server keeps them wherever its hash of them
+/// tells apart whatever prints differently. Each column's hash is the seed of the next one, so that it matters which
+/// column and which row has which value.
 fn quick_row_hash(table: &Table) -> String {
-    let columns: Vec<String> = table
-        .columns
-        .iter()
-        .map(|column| {
-            let seed = seed_of(&column.name);
-            format!("coalesce({}, {})", value_hash(column, seed), !seed)
-        })
-        .collect();
-    if columns.is_empty() {
-        return row_hash(table);
-    }
-    format!("hashint8extended({}, 0)", columns.join(" # "))
+    let mut columns: Vec<&Column> = table.columns.iter().collect();
+    columns.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    columns.into_iter().fold("1".to_owned(), |seed, column| value_hash(column, &seed))
 }
 
-/// FNV-1a of a name, as <http://www.isthe.com/chongo/tech/comp/fnv/> has it.
-fn seed_of(name: &str) -> i32 {
-    name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).cast_signed()
-}
-
-fn value_hash(column: &Column, seed: i32) -> String {
+fn value_hash(column: &Column, seed: &str) -> String {
     let value = format!("x.{}", quote_identifier(&column.name));
+    let or = |value: String, other: &str| if column.not_null { value } else { format!("coalesce({value}, {other})") };
+    let seed = if column.not_null {
+        seed.to_owned()
+    } else {
+        format!("case when {value} is null then {NULL} else 0 end # {seed}")
+    };
+    let text = |text: String| format!("hashtextextended({text} collate \"C\", {seed})");
     match column.binary {
-        Some(BinaryType::Bool) => format!("hashint4extended({value}::int4, {seed})"),
-        Some(BinaryType::Int2) => format!("hashint2extended({value}, {seed})"),
-        Some(BinaryType::Int4) => format!("hashint4extended({value}, {seed})"),
-        Some(BinaryType::Int8) => format!("hashint8extended({value}, {seed})"),
-        // where the column says how many decimals there are, all have them; elsewhere (a domain too) 1.0 and 1.00 are equal and
-        // print differently
-        Some(BinaryType::Numeric) if column.type_name.starts_with("numeric(") => {
-            format!("hash_numeric_extended({value}, {seed})")
+        Some(BinaryType::Bool | BinaryType::Int2 | BinaryType::Int4) => {
+            format!("hashint4extended({}, {seed})", or(format!("{value}::int4"), "0"))
         }
-        Some(BinaryType::Numeric) => {
-            format!("hash_numeric_extended({value}, {seed}::bigint + coalesce(scale({value}), -1))")
+        // it hashes the exclusive or of both halves, so the upper one goes into the seed; nothing does where the value fits
+        // an int4, and then its hash is that of the int4
+        Some(BinaryType::Int8) => {
+            let value = or(value, "0");
+            format!("hashint8extended({value}, ((({value} >> 31) + 1) >> 1) # {seed})")
         }
-        Some(BinaryType::Uuid) => format!("uuid_hash_extended({value}, {seed})"),
-        Some(BinaryType::Time) => format!("time_hash_extended({value}, {seed})"),
-        Some(BinaryType::Inet) => format!("hashinetextended({value}, {seed})"),
-        // our sessions are in UTC
-        Some(BinaryType::Timestamp | BinaryType::TimestampTz) => {
-            format!("timestamp_hash_extended({value}::timestamp, {seed})")
+        Some(BinaryType::Uuid) => {
+            let none = "'00000000-0000-0000-0000-000000000000'::uuid";
+            format!("uuid_hash_extended({}, {seed})", or(value, none))
         }
-        // what prints differently may be equal (-0, a number inside jsonb, a text in some collations), or there is no function
+        // of these a cast is what the server prints, and cheaper
         Some(
-            BinaryType::Text
-            | BinaryType::Jsonb
-            | BinaryType::Bytea
-            | BinaryType::Date
+            BinaryType::Numeric
             | BinaryType::Float4
-            | BinaryType::Float8,
-        )
-        | None => format!("hashtextextended({value}::text collate \"C\", {seed})"),
+            | BinaryType::Float8
+            | BinaryType::Date
+            | BinaryType::Time
+            | BinaryType::Timestamp
+            | BinaryType::TimestampTz
+            | BinaryType::Bytea
+            | BinaryType::Jsonb,
+        ) => text(or(format!("{value}::text"), "''")),
+        Some(BinaryType::Text) if column.type_name == "text" || column.type_name.starts_with("character varying") => {
+            text(or(format!("{value}::text"), "''"))
+        }
+        // a cast drops blanks of bpchar, for one, that are printed; of nothing concat makes an empty text
+        Some(BinaryType::Text | BinaryType::Inet) | None => text(format!("concat({value})")),
     }
 }
 
