@@ -8,7 +8,9 @@
 //! last word, and is the same on all versions of the server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 
+use futures_util::TryStreamExt as _;
 use protocol::methods::{ColumnSum, TableDigest};
 use protocol::names::{TableName, quote_identifier};
 use protocol::policy::{Direction, ResolvedPolicy};
@@ -24,6 +26,9 @@ use crate::watermark::Snapshot;
 /// Most buckets that a table is divided into.
 pub const BUCKETS_MAX: i64 = 1 << 14;
 
+/// What a row's fingerprint takes in an answer beside its key.
+const LINE_BYTES: usize = 26;
+
 /// A row as a comparison sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowDigest {
@@ -33,6 +38,27 @@ pub struct RowDigest {
     pub digest: Option<String>,
     /// Whether it was changed after the snapshot that was asked about.
     pub changed: bool,
+}
+
+/// Bytes that an answer may still hold: its rows come one after the other, and what is beyond is not kept.
+#[derive(Debug)]
+pub(crate) struct Room {
+    bytes_max: usize,
+    left: usize,
+}
+
+impl Room {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, left: bytes_max }
+    }
+
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), ReplicaError> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| {
+            let max = self.bytes_max;
+            ReplicaError::TooLarge(format!("the answer has more than {max} bytes: ask for less at a time"))
+        })?;
+        Ok(())
+    }
 }
 
 /// The hash of a row's text. Values print alike on both ends, for the settings of our sessions are the same.
@@ -190,7 +216,9 @@ pub async fn buckets(
     })
 }
 
-/// The rows of some buckets, and those that the change log remembers as deleted there.
+/// The rows of some buckets, and those that the change log remembers as deleted there; an error if their keys have more
+/// than so many bytes.
+#[expect(clippy::too_many_arguments, reason = "each is one part of one question")]
 pub async fn rows(
     client: &impl GenericClient,
     table: &Table,
@@ -199,6 +227,7 @@ pub async fn rows(
     buckets: i64,
     wanted: &[i64],
     since: Option<&Snapshot>,
+    bytes_max: usize,
 ) -> Result<Vec<RowDigest>, ReplicaError> {
     check_buckets(buckets)?;
     let mut sql = format!(
@@ -233,10 +262,15 @@ pub async fn rows(
         }
         _ => false,
     };
-    let rows = client.query(&sql, &[&wanted]).await.map_err(|error| classify("fingerprint rows", error))?;
-    let of =
-        |row: &tokio_postgres::Row| RowDigest { key: row.get(0), digest: row.get(1), changed: changed && row.get(2) };
-    Ok(rows.iter().map(of).collect())
+    let failed = |error| classify("fingerprint rows", error);
+    let mut rows = pin!(client.query_raw(&sql, [&wanted]).await.map_err(failed)?);
+    let (mut room, mut digests) = (Room::new(bytes_max), Vec::new());
+    while let Some(row) = rows.try_next().await.map_err(failed)? {
+        let key: String = row.get(0);
+        room.take(key.len() + LINE_BYTES)?;
+        digests.push(RowDigest { key, digest: row.get(1), changed: changed && row.get(2) });
+    }
+    Ok(digests)
 }
 
 /// The keys behind a parameter of JSON texts, as a FROM item `k` with columns k1, k2, ...
@@ -251,26 +285,33 @@ fn key_rows(table: &Table) -> String {
     format!("(select {} from unnest($1::text[]) j) k", columns.join(", "))
 }
 
-/// Whole rows by their keys: (key, row) as JSON objects of texts.
+/// Whole rows by their keys, as JSON objects of texts; an error if they have more than so many bytes.
 pub async fn images(
     client: &impl GenericClient,
     table: &Table,
     keys: &[String],
-) -> Result<Vec<(String, String)>, ReplicaError> {
+    bytes_max: usize,
+) -> Result<Vec<String>, ReplicaError> {
     let pairs: Vec<String> = table
         .written_columns()
         .map(|column| format!("({}, x.{}::text)", quote_literal(&column.name), quote_identifier(&column.name)))
         .collect();
     let sql = format!(
-        "select {}::text, (select jsonb_object_agg(c, v) from (values {}) as i(c, v))::text from {} join {} x on {}",
-        key_json(table, |_, name| format!("x.{}", quote_identifier(name))),
+        "select (select jsonb_object_agg(c, v) from (values {}) as i(c, v))::text from {} join {} x on {}",
         pairs.join(", "),
         key_rows(table),
         table.target(),
         table.same_numbered_key("k.", "x.")
     );
-    let rows = client.query(&sql, &[&keys]).await.map_err(|error| key_error("read rows", error))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let failed = |error| key_error("read rows", error);
+    let mut rows = pin!(client.query_raw(&sql, [&keys]).await.map_err(failed)?);
+    let (mut room, mut images) = (Room::new(bytes_max), Vec::new());
+    while let Some(row) = rows.try_next().await.map_err(failed)? {
+        let image: String = row.get(0);
+        room.take(image.len() + 1)?;
+        images.push(image);
+    }
+    Ok(images)
 }
 
 /// Makes rows travel to one peer with the next stream to it: an entry of the change log that is meant for it alone.

@@ -84,15 +84,21 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// See [`Shop::audit`].
     fn audit(&self, records: i64) -> impl Future<Output = Result<Vec<AuditRecord>>> + Send;
     /// See [`Shop::digests`].
-    fn digests(&self, office: &str, request: &DigestRequest) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
+    fn digests(
+        &self,
+        office: &str,
+        request: &DigestRequest,
+        bytes_max: usize,
+    ) -> impl Future<Output = Result<Vec<TableDigest>>> + Send;
     /// See [`Shop::digest_rows`].
     fn digest_rows(
         &self,
         office: &str,
         request: &DigestRowsRequest,
+        bytes_max: usize,
     ) -> impl Future<Output = Result<Vec<RowDigest>>> + Send;
     /// See [`Shop::rows`].
-    fn rows(&self, table: &str, keys: &[String]) -> impl Future<Output = Result<Vec<String>>> + Send;
+    fn rows(&self, table: &str, keys: &[String], bytes_max: usize) -> impl Future<Output = Result<Vec<String>>> + Send;
     /// See [`Shop::mark`].
     fn mark(&self, office: &str, table: &str, keys: &[String]) -> impl Future<Output = Result<()>> + Send;
     /// See [`Shop::baseline`].
@@ -176,16 +182,16 @@ impl Backend for Shop {
         Self::audit(self, records).await
     }
 
-    async fn digests(&self, office: &str, request: &DigestRequest) -> Result<Vec<TableDigest>> {
-        Self::digests(self, office, request).await
+    async fn digests(&self, office: &str, request: &DigestRequest, bytes_max: usize) -> Result<Vec<TableDigest>> {
+        Self::digests(self, office, request, bytes_max).await
     }
 
-    async fn digest_rows(&self, office: &str, request: &DigestRowsRequest) -> Result<Vec<RowDigest>> {
-        Self::digest_rows(self, office, request).await
+    async fn digest_rows(&self, office: &str, request: &DigestRowsRequest, bytes_max: usize) -> Result<Vec<RowDigest>> {
+        Self::digest_rows(self, office, request, bytes_max).await
     }
 
-    async fn rows(&self, table: &str, keys: &[String]) -> Result<Vec<String>> {
-        Self::rows(self, table, keys).await
+    async fn rows(&self, table: &str, keys: &[String], bytes_max: usize) -> Result<Vec<String>> {
+        Self::rows(self, table, keys, bytes_max).await
     }
 
     async fn mark(&self, office: &str, table: &str, keys: &[String]) -> Result<()> {

@@ -86,8 +86,14 @@ impl Default for SessionLimits {
 /// Longest idempotency key of a session, in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 200;
 
-/// Bytes of all slices in one answer of `system.multicall`: they are held in memory together.
-pub(crate) const SLICES_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of one answer about rows (`sync.digest`, `sync.digest_rows`, `sync.rows`): what a reader of ours takes as a text.
+pub(crate) const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Keys in one call of `sync.rows` or `sync.mark`.
+pub(crate) const ROW_KEYS_MAX: usize = 10_000;
+
+/// Bytes of all answers of one `system.multicall`: they are held in memory together.
+pub(crate) const MULTICALL_BYTES_MAX: usize = 2 << 20;
 
 /// Bytes of a request's head: the request line and all headers.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 << 10;

@@ -235,7 +235,8 @@ impl Engine {
     pub async fn assert_agree(&self) {
         for side in &self.shops {
             let ours = self.office.digests(&self.branch(&side.name).await).await.expect("digests of the office");
-            let theirs = side.shop.digests(OFFICE, &DigestRequest::default()).await.expect("digests of the shop");
+            let theirs =
+                side.shop.digests(OFFICE, &DigestRequest::default(), usize::MAX).await.expect("digests of the shop");
             let differing: Vec<String> = ours
                 .iter()
                 .filter(|ours| {

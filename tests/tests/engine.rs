@@ -110,11 +110,11 @@ async fn what_the_policy_forbids_is_refused_and_changes_nothing() {
         ("insert into product(id, name, price, category) values (31, 'x', 1, 99);", 9),
         ("delete from category where id = 2;", 9),
     ] {
-        let before = shop.shop.digests(OFFICE, &DigestRequest::default()).await.unwrap();
+        let before = shop.shop.digests(OFFICE, &DigestRequest::default(), usize::MAX).await.unwrap();
         let row = world.session("north", None, None).await;
         let error = shop.shop.apply_session(row.sid, Box::new(std::io::Cursor::new(script))).await.unwrap_err();
         assert_eq!(error.fault_code().code(), code, "{script}: {error}");
-        assert_eq!(before, shop.shop.digests(OFFICE, &DigestRequest::default()).await.unwrap(), "{script}");
+        assert_eq!(before, shop.shop.digests(OFFICE, &DigestRequest::default(), usize::MAX).await.unwrap(), "{script}");
     }
 }
 

@@ -93,6 +93,23 @@ fn every_kind_of_difference_is_found_row_by_row() {
 }
 
 #[test]
+fn a_sign_that_differs_and_rows_wider_than_an_answer_are_found_and_mended() {
+    let world = world();
+    let north = &world.shop("north").database;
+    behind_its_back(north, "update product set price = -price where name = 'product 7'");
+    let told = world.office(&["verify", "north"]).ended_with(1).stdout;
+    assert!(told.contains("price"), "{told}");
+
+    world.office.execute("insert into person (name) select repeat(chr(64 + n), 40000) from generate_series(1, 60) n");
+    world.office(&["update", "north"]).succeeded();
+    behind_its_back(north, "update person set phone = 'other' where length(name) = 40000");
+    let told = world.office(&["--json", "verify", "north"]).ended_with(1).stdout;
+    assert_eq!(told.matches(r#""columns":["phone"]"#).count(), 60, "{told}");
+    world.office(&["verify", "north", "--repair"]).succeeded();
+    world.assert_agree(&["product", "person", "sale"]);
+}
+
+#[test]
 fn equal_tables_and_few_differences_cost_few_bytes() {
     let world = world();
     let spent = |args: &[&str]| {

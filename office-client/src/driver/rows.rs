@@ -152,11 +152,20 @@ impl<'a> Drill<'a> {
         keys: &[String],
     ) -> Result<Vec<(String, Option<String>, Option<String>)>, DriveError> {
         let mut images = Vec::new();
-        for keys in keys.chunks(IMAGES) {
-            let ours = self.office.rows(&self.table, keys).await?;
-            let theirs = peer.ask(&Rows { table: self.table.clone(), keys: keys.to_vec() }, Patience::Work).await?;
-            let mut theirs: Vec<String> = theirs.lines().map(str::to_owned).collect();
-            let mut ours = ours;
+        // last one first
+        let mut portions: Vec<&[String]> = keys.chunks(IMAGES).rev().collect();
+        while let Some(keys) = portions.pop() {
+            let question = Rows { table: self.table.clone(), keys: keys.to_vec() };
+            let mut theirs: Vec<String> = match peer.ask(&question, Patience::Work).await {
+                // wide rows
+                Err(LinkError::Refused(fault)) if fault.is(FaultCode::ChunkTooLarge) && keys.len() > 1 => {
+                    let (first, second) = keys.split_at(keys.len() / 2);
+                    portions.extend([second, first]);
+                    continue;
+                }
+                answer => answer?.lines().map(str::to_owned).collect(),
+            };
+            let mut ours = self.office.rows(&self.table, keys).await?;
             for key in keys {
                 images.push((key.clone(), take(&mut ours, key), take(&mut theirs, key)));
             }

@@ -86,6 +86,19 @@ impl Value {
         }
     }
 
+    /// About how many bytes of memory it takes, with all that is in it; a spooled base64 takes none.
+    pub fn bytes(&self) -> usize {
+        let held = match self {
+            Self::Nil | Self::Int(_) | Self::Long(_) | Self::Bool(_) | Self::Double(_) | Self::DateTime(_) => 0,
+            Self::String(text) => text.len(),
+            Self::Base64(Blob::Inline(bytes)) => bytes.len(),
+            Self::Base64(Blob::Spooled { .. }) => 0,
+            Self::Array(values) => values.iter().map(Self::bytes).sum(),
+            Self::Struct(members) => members.iter().map(|(name, value)| name.len() + value.bytes()).sum(),
+        };
+        size_of::<Self>() + held
+    }
+
     /// Whether it is nil.
     pub fn is_nil(&self) -> bool {
         matches!(self, Self::Nil)

@@ -210,7 +210,8 @@ impl Office {
         let (table, condition) = known(&view, branch, table)?;
         let captured = view.state.captured.get(&table.name);
         let since = since.map(RepairBase::snapshot);
-        digest::rows(&*client, &table, condition.as_deref(), captured, buckets, wanted, since).await
+        // buckets of few rows, and no more of them than the shop could answer for
+        digest::rows(&*client, &table, condition.as_deref(), captured, buckets, wanted, since, usize::MAX).await
     }
 
     /// Whole rows, as JSON objects of texts.
@@ -220,7 +221,7 @@ impl Office {
         let Some(table) = state.catalogue.get(&digest::table_name(table)) else {
             return Err(ReplicaError::Schema(format!("table {table} is gone")));
         };
-        Ok(digest::images(&*client, table, keys).await?.into_iter().map(|(_, image)| image).collect())
+        digest::images(&*client, table, keys, usize::MAX).await
     }
 }
 

@@ -9,7 +9,7 @@ use super::Shop;
 use super::state::State;
 use crate::ReplicaError;
 use crate::catalogue::Table;
-use crate::digest::{self, RowDigest};
+use crate::digest::{self, Room, RowDigest};
 use crate::error::classify;
 use crate::watermark::Snapshot;
 use crate::{control_totals, drift, node, watermark};
@@ -17,7 +17,12 @@ use crate::{control_totals, drift, node, watermark};
 impl Shop {
     /// Counts and fingerprints of tables (all synchronised ones but initial when none is named), from one snapshot; or the
     /// control totals of those with money, as of a watermark of that office.
-    pub async fn digests(&self, office: &str, request: &DigestRequest) -> Result<Vec<TableDigest>, ReplicaError> {
+    pub async fn digests(
+        &self,
+        office: &str,
+        request: &DigestRequest,
+        bytes_max: usize,
+    ) -> Result<Vec<TableDigest>, ReplicaError> {
         let state = self.state().await?;
         let mut client = self.inner.pool.get().await?;
         let since = match &request.since {
@@ -28,7 +33,7 @@ impl Shop {
         let own = own_rows(&transaction, &state, request.low, request.high).await?;
         let left_out = drift::left_out(&transaction, None, &state.catalogue).await?;
         let wanted: Vec<_> = request.tables.iter().map(|text| digest::table_name(text)).collect();
-        let mut digests = Vec::new();
+        let (mut room, mut digests) = (Room::new(bytes_max), Vec::new());
         for (name, rules) in &state.policy.tables {
             let moves = rules.direction.flows_to_shop() || rules.direction.flows_to_office();
             let asked = if wanted.is_empty() { moves } else { wanted.contains(name) && rules.direction.synchronised() };
@@ -42,14 +47,23 @@ impl Shop {
                     control_totals::count(&transaction, &table, condition, &rules.money, since).await?
                 }
                 (None, None) => digest::digest(&transaction, &table, condition, &digest::summed(rules)).await?,
-                (None, Some(buckets)) => digest::buckets(&transaction, &table, condition, buckets).await?,
+                (None, Some(buckets)) => {
+                    let digest = digest::buckets(&transaction, &table, condition, buckets).await?;
+                    room.take(digest.buckets.len())?;
+                    digest
+                }
             });
         }
         Ok(digests)
     }
 
     /// The rows of some buckets, and those remembered as deleted there.
-    pub async fn digest_rows(&self, office: &str, request: &DigestRowsRequest) -> Result<Vec<RowDigest>, ReplicaError> {
+    pub async fn digest_rows(
+        &self,
+        office: &str,
+        request: &DigestRowsRequest,
+        bytes_max: usize,
+    ) -> Result<Vec<RowDigest>, ReplicaError> {
         let state = self.state().await?;
         let table = moving(&state, &request.table)?;
         let mut client = self.inner.pool.get().await?;
@@ -62,7 +76,8 @@ impl Shop {
         let table = drift::reduced(table, &drift::left_out(&transaction, None, &state.catalogue).await?);
         let captured = state.captured.get(&table.name);
         let condition = own.get(&table.name).map(String::as_str);
-        digest::rows(&transaction, &table, condition, captured, request.buckets, &request.wanted, since.as_ref()).await
+        let DigestRowsRequest { buckets, wanted, .. } = request;
+        digest::rows(&transaction, &table, condition, captured, *buckets, wanted, since.as_ref(), bytes_max).await
     }
 
     /// The office's number, and what a watermark that it was given stands for.
@@ -80,11 +95,11 @@ impl Shop {
     }
 
     /// Whole rows, as JSON objects of texts.
-    pub async fn rows(&self, table: &str, keys: &[String]) -> Result<Vec<String>, ReplicaError> {
+    pub async fn rows(&self, table: &str, keys: &[String], bytes_max: usize) -> Result<Vec<String>, ReplicaError> {
         let state = self.state().await?;
         let table = moving(&state, table)?;
         let client = self.inner.pool.get().await?;
-        Ok(digest::images(&*client, table, keys).await?.into_iter().map(|(_, image)| image).collect())
+        digest::images(&*client, table, keys, bytes_max).await
     }
 
     /// Makes rows travel to that office with its next diff.

@@ -239,7 +239,7 @@ impl Backend for FakeShop {
         Ok(Vec::new())
     }
 
-    async fn digests(&self, _office: &str, request: &DigestRequest) -> Result<Vec<TableDigest>> {
+    async fn digests(&self, _office: &str, request: &DigestRequest, _bytes_max: usize) -> Result<Vec<TableDigest>> {
         let digest = |table: &String| TableDigest {
             table: table.clone(),
             rows: 1,
@@ -249,11 +249,16 @@ impl Backend for FakeShop {
         Ok(request.tables.iter().map(digest).collect())
     }
 
-    async fn digest_rows(&self, _office: &str, _request: &DigestRowsRequest) -> Result<Vec<RowDigest>> {
+    async fn digest_rows(
+        &self,
+        _office: &str,
+        _request: &DigestRowsRequest,
+        _bytes_max: usize,
+    ) -> Result<Vec<RowDigest>> {
         Ok(vec![RowDigest { key: "{\"id\": \"1\"}".into(), digest: None, changed: false }])
     }
 
-    async fn rows(&self, _table: &str, keys: &[String]) -> Result<Vec<String>> {
+    async fn rows(&self, _table: &str, keys: &[String], _bytes_max: usize) -> Result<Vec<String>> {
         Ok(keys.to_vec())
     }
 

@@ -9,18 +9,14 @@ use super::fault::{of_replica, wrong_parameters};
 use super::parameters::Parameters;
 use super::sql_status::spelled;
 use crate::backend::Backend;
+use crate::limits::{ANSWER_BYTES_MAX, ROW_KEYS_MAX};
 use crate::server::{Caller, Reply};
-
-/// Most bytes of an answer: what a reader of ours takes as one text.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
-
-/// Most keys in one call.
-const KEYS_MAX: usize = 10_000;
 
 impl<B: Backend> Agent<B> {
     pub(super) async fn digest_rows(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
         let request: DigestRowsRequest = Parameters::new("sync.digest_rows", params, 1, 1)?.options("request")?;
-        let rows = self.backend.digest_rows(&caller.office, &request).await.map_err(|error| of_replica(&error))?;
+        let rows = self.backend.digest_rows(&caller.office, &request, ANSWER_BYTES_MAX).await;
+        let rows = rows.map_err(|error| of_replica(&error))?;
         let mut answer = String::new();
         for row in rows {
             answer.push_str(row.digest.as_deref().unwrap_or("-"));
@@ -36,7 +32,7 @@ impl<B: Backend> Agent<B> {
 
     pub(super) async fn rows(&self, params: Vec<Value>) -> Result<Reply, Fault> {
         let (table, keys) = table_and_keys("sync.rows", params)?;
-        let rows = self.backend.rows(&table, &keys).await.map_err(|error| of_replica(&error))?;
+        let rows = self.backend.rows(&table, &keys, ANSWER_BYTES_MAX).await.map_err(|error| of_replica(&error))?;
         bounded("sync.rows", rows.join("\n"))
     }
 
@@ -62,8 +58,10 @@ fn table_and_keys(method: &str, params: Vec<Value>) -> Result<(String, Vec<Strin
         serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(key)
             .is_ok_and(|key| key.values().all(serde_json::Value::is_string))
     };
-    if keys.len() > KEYS_MAX || !keys.iter().all(sound) {
-        return Err(wrong_parameters(format!("{method}: keys is an array of up to {KEYS_MAX} JSON objects of texts")));
+    if keys.len() > ROW_KEYS_MAX || !keys.iter().all(sound) {
+        return Err(wrong_parameters(format!(
+            "{method}: keys is an array of up to {ROW_KEYS_MAX} JSON objects of texts"
+        )));
     }
     Ok((table, keys))
 }

@@ -473,9 +473,43 @@ async fn boundary_of_key_bytes_max() -> Outcome {
 }
 
 #[tokio::test]
-async fn boundary_of_slices_bytes_max() -> Outcome {
+async fn boundary_of_answer_bytes_max() -> Outcome {
     let bench = Bench::new()?;
-    let max = usize::try_from(crate::limits::SLICES_BYTES_MAX)?;
+    let max = crate::limits::ANSWER_BYTES_MAX;
+    for (length, taken) in [(max - 1, true), (max, true), (max + 1, false)] {
+        let key = format!("{{\"a\":\"{}\"}}", "k".repeat(length - 8));
+        let answer = bench.code("sync.rows", vec!["t".into(), Value::Array(vec![key.into()])]).await;
+        assert_eq!(answer, (!taken).then_some(FaultCode::ChunkTooLarge), "{length}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn boundary_of_row_keys_max() -> Outcome {
+    let bench = Bench::new()?;
+    let max = crate::limits::ROW_KEYS_MAX;
+    for (keys, taken) in [(max - 1, true), (max, true), (max + 1, false)] {
+        let answer = bench.code("sync.mark", vec!["t".into(), Value::Array(vec!["{}".into(); keys])]).await;
+        assert_eq!(answer, (!taken).then_some(FaultCode::WrongParameters), "{keys}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn boundary_of_multicall_bytes_max() -> Outcome {
+    let bench = Bench::new()?;
+    let max = crate::limits::MULTICALL_BYTES_MAX;
+    // of values, and of the bytes that a slice becomes
+    let echo = |length: usize| {
+        let text = "e".repeat(length - size_of::<Value>() - Value::Array(vec![]).bytes());
+        options(&[("methodName", "sync.echo".into()), ("params", Value::Array(vec![text.into()]))])
+    };
+    for (lengths, taken) in [([max - 100, 99], true), ([max - 100, 100], true), ([max - 100, 101], false)] {
+        let calls = lengths.iter().map(|length| echo(*length)).collect();
+        let answers = bench.call("system.multicall", vec![Value::Array(calls)]).await?;
+        let last = answers.as_array().and_then(|answers| answers.last()).cloned().ok_or("two answers")?;
+        assert_eq!(last.as_array().is_some(), taken, "{lengths:?}: {last:?}");
+    }
     bench.shop.lock().diff = vec![7; max + 1];
     bench.call("sync.diff_open", vec!["0".into()]).await?;
     let read = |length: usize| {

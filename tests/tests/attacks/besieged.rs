@@ -106,6 +106,12 @@ impl Besieged {
         besieged
     }
 
+    /// Gives the shop more to be asked about.
+    pub(crate) fn fill(&mut self, sql: &str) {
+        self.shop().execute(sql);
+        self.before = self.state();
+    }
+
     pub(crate) fn shop(&self) -> &Database {
         &self.world.shops[0].database
     }
