@@ -193,7 +193,7 @@ impl Pool {
 
     /// A connection that works, taken out of the pool or new.
     pub async fn get(&self) -> Result<Pooled<'_>, ReplicaError> {
-        Ok(Pooled { pool: self, client: Some(self.take().await?) })
+        Ok(Pooled { pool: self, client: Some(self.take().await?), at_work: false })
     }
 
     /// The same for somebody who keeps it: it comes back with [`Pool::give_back`], or ends.
@@ -226,6 +226,15 @@ impl Pool {
 pub struct Pooled<'a> {
     pool: &'a Pool,
     client: Option<Client>,
+    at_work: bool,
+}
+
+impl Pooled<'_> {
+    /// Says whether a long statement may be under way. Dropped meanwhile, the connection would be given to somebody who
+    /// then waits for it: it is cancelled and closed instead.
+    pub(crate) fn set_at_work(&mut self, at_work: bool) {
+        self.at_work = at_work;
+    }
 }
 
 impl std::ops::Deref for Pooled<'_> {
@@ -250,8 +259,17 @@ impl std::ops::DerefMut for Pooled<'_> {
 
 impl Drop for Pooled<'_> {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            self.pool.give_back(client);
+        let Some(client) = self.client.take() else { return };
+        if !self.at_work {
+            return self.pool.give_back(client);
+        }
+        let cancel = client.cancel_token();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = cancel.cancel_query(NoTls).await {
+                    tracing::debug!(error = %error, "an abandoned statement was not cancelled");
+                }
+            });
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The engine of both ends in one process, on real databases, without the wire between them.
 
+use std::time::{Duration, Instant};
+
 use protocol::methods::DigestRequest;
-use tests::engine::{Engine, OFFICE};
+use replica::office::CloneCopy;
+use tests::engine::{Engine, OFFICE, connection};
+use tests::wait_for;
 
 const SCHEMA: &str = "
 create table category(id bigint primary key, name text not null, parent bigint references category);
@@ -490,4 +494,32 @@ async fn a_policy_that_the_office_imports_counts_at_once_however_seldom_it_looks
     let more = POLICY.replace("parameter_data = \"initial\"", "parameter_data = \"both\"");
     office.import_policy(&protocol::policy::Policy::parse(&more).unwrap()).await.unwrap();
     assert_eq!(world.database.int(captured), before + 1, "the table that flows now is captured");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fingerprints_of_a_copy_that_nobody_waits_for_are_given_up() {
+    let schema = "create table product(id bigint primary key); create table sale(id bigserial primary key);";
+    let policy = "name = \"p\"\n[tables]\nproduct = \"from-source\"\nsale = \"from-target\"\n";
+    let world = Engine::new(schema, policy, &["north"]).await;
+    let holder = connection(&world.database).await.connect("test").await.unwrap();
+    // the copy has nothing of it, the fingerprints have
+    holder.batch_execute("begin; lock table public.sale in access exclusive mode").await.unwrap();
+    let CloneCopy::Copying(copying) = world.office.begin_clone(&world.branch("north").await).await.unwrap() else {
+        panic!("it is made anew");
+    };
+    let (_, fingerprints) = copying.finish().await.unwrap();
+    let waiting =
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    let wait_until = |count: i64| {
+        tokio::task::block_in_place(|| {
+            wait_for::condition("the fingerprints wait for the sales, or not", || world.database.int(waiting) == count);
+        });
+    };
+    wait_until(1);
+    let began = Instant::now();
+    drop(fingerprints);
+    wait_until(0);
+    // they would give up by themselves after a minute
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    world.office.branches().await.unwrap();
 }

@@ -121,6 +121,7 @@ impl Office {
         let work = AbortOnDropHandle::new(tokio::spawn(async move {
             let state = office.state().await?;
             let mut client = office.inner.pool.get().await?;
+            client.set_at_work(true);
             let transaction = frozen_transaction(&mut client).await?;
             // nobody who listens has gone away: the task goes with him
             let begun = |begun| drop(tell_begun.send(begun));
@@ -130,6 +131,7 @@ impl Office {
             transaction.batch_execute("set local max_parallel_workers_per_gather = 0").await.map_err(failed)?;
             let compared = office.view(&of_task).await?.digests(&transaction, &of_task).await?;
             transaction.commit().await.map_err(failed)?;
+            client.set_at_work(false);
             Ok(compared)
         }));
         let Ok(Begun { stream, snapshot, readable }) = begun.await else { return Err(failure(work).await) };
