@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use super::ApplyOrder;
 use crate::ReplicaError;
 use crate::capture;
-use crate::catalogue::{ForeignKey, Table, column_list};
+use crate::catalogue::{Catalogue, ForeignKey, Table, column_list};
 use crate::error::{Failure, classify};
 
 /// Tables that are being loaded, and what has to be made again.
@@ -41,6 +41,16 @@ pub(super) async fn lock(transaction: &Transaction<'_>, order: &ApplyOrder) -> R
         .batch_execute(&format!("lock table {} in access exclusive mode", tables.join(", ")))
         .await
         .map_err(|error| classify("lock the tables of a clone", error))
+}
+
+/// Tables that are locked must be those that were read before they were: values in binary do not tell their type, so the
+/// bits of a number would become a date.
+pub(super) async fn check_layout(transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<(), ReplicaError> {
+    let digest = |catalogue: &Catalogue| catalogue.layout_digest(order.policy.tables.keys());
+    if digest(&Catalogue::discover(transaction).await?) == digest(&order.catalogue) {
+        return Ok(());
+    }
+    Err(ReplicaError::Busy("a table of the clone has been altered at this moment; try again".into()))
 }
 
 impl BulkLoad {

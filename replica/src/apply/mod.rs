@@ -121,6 +121,7 @@ pub async fn apply(
     prepare(transaction, order).await?;
     if order.bulk {
         bulk::lock(transaction, order).await?;
+        bulk::check_layout(transaction, order).await?;
     }
     let feed = Feed::start(order.clone(), input)?;
     let mut apply = Apply::new(transaction, order);

@@ -1,5 +1,7 @@
 //! Values of every type whose binary format is known, and those that only the server can read.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt as _, TryStreamExt as _};
 use protocol::names::TableName;
 use replica::binary_copy::{BinaryType, HEADER, TRAILER, encode_row};
@@ -7,7 +9,7 @@ use replica::catalogue::Catalogue;
 use replica::digest;
 use tests::cluster;
 use tests::database::Database;
-use tests::engine::{Engine, connection};
+use tests::engine::{Engine, OFFICE, connection};
 
 /// Columns, their types as they are told, and random values; every fifth is none.
 const COLUMNS: &[(&str, BinaryType, &str)] = &[
@@ -123,6 +125,36 @@ async fn a_value_that_does_not_fit_the_shops_column_is_named_and_nothing_is_clon
         assert!(error.contains(word), "{word:?} is not in {error:?}");
     }
     assert_eq!(north.database.int("select count(*) from reading"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_gets_another_type_while_a_clone_waits_is_not_filled_with_the_bits_of_the_former_one() {
+    let world = Engine::new(
+        "create table meter(id bigint primary key, count bigint)",
+        "name = \"meters\"\n[tables]\nmeter = \"from-source\"",
+        &["north"],
+    )
+    .await;
+    world.database.execute("insert into meter select g, g from generate_series(1, 1000) g");
+    let north = world.shop("north");
+    north.shop.clean(OFFICE, false, None).await.unwrap();
+    // it looks at its tables now, and not before it knows that they have changed
+    north.shop.facts(OFFICE).await.unwrap();
+    let holder = connection(&north.database).await.connect("test").await.unwrap();
+    holder.batch_execute("begin; alter table public.meter alter count type double precision").await.unwrap();
+    let waiting =
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    let let_go_when_it_waits = async {
+        while north.database.int(waiting) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        holder.batch_execute("commit").await.unwrap();
+    };
+    let (cloned, ()) = tokio::join!(world.fill("north"), let_go_when_it_waits);
+    let refused = cloned.unwrap_err();
+    assert!(refused.is_passing(), "{refused}");
+    world.fill("north").await.unwrap();
+    assert_eq!(north.database.int("select count(*) from meter where count = id"), 1000);
 }
 
 /// Rows that differ in one value, or in which row has which.
