@@ -91,3 +91,25 @@ fn i16_an_update_with_conflicts_takes_as_much_memory_for_many_rows_as_for_few() 
         }
     }
 }
+
+/// Tables of a wide schema, each with less than is handed over at once.
+const TABLES: usize = 200;
+
+/// Most memory that the agent is promised to take (docs/SECURITY.md).
+const AGENT_MAX: u64 = 64 << 20;
+
+#[test]
+fn i16_a_clone_of_many_tables_with_a_little_each_takes_no_more_than_one_of_few() {
+    let each = |what: &dyn Fn(usize) -> String| (1..=TABLES).map(what).collect::<String>();
+    let schema = each(&|table| format!("create table t_{table}(id int primary key, note text);"));
+    let data = each(&|table| {
+        format!("insert into t_{table} select g, repeat(md5(g::text), 7) from generate_series(1, 1000) g;")
+    });
+    let mut world = World::new(&Plan::of(&schema, "name = \"wide\"\n[tables]\n\"t_*\" = \"from-source\"\n", &data));
+    world.enrol();
+    world.clone_all();
+    assert_eq!(world.shop("north").database.int(&format!("select count(*) from t_{TABLES}")), 1000);
+    let peak = peak(world.shop_mut("north").agent().pid()).expect("the agent runs");
+    println!("{TABLES} tables: {:.1} MiB", peak as f64 / f64::from(1 << 20));
+    assert!(peak < AGENT_MAX, "the agent took {peak} bytes");
+}

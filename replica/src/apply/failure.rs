@@ -47,12 +47,7 @@ impl LineMap {
 
 /// A COPY into a table or its staging table failed.
 pub(super) fn of_copy(error: tokio_postgres::Error, shape: &Shape, lines: &LineMap) -> ReplicaError {
-    // "COPY stage_1, line 3, column price: ..." names the line; what follows may hold a value
-    let context = error.as_db_error().and_then(DbError::where_).unwrap_or_default().to_owned();
-    let after = |label: &str| context.split_once(label).map(|(_, rest)| rest.to_owned());
-    let line = after(", line ")
-        .and_then(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<usize>().ok());
-    let column = after(", column ").map(|rest| rest.split([':', ',']).next().unwrap_or_default().to_owned());
+    let (line, column) = place(error.as_db_error().and_then(DbError::where_).unwrap_or_default());
     let statement = line.and_then(|line| lines.statement(line));
     let mut failed = of_statement(error, &shape.table.name, statement);
     if let ReplicaError::Failed(failure) = &mut failed
@@ -61,6 +56,16 @@ pub(super) fn of_copy(error: tokio_postgres::Error, shape: &Shape, lines: &LineM
         failure.column = column;
     }
     failed
+}
+
+/// The line and the column that the server says it was at: "COPY stage_1, line 3, column price: ...". What follows may hold
+/// a value, and what precedes has lines of its own where the value is JSON.
+fn place(context: &str) -> (Option<usize>, Option<String>) {
+    let Some(copy) = context.lines().find_map(|line| line.strip_prefix("COPY ")) else { return (None, None) };
+    let after = |label: &str| copy.split_once(label).map(|(_, rest)| rest);
+    let line = after(", line ").and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    let column = after(", column ").and_then(|rest| rest.split([':', ',']).next());
+    (line, column.map(str::to_owned))
 }
 
 /// A statement of the engine on a table failed.
@@ -134,5 +139,19 @@ pub(super) fn reason(state: &str) -> &'static str {
         Some((_, words)) => words,
         None if state.starts_with("22") => "a value does not fit its column",
         None => "the database refused the row",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn the_line_is_that_of_the_copy_and_not_one_of_the_value() {
+        assert_eq!(place("COPY stage_1, line 3, column price: \"x, line 9\""), (Some(3), Some("price".to_owned())));
+        assert_eq!(place("COPY product, line 12: \"1\t2\""), (Some(12), None));
+        let json = "JSON data, line 1: {\"a\": nul...\nCOPY reading, line 40, column note: \"{\"a\": nul\"";
+        assert_eq!(place(json), (Some(40), Some("note".to_owned())));
+        assert_eq!(place("PL/pgSQL function check() line 3 at RAISE"), (None, None));
     }
 }

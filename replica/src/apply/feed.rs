@@ -10,7 +10,8 @@ use protocol::dialect::{
 };
 use protocol::names::TableName;
 use protocol::policy::Direction;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::ApplyOrder;
 use super::conflicts::Contest;
@@ -24,9 +25,12 @@ use crate::spool::spool_error;
 /// Text of a block when it is handed over.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Blocks that wait until the server has taken those before: enough for both to work at the same time. Each is held as
-/// text and in binary.
-const BLOCKS_AHEAD: usize = 3;
+/// Messages that wait until those before have been worked on.
+const MESSAGES_AHEAD: usize = 4;
+
+/// Bytes of blocks that the server has not taken yet: enough for both to work at the same time. A row as large as a block
+/// waits until the server has taken all before it, so that no two such rows are in memory.
+const BYTES_AHEAD: u32 = 2 << 20;
 
 /// Most bytes of output for each byte of input; deflate itself reaches about 1,000.
 const RATIO_MAX: u64 = 1100;
@@ -45,15 +49,21 @@ pub(super) struct Block {
     pub(super) rows: usize,
     /// (index of the first row, number of the statement), ascending.
     pub(super) statements: Vec<(usize, u64)>,
+    /// Goes with the block, and makes room for another.
+    _room: OwnedSemaphorePermit,
 }
 
-/// The lines without the numbers of their statements.
-pub(super) fn without_numbers(lines: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(lines.len());
-    for line in lines.split_inclusive(|&byte| byte == b'\n') {
-        text.extend_from_slice(after_number(line));
+/// The lines without the numbers of their statements, in the same place: they may be long.
+pub(super) fn without_numbers(mut lines: Vec<u8>) -> Vec<u8> {
+    let (mut end, mut start) = (0, 0);
+    while start < lines.len() {
+        let next = memchr::memchr(b'\n', &lines[start..]).map_or(lines.len(), |place| start + place + 1);
+        let behind = next - after_number(&lines[start..next]).len();
+        lines.copy_within(behind..next, end);
+        (end, start) = (end + next - behind, next);
     }
-    text
+    lines.truncate(end);
+    lines
 }
 
 /// What the thread hands over.
@@ -79,13 +89,16 @@ pub(super) struct Feed {
 impl Feed {
     /// Starts reading.
     pub(super) fn start(order: ApplyOrder, input: Box<dyn Read + Send>) -> Result<Self, ReplicaError> {
-        let (sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
+        let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
+        let (runtime, room) = (Handle::current(), Arc::new(Semaphore::new(BYTES_AHEAD as usize)));
         std::thread::Builder::new()
             .name("feed".into())
             .spawn(move || {
                 let mut parse = Parse {
                     order,
                     sender,
+                    runtime,
+                    room,
                     shapes: Vec::new(),
                     buffers: BTreeMap::new(),
                     was: None,
@@ -131,6 +144,10 @@ impl Buffer {
         Self { binary: shape.binary.as_ref().map(|_| Vec::new()), ..Self::default() }
     }
 
+    fn bytes(&self) -> usize {
+        self.text.len() + self.binary.as_ref().map_or(0, Vec::len)
+    }
+
     /// Adds the last line of the text, which begins at `start`, in binary; from the first row on that cannot be told in it
     /// the block is text.
     fn encode(&mut self, shape: &Shape, start: usize) {
@@ -150,6 +167,8 @@ fn after_number(line: &[u8]) -> &[u8] {
 struct Parse {
     order: ApplyOrder,
     sender: mpsc::Sender<Result<Message, ReplicaError>>,
+    runtime: Handle,
+    room: Arc<Semaphore>,
     shapes: Vec<Arc<Shape>>,
     buffers: BTreeMap<usize, Buffer>,
     was: Option<Vec<u8>>,
@@ -235,7 +254,7 @@ impl Parse {
         }
         let ids: Vec<usize> = self.buffers.keys().copied().collect();
         for id in ids {
-            self.flush(id)?;
+            self.flush(id, None)?;
         }
         Ok(())
     }
@@ -245,6 +264,7 @@ impl Parse {
             Some(shape) => shape.clone(),
             None => self.begin(current, number)?,
         };
+        let room = if row.len() < BLOCK_BYTES { None } else { Some(self.reserve(usize::MAX)?) };
         let (was, totals, stamp) = (self.was.take(), self.totals.take(), self.stamp.take());
         let (amounts, stamped) = (shape.amounts, shape.stamped);
         let buffer = self.buffers.entry(shape.id).or_insert_with(|| Buffer::of(&shape));
@@ -269,11 +289,16 @@ impl Parse {
         if stamped {
             push_was(&mut buffer.text, stamp.as_deref());
         }
-        buffer.encode(&shape, start);
+        if room.is_none() {
+            buffer.encode(&shape, start);
+        } else {
+            // it is not wanted twice, and numbers are not so long
+            buffer.binary = None;
+        }
         buffer.text.push(b'\n');
         buffer.rows += 1;
         if buffer.text.len() >= BLOCK_BYTES {
-            self.flush(shape.id)?;
+            self.flush(shape.id, room)?;
         }
         Ok(())
     }
@@ -300,16 +325,19 @@ impl Parse {
             }
         }
         let shape = self.shape(table.clone(), kind, columns);
-        // what is written to one table keeps its order, whatever kind of statement wrote it
+        // what is written to one table keeps its order, whatever kind of statement wrote it; and many tables with a little
+        // each are much together
+        let held: usize = self.buffers.values().map(Buffer::bytes).sum();
+        let crowded = held > BYTES_AHEAD as usize;
         let before: Vec<usize> = self
             .buffers
             .keys()
             .copied()
             .filter(|id| *id != shape.id)
-            .filter(|id| !self.order.rights.quiet || self.shapes[*id].table.name == shape.table.name)
+            .filter(|id| crowded || !self.order.rights.quiet || self.shapes[*id].table.name == shape.table.name)
             .collect();
         for id in before {
-            self.flush(id)?;
+            self.flush(id, None)?;
         }
         current.shape = Some(shape.clone());
         current.conversion = conversion;
@@ -335,14 +363,26 @@ impl Parse {
         shape
     }
 
-    fn flush(&mut self, id: usize) -> Result<(), Stop> {
+    /// Waits for room for a block of so many bytes, for all there is at most.
+    fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Stop> {
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX).min(BYTES_AHEAD);
+        let room = self.room.clone().acquire_many_owned(permits);
+        self.runtime.block_on(room).map_err(|_| Stop::NobodyListens)
+    }
+
+    /// Hands the rows of a shape over, in room that there is for them already or that is waited for.
+    fn flush(&mut self, id: usize, room: Option<OwnedSemaphorePermit>) -> Result<(), Stop> {
         let Some(buffer) = self.buffers.remove(&id) else { return Ok(()) };
         if buffer.rows == 0 {
             return Ok(());
         }
         let shape = self.shapes[id].clone();
+        let room = match room {
+            Some(room) => room,
+            None => self.reserve(buffer.bytes())?,
+        };
         let Buffer { text, binary, rows, statements } = buffer;
-        self.send(Message::Block(Block { shape, text, binary, rows, statements }))
+        self.send(Message::Block(Block { shape, text, binary, rows, statements, _room: room }))
     }
 
     fn send(&mut self, message: Message) -> Result<(), Stop> {
@@ -513,5 +553,16 @@ fn from_dialect(error: &DialectError, trouble: &Mutex<Option<ReplicaError>>) -> 
             .unwrap_or_else(|| ReplicaError::Damaged(error.to_string())),
         DialectErrorKind::TooLong => ReplicaError::TooLarge(error.to_string()),
         _ => ReplicaError::Refused { statement: error.statement, message: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_numbers;
+
+    #[test]
+    fn numbers_of_statements_are_taken_off_each_line() {
+        assert_eq!(without_numbers(b"1\ta\tb\n12\t\n123\t\\N\tlong\n".to_vec()), b"a\tb\n\n\\N\tlong\n");
+        assert_eq!(without_numbers(Vec::new()), b"");
     }
 }

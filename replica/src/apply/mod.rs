@@ -295,7 +295,7 @@ impl<'a> Apply<'a> {
         let rows = match (open.way, block.binary) {
             (Way::Staged, _) => block.text,
             (Way::Binary, Some(binary)) => binary,
-            (Way::Text | Way::Binary, _) => without_numbers(&block.text),
+            (Way::Text | Way::Binary, _) => without_numbers(block.text),
         };
         if let Err(error) = pieces::feed(open.sink.as_mut(), Bytes::from(rows)).await {
             let failure = failure::of_copy(error, &block.shape, &open.lines);

@@ -218,11 +218,14 @@ fn uuid(text: &[u8]) -> Result<[u8; 16], Unfit> {
 fn inet(text: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
     let text = std::str::from_utf8(text).map_err(|_| Unfit)?;
     let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, Some(number::integer(bits.as_bytes())?)),
+        // as it is printed: no sign, no zero in front
+        Some((address, bits)) => {
+            (address, Some(bits.parse::<u8>().ok().filter(|n| n.to_string() == bits).ok_or(Unfit)?))
+        }
         None => (text, None),
     };
     let mut address_of = |family: u8, all: u8, octets: &[u8]| {
-        let bits = bits.map_or(Ok(all), u8::try_from).ok().filter(|bits| *bits <= all).ok_or(Unfit)?;
+        let bits = bits.or(Some(all)).filter(|bits| *bits <= all).ok_or(Unfit)?;
         out.extend_from_slice(&[family, bits, 0, all / 8]);
         out.extend_from_slice(octets);
         Ok(())
@@ -304,7 +307,10 @@ mod tests {
                     "2026-01-01 00:00:00+00:60",
                 ],
             ),
-            (BinaryType::Inet, &["10.0.0.1/33", "10.0.0", "::1/129", "010.0.0.1", "10.0.0.1/-1", "10.0.0.1/"]),
+            (
+                BinaryType::Inet,
+                &["10.0.0.1/33", "10.0.0", "::1/129", "010.0.0.1", "10.0.0.1/-1", "10.0.0.1/-0", "::1/08", "10.0.0.1/"],
+            ),
         ] {
             for text in texts {
                 assert_eq!(value(binary, text), Err(Unfit), "{binary:?} {text:?}");

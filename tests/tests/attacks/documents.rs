@@ -5,9 +5,9 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use protocol::fault::FaultCode;
-use protocol::xmlrpc::Value;
+use protocol::xmlrpc::{Struct, Value};
 
-use super::besieged::{As, Besieged, base64};
+use super::besieged::{As, Besieged, MEMORY_KIB_MAX, base64};
 
 fn call(value: &str) -> Vec<u8> {
     format!("<methodCall><methodName>m</methodName><params><param>{value}</param></params></methodCall>").into_bytes()
@@ -148,4 +148,34 @@ fn the_largest_chunks_cost_disk_and_not_memory() {
     besieged.call(As::Office, "sql_abort", &[sid]).expect("an end");
     assert!(besieged.memory_kib() < super::besieged::MEMORY_KIB_MAX);
     besieged.stood();
+}
+
+/// Rows as large as they may be, one after the other: they wait for the database, and take no more memory than few.
+#[test]
+fn rows_at_the_limit_take_bounded_memory_however_many_there_are() {
+    let mut besieged = Besieged::new();
+    let name = vec![b'x'; (12 << 20) - 16];
+    for kind in ["update", "clone"] {
+        let mut script = GzEncoder::new(Vec::new(), Compression::fast());
+        script.write_all(b"BEGIN;\nCOPY product (id, name) FROM stdin;\n").expect("memory");
+        for id in 100..112 {
+            script.write_all(format!("{id}\t").as_bytes()).expect("memory");
+            script.write_all(&name).expect("memory");
+            script.write_all(b"\n").expect("memory");
+        }
+        script.write_all(b"\\.\nCOMMIT;\n").expect("memory");
+        let chunk = script.finish().expect("memory");
+        if kind == "clone" {
+            let force = Struct::from_iter([("force".to_owned(), Value::Bool(true))]);
+            besieged.call(As::Office, "clean", &[Value::Struct(force)]).expect("a clean shop");
+        }
+        let options = Struct::from_iter([("kind".to_owned(), Value::from(kind))]);
+        let sid = besieged.call(As::Office, "sql_prepare", &[Value::Struct(options)]).expect("a session");
+        besieged.call(As::Office, "sql_create", &[sid.clone(), Value::from(chunk)]).expect("a chunk");
+        besieged.call(As::Office, "sql_finish", &[sid]).expect("twelve rows");
+        assert_eq!(besieged.shop().int("select count(*) from product where length(name) > 1000000"), 12, "{kind}");
+        let memory = besieged.memory_kib();
+        println!("{kind}: {memory} KiB");
+        assert!(memory < MEMORY_KIB_MAX, "{kind}: the agent took {memory} KiB");
+    }
 }
