@@ -81,6 +81,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
         office: &str,
         theirs: Option<Vec<TableLayout>>,
     ) -> impl Future<Output = Result<Vec<TableLayout>>> + Send;
+    /// See [`Shop::fresh`].
+    fn fresh(&self) -> impl Future<Output = Result<()>> + Send;
     /// See [`Shop::audit`].
     fn audit(&self, records: i64) -> impl Future<Output = Result<Vec<AuditRecord>>> + Send;
     /// See [`Shop::digests`].
@@ -176,6 +178,10 @@ impl Backend for Shop {
 
     async fn exchange_layout(&self, office: &str, theirs: Option<Vec<TableLayout>>) -> Result<Vec<TableLayout>> {
         Self::exchange_layout(self, office, theirs).await
+    }
+
+    async fn fresh(&self) -> Result<()> {
+        Self::fresh(self).await
     }
 
     async fn audit(&self, records: i64) -> Result<Vec<AuditRecord>> {

@@ -1,6 +1,6 @@
 //! The main job with the real programs: an office clones shops and keeps them in step.
 
-use tests::kit::World;
+use tests::kit::{Plan, World};
 
 const SALES: usize = 20;
 
@@ -125,4 +125,23 @@ fn a_person_of_a_shop_gets_facets_on_both_sides_in_one_update_while_another_shop
     }
     assert_eq!(world.shop("south").database.int(facets), 1);
     world.assert_agree(&["person", "salesperson", "login_user"]);
+}
+
+#[test]
+fn tables_of_which_nothing_changes_stay_fresh_at_the_shop_as_long_as_the_office_calls() {
+    let schema = "create table product(id bigint primary key); create table sale(id bigserial primary key);";
+    let policy = "name = \"p\"\n[tables]\nproduct = \"from-source\"\nsale = \"from-target\"\n[table.product]\nmax_age = \"1d\"\n";
+    let world = World::new(&Plan::of(schema, policy, "insert into product values (1)"));
+    world.enrol();
+    world.clone_all();
+    let north = &world.shop("north").database;
+    let stale = || north.rows("select \"table\", stale from sync.freshness where stale is not false");
+    assert_eq!(stale(), Vec::<Vec<Option<String>>>::new());
+    north.execute("update sync.table_freshness set as_of = as_of - interval '2 days'");
+    assert_eq!(stale(), [[Some("product".to_owned()), Some("t".to_owned())]]);
+    // of a rehearsal the shop learns nothing
+    world.office(&["update", "north", "--dry-run"]).succeeded();
+    assert_eq!(stale().len(), 1);
+    world.office(&["update", "north"]).succeeded();
+    assert_eq!(stale(), Vec::<Vec<Option<String>>>::new());
 }

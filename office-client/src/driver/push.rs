@@ -1,7 +1,7 @@
 //! The way to the shop: a frozen stream goes into a session there, and is applied whole or not at all.
 
 use protocol::fault::{Fault, FaultCode};
-use protocol::methods::{PrepareOptions, SessionKind, SqlAbort, SqlFinish, SqlPrepare, SqlStatus};
+use protocol::methods::{Fresh, PrepareOptions, SessionKind, SqlAbort, SqlFinish, SqlPrepare, SqlStatus};
 use protocol::session::office::{Event, RemoteState, Task};
 
 use super::outbound::Outbound;
@@ -20,6 +20,7 @@ impl Drive<'_> {
         let branch = self.job.office.branch(&self.job.branch.name).await?;
         self.job.branch = branch;
         let Some(outgoing) = self.job.office.freeze_push_from(&self.job.branch, self.group).await? else {
+            self.tell_fresh().await;
             return Ok(Event::NothingToSend);
         };
         reach("office.push.frozen");
@@ -34,6 +35,17 @@ impl Drive<'_> {
         let event = Event::Frozen { resumed: outgoing.resumed, bytes: Some(outgoing.stream.bytes) };
         self.outbound = Some(Outbound::Frozen(outgoing));
         Ok(event)
+    }
+
+    /// Tells the shop that there is nothing for it: what it has is as good as new. That it does not learn it is no harm to
+    /// anything but its own idea of how old its tables are.
+    async fn tell_fresh(&mut self) {
+        if self.rehearses || !self.peer.abilities().freshness {
+            return;
+        }
+        if let Err(error) = self.peer.ask(&Fresh, Patience::Quick).await {
+            tracing::debug!(error = %error, branch = self.job.branch.name, "the shop does not know that it is up to date");
+        }
     }
 
     pub(super) async fn discard(&mut self) -> Result<Event, DriveError> {

@@ -163,6 +163,7 @@ fn abilities_of(capabilities: &[String]) -> Abilities {
         repairs: announces(capabilities, "sync.repair"),
         // who does not know the option would apply it for good
         dry_runs: announces(capabilities, "sync.dry_run"),
+        freshness: announces(capabilities, "sync.fresh"),
     }
 }
 

@@ -171,6 +171,23 @@ impl Call for Hello {
     }
 }
 
+/// `sync.fresh()`: the caller has nothing more for the shop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fresh;
+
+impl Call for Fresh {
+    const METHOD: &'static str = "sync.fresh";
+    type Reply = ();
+
+    fn params(&self) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn reply(value: Value) -> Result<(), ReplyError> {
+        nothing(value)
+    }
+}
+
 /// `sync.layout(struct)`: what the tables of the caller look like, answered with those of the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangeLayout(pub Layout);

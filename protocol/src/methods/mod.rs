@@ -17,7 +17,7 @@ pub use compare::{
     Rows, Settled, TableDigest,
 };
 pub use extension::{
-    DiffOpen, DiffOptions, DiffRead, ExchangeLayout, FrozenDiff, Hello, HelloReply, HelloRequest, Layout,
+    DiffOpen, DiffOptions, DiffRead, ExchangeLayout, Fresh, FrozenDiff, Hello, HelloReply, HelloRequest, Layout,
     SessionStatus, SqlAbort, SqlStatus,
 };
 pub use system::{

@@ -40,6 +40,7 @@ pub const CAPABILITIES: &[(&str, &str, i32)] = &[
     ("sync.dry_run", "docs/PROTOCOL.md", 1),
     ("sync.hello", "docs/PROTOCOL.md", 1),
     ("sync.digest", "docs/PROTOCOL.md", 1),
+    ("sync.fresh", "docs/PROTOCOL.md", 1),
     ("sync.repair", "docs/RECOVERY.md", 1),
     ("sync.gzip", "docs/PROTOCOL.md", 1),
 ];

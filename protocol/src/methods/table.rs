@@ -199,6 +199,12 @@ const METHODS: &[Method] = &[
         group: Group::Extension,
     },
     Method {
+        name: "sync.fresh",
+        signatures: &[&["nil"]],
+        help: "sync.fresh(): the caller has nothing more for this shop, whose tables are as fresh as this moment.",
+        group: Group::Extension,
+    },
+    Method {
         name: "sync.hello",
         signatures: &[&["struct", "struct"]],
         help: "sync.hello({protocol, version, office, policy, policy_digest, clock, branch}): the same of the agent, and what \

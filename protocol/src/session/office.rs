@@ -43,6 +43,8 @@ pub struct Abilities {
     pub repairs: bool,
     /// Sessions that are applied and taken back.
     pub dry_runs: bool,
+    /// `sync.fresh`.
+    pub freshness: bool,
 }
 
 /// What the driver shall do next.

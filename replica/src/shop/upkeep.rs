@@ -100,6 +100,25 @@ impl Shop {
         Ok(())
     }
 
+    /// Notes that the office has nothing for the shop: all tables that it fills are as fresh as this moment, unless the shop
+    /// waits for its first copy.
+    ///
+    /// # Errors
+    /// If the database does not allow it.
+    pub async fn fresh(&self) -> Result<(), ReplicaError> {
+        let failed = |error| classify("note the freshness", error);
+        let state = self.state().await?;
+        let mut client = self.inner.pool.get().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        // whoever reads it may as well see it after a crash as before: nothing rests on it
+        transaction.batch_execute("set local synchronous_commit = off").await.map_err(failed)?;
+        let row = transaction.query_one("select awaiting_clone from sync.node", &[]).await.map_err(failed)?;
+        if !row.get::<_, bool>(0) {
+            self.note_freshness(&transaction, &state, &state.policy.groups()).await?;
+        }
+        transaction.commit().await.map_err(failed)
+    }
+
     /// Notes that tables of the office are as fresh as the session that is being applied, which brings these groups.
     pub(super) async fn note_freshness(
         &self,

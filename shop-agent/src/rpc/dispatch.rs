@@ -105,6 +105,7 @@ impl<B: Backend> Agent<B> {
             "sync.diff_open" => self.diff_open(caller, params).await,
             "sync.diff_read" => self.diff_read(caller, params).await,
             "sync.hello" => self.hello(caller, params).await,
+            "sync.fresh" => self.fresh(params).await,
             "sync.layout" => self.layout(caller, params).await,
             "sync.digest" => self.digest(caller, params).await,
             "sync.digest_rows" => self.digest_rows(caller, params).await,

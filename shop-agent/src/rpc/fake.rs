@@ -235,6 +235,10 @@ impl Backend for FakeShop {
         Ok(theirs.unwrap_or_default())
     }
 
+    async fn fresh(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn audit(&self, _records: i64) -> Result<Vec<AuditRecord>> {
         Ok(Vec::new())
     }

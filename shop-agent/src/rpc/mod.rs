@@ -9,6 +9,7 @@ mod digest;
 mod dispatch;
 mod echo;
 pub(crate) mod fault;
+mod fresh;
 mod hello;
 mod layout;
 mod legacy;

@@ -282,6 +282,7 @@ impl Drive {
                     digests: true,
                     repairs: false,
                     dry_runs: false,
+                    freshness: false,
                 };
                 let abilities = if self.is_plain { Abilities::default() } else { all };
                 Ok(Outcome::Event(Event::Greeted(abilities)))

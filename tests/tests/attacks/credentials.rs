@@ -44,6 +44,7 @@ fn foreign() -> BTreeMap<&'static str, Foreign> {
         ("sync.digest", Nothing(of_shop)),
         ("sync.digest_rows", Nothing(of_shop)),
         ("sync.rows", Nothing(of_shop)),
+        ("sync.fresh", Nothing(of_shop)),
         ("sync.mark", Nothing(of_caller)),
         ("sync.baseline", Nothing(of_caller)),
         ("sync.hello", Nothing(of_caller)),

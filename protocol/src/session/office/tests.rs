@@ -2,10 +2,22 @@
 
 use super::*;
 
-const FULL: Abilities =
-    Abilities { keyed_sessions: true, frozen_diffs: true, digests: true, repairs: true, dry_runs: true };
-const BASE: Abilities =
-    Abilities { keyed_sessions: false, frozen_diffs: false, digests: false, repairs: false, dry_runs: false };
+const FULL: Abilities = Abilities {
+    keyed_sessions: true,
+    frozen_diffs: true,
+    digests: true,
+    repairs: true,
+    dry_runs: true,
+    freshness: true,
+};
+const BASE: Abilities = Abilities {
+    keyed_sessions: false,
+    frozen_diffs: false,
+    digests: false,
+    repairs: false,
+    dry_runs: false,
+    freshness: false,
+};
 
 /// Plays events against a run and returns the action that each one led to.
 fn play(task: Task, events: &[Event]) -> Vec<Action> {
