@@ -7,6 +7,7 @@ mod account;
 mod bundle;
 mod hand_over;
 mod password;
+mod syntax;
 mod template;
 mod terminal;
 
@@ -14,5 +15,6 @@ pub use account::{Account, AccountError};
 pub use bundle::{Bundle, HIDDEN};
 pub use hand_over::HandOver;
 pub use password::made_password;
+pub use syntax::fault_in;
 pub use template::{Written, file_name, fill, keep_beside, write_settings};
 pub use terminal::{ask, ask_hidden, ask_until, is_there as terminal_is_there};
