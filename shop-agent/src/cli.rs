@@ -16,6 +16,10 @@ Examples:
   shop-agent status                                  who is sending what, and since when
   shop-agent call http://127.0.0.1:9000/RPC2 diff i:0";
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed (check: something is wrong; purge-ok: no), 2 wrong usage or configuration,
+4 refused to protect data, 5 unreachable or link lost (call; retry later), 130 stopped at once by a second signal";
+
 const SETUP_EXAMPLES: &str = "\
 Examples:
   shop-agent setup                                   asks
@@ -24,7 +28,8 @@ Examples:
 
 /// The service at each shop: listens for calls of the office and carries them out on the shop's database.
 #[derive(Debug, Parser)]
-#[command(name = "shop-agent", version, before_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "shop-agent", version, before_help = EXAMPLES, after_help = EXIT_CODES)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -95,6 +100,7 @@ pub(crate) enum Command {
     /// Say whether the office has a row, so that it may be deleted here: exit code 0 (yes) or 1 (no)
     PurgeOk(PurgeOkArgs),
     /// Make one XML-RPC call by hand
+    #[command(after_help = protocol::by_hand::SPELLINGS)]
     Call(CallArgs),
     /// Print a completion script for a shell
     Completions {
@@ -321,11 +327,12 @@ pub(crate) enum UserCommand {
 /// One call by hand.
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
-    /// Where to, as in http://127.0.0.1:9000/RPC2 or https://shop:9000
+    /// Where to, as in http://127.0.0.1 or https://shop:9000/RPC2
     pub(crate) url: String,
     /// Method
     pub(crate) method: String,
-    /// Parameters: i:5, d:1.5, b:true, s:text, t:2006-01-02T03:04:05Z, b64:@FILE, nil:, json:{...}; others are strings
+    /// Its arguments, see below
+    #[arg(allow_negative_numbers = true)]
     pub(crate) args: Vec<String>,
     /// User
     #[arg(long, env = "SHOP_AGENT_USER")]

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod config;
 mod control;
+mod exit;
 mod health;
 mod limits;
 mod logging;
@@ -30,8 +31,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("shop-agent: {}", rpc::chain(error.as_ref()));
-            let is_usage = error.is::<settings::SettingsError>() || error.is::<config::ConfigError>();
-            ExitCode::from(if is_usage { 2 } else { 1 })
+            ExitCode::from(exit::code_of(&error))
         }
     }
 }

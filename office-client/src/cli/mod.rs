@@ -143,7 +143,7 @@ pub(crate) enum Command {
     #[command(before_help = examples::CONSOLE, after_help = CONSOLE_HELP)]
     Console(ConsoleArgs),
     /// One XML-RPC call by hand
-    #[command(before_help = examples::CALL, after_help = CALL_HELP)]
+    #[command(before_help = examples::CALL, after_help = protocol::by_hand::SPELLINGS)]
     Call(CallArgs),
     /// Holds any server against the conformance vectors, rule by rule; 1 when it fails a required one
     #[command(before_help = examples::CONFORMANCE, after_help = CONFORMANCE_HELP)]
@@ -349,10 +349,6 @@ pub(crate) enum ConsoleUser {
     },
 }
 
-const CALL_HELP: &str = "\
-Arguments are strings unless they begin with a type:
-  i:5  l:1000000000000  s:text  d:1.5  bool:true  t:2006-01-02T03:04:05Z  b64:text  b64:@file  nil";
-
 /// `call`
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
@@ -360,8 +356,8 @@ pub(crate) struct CallArgs {
     pub(crate) url: String,
     /// The method
     pub(crate) method: String,
-    /// Its arguments
-    #[arg(allow_hyphen_values = true)]
+    /// Its arguments, see below
+    #[arg(allow_negative_numbers = true)]
     pub(crate) args: Vec<String>,
     /// User for HTTP Basic
     #[arg(long, value_name = "USER")]

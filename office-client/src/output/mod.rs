@@ -18,7 +18,7 @@ pub(crate) use human::{
 };
 pub(crate) use json::{
     adoption_object, branch_object, comparison_objects, error_object, history_object, plan_object, repaired_object,
-    report_object, status_object, value as json_value,
+    report_object, status_object,
 };
 pub(crate) use progress::{Board, Direction, Progress, Watch};
 pub(crate) use quarantine::{quarantine_cells, quarantine_lines, quarantine_object, quarantine_reason, retried_object};

@@ -12,9 +12,6 @@ use crate::cli::{ExportArgs, ImportArgs, NodeArgs};
 use crate::rpc::chain;
 use crate::settings::Settings;
 
-/// Exit code of what is refused to protect data.
-const PROTECTED: u8 = 4;
-
 pub(super) async fn import(args: ImportArgs) -> Result<ExitCode, CommandError> {
     let path = args.file;
     let file = tokio::task::spawn_blocking(move || CarriedFile::open(&path)).await?;
@@ -80,7 +77,7 @@ fn refused(error: ReplicaError) -> Result<ExitCode, CommandError> {
         | ReplicaError::Restored(_)
         | ReplicaError::Schema(_) => {
             eprintln!("error: {}", chain(&error));
-            Ok(ExitCode::from(PROTECTED))
+            Ok(ExitCode::from(crate::exit::PROTECTED))
         }
         error => Err(error.into()),
     }
