@@ -22,15 +22,16 @@ mod systemd;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use installation::said;
 
 fn main() -> ExitCode {
     memory::bound_allocator();
-    let cli = cli::Cli::parse();
+    let cli = <cli::Cli as clap::Parser>::parse();
     match commands::carry_out(cli) {
+        Ok(_) if said::is_lost() => ExitCode::from(exit::FAILED),
         Ok(code) => code,
         Err(error) => {
-            eprintln!("shop-agent: {}", rpc::chain(error.as_ref()));
+            said::talk(format_args!("shop-agent: {}", rpc::chain(error.as_ref())));
             ExitCode::from(exit::code_of(&error))
         }
     }

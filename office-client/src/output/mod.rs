@@ -25,6 +25,8 @@ pub(crate) use quarantine::{quarantine_cells, quarantine_lines, quarantine_objec
 
 use std::io::Write as _;
 
+use installation::said;
+
 use crate::error::CommandError;
 
 /// Prints. Cloning it is cheap.
@@ -86,8 +88,7 @@ impl Printer {
 
     /// Prints text as it is: sources, completions, manual pages.
     pub(crate) fn raw(&self, text: &str) {
-        // a reader that has seen enough (head) is no error
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        said::data(text);
     }
 
     /// Prints a table; nothing with `--json`.
@@ -109,7 +110,7 @@ impl Printer {
     /// Says something to the person at the terminal.
     pub(crate) fn talk(&self, text: &str) {
         if !self.is_quiet() {
-            let _ = writeln!(std::io::stderr(), "{}", clean(text));
+            said::talk(clean(text));
         }
     }
 
@@ -128,7 +129,7 @@ impl Printer {
     }
 
     fn write(&self, line: &str) {
-        let _ = writeln!(std::io::stdout(), "{line}");
+        said::line(line);
     }
 }
 

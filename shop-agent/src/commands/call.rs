@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use installation::said;
 use protocol::address::Address;
 use protocol::by_hand;
 use protocol::fault::Outlook;
@@ -54,7 +55,7 @@ pub(super) async fn call(args: CallArgs) -> Result<ExitCode, CommandError> {
             Ok(ExitCode::SUCCESS)
         }
         Ok(value) => {
-            println!("{:#}", by_hand::answer(&value));
+            said::line(format_args!("{:#}", by_hand::answer(&value)));
             Ok(ExitCode::SUCCESS)
         }
         Err(fault) => {
