@@ -28,7 +28,7 @@ use crate::output::Printer;
 use crate::stop::Stop;
 
 fn main() -> ExitCode {
-    let cli = <Cli as clap::Parser>::parse();
+    let cli = Cli::read();
     let printer = Printer::new(cli.global.json, cli.global.quiet);
     start_log(cli.global.verbose);
     let runtime = match tokio::runtime::Runtime::new() {

@@ -26,7 +26,7 @@ use installation::said;
 
 fn main() -> ExitCode {
     memory::bound_allocator();
-    let cli = <cli::Cli as clap::Parser>::parse();
+    let cli = cli::Cli::read();
     match commands::carry_out(cli) {
         Ok(_) if said::is_lost() => ExitCode::from(exit::FAILED),
         Ok(code) => code,
