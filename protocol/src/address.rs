@@ -71,7 +71,7 @@ fn without_user(text: &str) -> String {
 impl Address {
     /// Whether what is sent there can be read on the way: no TLS, and not this machine.
     pub fn is_exposed(&self) -> bool {
-        let is_loopback = self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let is_loopback = self.host.parse::<core::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         !self.secure && !is_loopback && !self.host.eq_ignore_ascii_case("localhost")
     }
 }

@@ -117,7 +117,7 @@ fn only_the_server_and_the_link_know_http() {
 #[test]
 fn only_the_output_module_prints_at_the_office() {
     let at = ["office-client/src/output"];
-    assert_only(&at, &["office-client/src"], &["said::", "stdout()"]);
+    assert_only(&at, &["office-client/src"], &["said::line", "said::data", "said::talk", "stdout()"]);
 }
 
 /// `println!` panics where nobody reads any more.
