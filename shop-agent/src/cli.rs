@@ -346,8 +346,8 @@ pub(crate) struct ExportArgs {
 pub(crate) struct PurgeOkArgs {
     /// The table, as `sale` or `schema.table`
     pub(crate) table: String,
-    /// The values of its key, in the key's order
-    #[arg(required = true, allow_hyphen_values = true)]
+    /// The values of its key, in the key's order; all flags and -- before one that begins with a dash and is no number
+    #[arg(required = true, allow_negative_numbers = true)]
     pub(crate) key: Vec<String>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
@@ -420,10 +420,37 @@ pub(crate) struct CallArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_behind_a_key_are_no_part_of_it() {
+        let purge_ok = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
+            Ok(Command::PurgeOk(args)) => Some((args.key, args.node.branch)),
+            _ => None,
+        };
+        let key = |key: &[&str]| key.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>();
+        let found = purge_ok("shop-agent purge-ok sale 12 -5 --branch lisbon");
+        assert_eq!(found, Some((key(&["12", "-5"]), Some("lisbon".to_owned()))));
+        assert_eq!(purge_ok("shop-agent purge-ok till --branch b -- -x"), Some((key(&["-x"]), Some("b".to_owned()))));
+        assert_eq!(purge_ok("shop-agent purge-ok till -x"), None);
+    }
+
+    #[test]
+    fn what_was_typed_goes_before_what_the_environment_says() {
+        let matches = |line: &str| Cli::command().try_get_matches_from(line.split(' ')).expect("a sound line");
+        let node = |line: &str| {
+            let mut cli = Cli::of(matches(line)).expect("a sound line");
+            cli.command.node().map(|node| node.clone()).expect("its settings")
+        };
+        let own = node("shop-agent run --tls-self-signed");
+        assert_eq!((own.tls_self_signed, own.insecure_http), (Some(true), None));
+        let both = node("shop-agent check --tls-self-signed --insecure-http");
+        assert_eq!((both.tls_self_signed, both.insecure_http), (Some(true), Some(true)), "told where they are merged");
+        assert_eq!(node("shop-agent run --no-auth=false").no_auth, Some(false));
     }
 }
