@@ -173,6 +173,16 @@ fn redact_address(text: &str, secrets: &mut Vec<String>) -> String {
             return redact_words(&format!("{scheme}://{}:{HIDDEN}@{}", &rest[..colon], &rest[at + 1..]), secrets);
         }
     }
+    // what was meant as an address and is none: the password may be anywhere before the host
+    let is_meant = text.contains("://") || text.starts_with("postgres");
+    if let Some((before, host)) = text.rsplit_once('@').filter(|_| is_meant) {
+        let without_scheme = ["postgresql:", "postgres:"].iter().find_map(|scheme| before.strip_prefix(scheme));
+        let without_scheme = without_scheme.or_else(|| before.split_once("://").map(|(_, rest)| rest));
+        if let Some((_, password)) = without_scheme.unwrap_or(before).split_once(':') {
+            secrets.push(password.to_owned());
+            return redact_words(&format!("{HIDDEN}@{host}"), secrets);
+        }
+    }
     redact_words(text, secrets)
 }
 
@@ -245,11 +255,20 @@ mod tests {
             ),
             ("host=h user=ana password='pw1234' dbname=shop", "host=h user=ana password=(hidden)"),
             ("embedded:/var/lib/shop", "embedded:/var/lib/shop"),
+            ("postgresql:/ana:pw1234@host/shop", "(hidden)@host/shop"),
+            ("postgres//ana:pw1234@host/shop", "(hidden)@host/shop"),
         ] {
             let mut secrets = Vec::new();
             assert_eq!(redact_address(text, &mut secrets), shown);
             assert_eq!(secrets.contains(&"pw1234".to_owned()), text.contains("pw1234"), "{text}: {secrets:?}");
         }
+    }
+
+    #[test]
+    fn a_password_with_a_slash_is_one_too() {
+        let mut secrets = Vec::new();
+        assert_eq!(redact_address("postgresql://ana:pw/12@host/shop", &mut secrets), "(hidden)@host/shop");
+        assert_eq!(secrets, ["pw/12"]);
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(crate) fn default_paths() -> Vec<PathBuf> {
 /// Reads the text of a file; `name` is for messages.
 pub(crate) fn parse(text: &str, name: &str) -> Result<FileConfig, CommandError> {
     toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        let (line, reason) = installation::fault_in(text, &error);
         let unknown = error.message().strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
         match unknown {
             Some(key) => {
@@ -108,7 +108,7 @@ pub(crate) fn parse(text: &str, name: &str) -> Result<FileConfig, CommandError> 
                     None => error.with_hint(format!("the keys are {}", KEYS.join(", "))),
                 }
             }
-            None => CommandError::usage(format!("{name}: line {line}: {}", error.message())),
+            None => CommandError::usage(format!("{name}: line {line}: {reason}")),
         }
     })
 }
@@ -160,5 +160,6 @@ mod tests {
     fn a_value_of_the_wrong_kind_names_its_line() {
         let error = parse("\njobs = \"many\"\n", "c.toml").unwrap_err();
         assert!(error.to_string().starts_with("c.toml: line 2: "), "{error}");
+        assert!(!error.to_string().contains("many"), "what stands there may be a password: {error}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use protocol::address::AddressError;
 use replica::ReplicaError;
 
 use crate::driver::DriveError;
@@ -104,6 +105,12 @@ impl CommandError {
 impl From<ReplicaError> for CommandError {
     fn from(error: ReplicaError) -> Self {
         Self::Replica(error)
+    }
+}
+
+impl From<AddressError> for CommandError {
+    fn from(error: AddressError) -> Self {
+        Self::Link(error.into())
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use protocol::fault::Outlook;
 use replica::ReplicaError;
 
 use crate::commands::Outcome;
@@ -77,12 +78,11 @@ pub(crate) fn of_drive(error: &DriveError) -> u8 {
 }
 
 fn of_link(error: &LinkError) -> u8 {
-    use protocol::fault::FaultCode as F;
     match error {
-        LinkError::Refused(fault) => match fault.known() {
-            Some(F::CleanRefused | F::SchemaMismatch | F::Restored | F::UnknownWatermark | F::SinceTooOld) => PROTECTED,
-            Some(F::Busy | F::DatabaseUnavailable) => UNREACHABLE,
-            _ => FAILED,
+        LinkError::Refused(fault) => match fault.outlook() {
+            Outlook::Protected => PROTECTED,
+            Outlook::Passing => UNREACHABLE,
+            Outlook::Final => FAILED,
         },
         LinkError::Http { .. } | LinkError::Unwritable(_) => FAILED,
         LinkError::Untrusted { .. } => PROTECTED,

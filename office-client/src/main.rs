@@ -22,15 +22,13 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::cli::Cli;
 use crate::error::CommandError;
 use crate::output::Printer;
 use crate::stop::Stop;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let printer = Printer::new(cli.global.json, cli.global.quiet);
     start_log(cli.global.verbose);
     let runtime = match tokio::runtime::Runtime::new() {
@@ -44,6 +42,9 @@ fn main() -> ExitCode {
     let result = runtime.block_on(run(cli, &printer));
     if let Err(error) = &result {
         printer.error(error);
+    }
+    if result.is_ok() && installation::said::is_lost() {
+        return ExitCode::from(exit::FAILED);
     }
     exit::code(&result)
 }
@@ -71,5 +72,7 @@ fn start_log(verbose: u8) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // nobody reads it any more: that ends nothing
+    let log = log.log_internal_errors(false);
     log.with_ansi(output::is_colourful()).init();
 }

@@ -120,6 +120,13 @@ impl Settings {
             min: kept("retention-min", &file.retention_min, Retention::default().min)?,
             max: kept("retention-max", &file.retention_max, Retention::default().max)?,
         };
+        if retention.min > retention.max {
+            return Err(CommandError::usage(
+                "`retention-min` is longer than `retention-max`: changes are kept at least for the one and at most for the \
+                 other (unless set, 14d and 90d)",
+            )
+            .with_hint("lower `retention-min` or raise `retention-max`"));
+        }
         let id_span = file.id_span.unwrap_or(limits::ID_SPAN_DEFAULT);
         if id_span < 1 {
             return Err(CommandError::usage(format!("`id-span` is at least 1, not {id_span}")));
@@ -219,6 +226,21 @@ mod tests {
         let global = Global { state_dir: Some("/tmp/o".into()), ..Global::default() };
         let settings = Settings::merge(&global, FileConfig::default()).unwrap();
         assert_eq!(settings.database, DatabaseUrl::Embedded("/tmp/o/database".into()));
+    }
+
+    #[test]
+    fn changes_are_kept_at_most_for_longer_than_at_least() {
+        let kept = |min: &str, max: Option<&str>| {
+            let file = FileConfig {
+                retention_min: Some(min.into()),
+                retention_max: max.map(str::to_owned),
+                ..FileConfig::default()
+            };
+            Settings::merge(&Global::default(), file)
+        };
+        assert!(kept("90d", Some("1d")).is_err_and(|error| error.to_string().contains("retention-max")));
+        assert!(kept("91d", None).is_err(), "longer than the usual one");
+        assert!(kept("2d", Some("2d")).is_ok());
     }
 
     #[test]

@@ -147,6 +147,31 @@ fault_codes! {
     Restored = 20, "restored database";
 }
 
+/// What somebody who gets a fault can do about it; the exit codes of both programs say this much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// The same call brings the same answer.
+    Final,
+    /// It was refused to protect data: somebody has to decide.
+    Protected,
+    /// The same call may work later.
+    Passing,
+}
+
+impl Fault {
+    /// What can be done about it.
+    pub fn outlook(&self) -> Outlook {
+        use FaultCode as F;
+        match self.known() {
+            Some(F::CleanRefused | F::SchemaMismatch | F::Restored | F::UnknownWatermark | F::SinceTooOld) => {
+                Outlook::Protected
+            }
+            Some(F::Busy | F::DatabaseUnavailable) => Outlook::Passing,
+            _ => Outlook::Final,
+        }
+    }
+}
+
 impl fmt::Display for FaultCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -2,7 +2,9 @@
 //!
 //! Nothing in this crate touches a socket, a file, a clock, a random number or a database: what needs one receives it.
 
+pub mod address;
 pub mod base64_gzip;
+pub mod by_hand;
 pub mod carried;
 pub mod chunk;
 pub mod control_totals;

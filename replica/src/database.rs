@@ -33,11 +33,27 @@ impl FromStr for DatabaseUrl {
         }
         text.parse::<tokio_postgres::Config>().map_err(|error| {
             ReplicaError::Invalid(format!(
-                "database URL: {error}; write postgresql://user@host/database or embedded:DIR"
+                "database URL: {}; write postgresql://user@host/database or embedded:DIR",
+                without_parts(&error.to_string())
             ))
         })?;
         Ok(Self::Server(text.to_owned()))
     }
+}
+
+/// Why an address cannot be read, without the parts of it that are quoted: a slip in it can make its password look like
+/// the name of an option.
+fn without_parts(reason: &str) -> String {
+    let mut shown = String::new();
+    for (at, part) in reason.split('`').enumerate() {
+        let is_plain = part.len() < 32 && part.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '=');
+        match at % 2 {
+            0 => shown.push_str(part),
+            _ if is_plain => shown.push_str(&format!("`{part}`")),
+            _ => shown.push_str("(hidden)"),
+        }
+    }
+    shown
 }
 
 /// A database one can connect to. Cloning it is cheap; the last clone of an embedded one lets its cluster go.
@@ -278,5 +294,24 @@ impl Pool {
     /// The database, the pool being done with.
     pub fn into_database(self) -> Database {
         self.database
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DatabaseUrl;
+
+    #[test]
+    fn an_address_that_cannot_be_read_is_not_quoted_for_it_may_hold_a_password() {
+        let why = |text: &str| text.parse::<DatabaseUrl>().map(drop).unwrap_err().to_string();
+        for text in [
+            "postgresql:/shop:SECRET@h/db?sslmode=disable",
+            "postgresql://shop:SECRET@h/db?SECRET=1",
+            "host=h SECRET",
+            "postgresql://shop:SECRET@h:port/db",
+        ] {
+            assert!(!why(text).contains("SECRET"), "{}", why(text));
+        }
+        assert!(why("postgresql://h/db?sslmod=disable").contains("`sslmod`"), "a slip in an option is named");
     }
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 /// Examples first: most people who ask for help want to see one.
 const EXAMPLES: &str = "\
@@ -16,6 +17,11 @@ Examples:
   shop-agent status                                  who is sending what, and since when
   shop-agent call http://127.0.0.1:9000/RPC2 diff i:0";
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed (check: something is wrong, purge-ok: no),
+2 wrong usage or configuration, 4 refused to protect data,
+5 unreachable or link lost (call; retry later), 130 stopped at once by a second signal";
+
 const SETUP_EXAMPLES: &str = "\
 Examples:
   shop-agent setup                                   asks
@@ -24,7 +30,8 @@ Examples:
 
 /// The service at each shop: listens for calls of the office and carries them out on the shop's database.
 #[derive(Debug, Parser)]
-#[command(name = "shop-agent", version, before_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "shop-agent", version, before_help = EXAMPLES, after_help = EXIT_CODES)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -95,6 +102,7 @@ pub(crate) enum Command {
     /// Say whether the office has a row, so that it may be deleted here: exit code 0 (yes) or 1 (no)
     PurgeOk(PurgeOkArgs),
     /// Make one XML-RPC call by hand
+    #[command(after_help = protocol::by_hand::SPELLINGS)]
     Call(CallArgs),
     /// Print a completion script for a shell
     Completions {
@@ -105,7 +113,63 @@ pub(crate) enum Command {
     Man,
 }
 
+impl Cli {
+    /// What was typed, and what the environment says where nothing was.
+    pub(crate) fn read() -> Self {
+        Self::of(Self::command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of(matches: ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(&matches)?;
+        if let (Some(node), Some((_, matches))) = (cli.command.node(), matches.subcommand()) {
+            node.put_typed_before_environment(matches);
+        }
+        Ok(cli)
+    }
+}
+
+impl NodeArgs {
+    /// Certificate, self-signed certificate and plain HTTP exclude each other. Where one of them was typed, what the
+    /// environment says of the others does not count.
+    fn put_typed_before_environment(&mut self, matches: &ArgMatches) {
+        let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let is_own = typed("tls_self_signed") && self.tls_self_signed == Some(true);
+        let is_plain = typed("insecure_http") && self.insecure_http == Some(true);
+        let is_files = typed("tls_cert") || typed("tls_key");
+        if !(is_own || is_plain || is_files) {
+            return;
+        }
+        if !is_files {
+            (self.tls_cert, self.tls_key) = (None, None);
+        }
+        if !typed("tls_self_signed") {
+            self.tls_self_signed = None;
+        }
+        if !typed("insecure_http") {
+            self.insecure_http = None;
+        }
+    }
+}
+
 impl Command {
+    /// How the agent is set up, for the commands that are told.
+    fn node(&mut self) -> Option<&mut NodeArgs> {
+        match self {
+            Self::Run(node) | Self::RestoreBeforeClean(node) | Self::AfterRestore(node) | Self::AfterUpgrade(node) => {
+                Some(node)
+            }
+            Self::Setup(args) => Some(&mut args.node),
+            Self::Check(args) => Some(&mut args.node),
+            Self::Backup(args) => Some(&mut args.node),
+            Self::Restore(args) => Some(&mut args.node),
+            Self::Import(args) => Some(&mut args.node),
+            Self::Export(args) => Some(&mut args.node),
+            Self::PurgeOk(args) => Some(&mut args.node),
+            Self::Status { .. } | Self::Audit { .. } | Self::User(_) => None,
+            Self::Call(_) | Self::Completions { .. } | Self::Man => None,
+        }
+    }
+
     /// Where the agent's files are that the command works on.
     pub(crate) fn place(&self) -> Option<&PlaceArgs> {
         match self {
@@ -168,20 +232,23 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "FILE", env = "SHOP_AGENT_MONITOR_TOKEN_FILE")]
     pub(crate) monitor_token_file: Option<PathBuf>,
     /// Let everybody in; only on loopback
-    #[arg(long, env = "SHOP_AGENT_NO_AUTH", value_parser = FalseyValueParser::new())]
-    pub(crate) no_auth: bool,
+    #[arg(long, env = "SHOP_AGENT_NO_AUTH", value_parser = FalseyValueParser::new(), value_name = "true|false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) no_auth: Option<bool>,
     /// Serve plain HTTP on an address that is not loopback
-    #[arg(long, env = "SHOP_AGENT_INSECURE_HTTP", value_parser = FalseyValueParser::new())]
-    pub(crate) insecure_http: bool,
+    #[arg(long, env = "SHOP_AGENT_INSECURE_HTTP", value_parser = FalseyValueParser::new(), value_name = "true|false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) insecure_http: Option<bool>,
     /// Certificate and the chain above it, PEM; taken up again when it changes, and at SIGHUP
-    #[arg(long, value_name = "FILE", env = "SHOP_AGENT_TLS_CERT", requires = "tls_key")]
+    #[arg(long, value_name = "FILE", env = "SHOP_AGENT_TLS_CERT")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// Its private key, PEM, readable by its owner only
-    #[arg(long, value_name = "FILE", env = "SHOP_AGENT_TLS_KEY", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE", env = "SHOP_AGENT_TLS_KEY")]
     pub(crate) tls_key: Option<PathBuf>,
     /// Make a certificate at the first start; `status` and `check` show the fingerprint that offices pin
-    #[arg(long, env = "SHOP_AGENT_TLS_SELF_SIGNED", conflicts_with = "tls_cert", value_parser = FalseyValueParser::new())]
-    pub(crate) tls_self_signed: bool,
+    #[arg(long, env = "SHOP_AGENT_TLS_SELF_SIGNED", value_parser = FalseyValueParser::new(), value_name = "true|false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) tls_self_signed: Option<bool>,
     /// Authorities, PEM: whoever calls must show a certificate that one of them has signed
     #[arg(long, value_name = "FILE", env = "SHOP_AGENT_TLS_CLIENT_CA")]
     pub(crate) tls_client_ca: Option<PathBuf>,
@@ -279,8 +346,8 @@ pub(crate) struct ExportArgs {
 pub(crate) struct PurgeOkArgs {
     /// The table, as `sale` or `schema.table`
     pub(crate) table: String,
-    /// The values of its key, in the key's order
-    #[arg(required = true, allow_hyphen_values = true)]
+    /// The values of its key, in the key's order; all flags and -- before one that begins with a dash and is no number
+    #[arg(required = true, allow_negative_numbers = true)]
     pub(crate) key: Vec<String>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
@@ -321,11 +388,12 @@ pub(crate) enum UserCommand {
 /// One call by hand.
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
-    /// Where to, as in http://127.0.0.1:9000/RPC2 or https://shop:9000
+    /// Where to, as in http://127.0.0.1 or https://shop:9000/RPC2
     pub(crate) url: String,
     /// Method
     pub(crate) method: String,
-    /// Parameters: i:5, d:1.5, b:true, s:text, t:2006-01-02T03:04:05Z, b64:@FILE, nil:, json:{...}; others are strings
+    /// Its arguments, see below
+    #[arg(allow_negative_numbers = true)]
     pub(crate) args: Vec<String>,
     /// User
     #[arg(long, env = "SHOP_AGENT_USER")]
@@ -352,10 +420,37 @@ pub(crate) struct CallArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_behind_a_key_are_no_part_of_it() {
+        let purge_ok = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
+            Ok(Command::PurgeOk(args)) => Some((args.key, args.node.branch)),
+            _ => None,
+        };
+        let key = |key: &[&str]| key.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>();
+        let found = purge_ok("shop-agent purge-ok sale 12 -5 --branch lisbon");
+        assert_eq!(found, Some((key(&["12", "-5"]), Some("lisbon".to_owned()))));
+        assert_eq!(purge_ok("shop-agent purge-ok till --branch b -- -x"), Some((key(&["-x"]), Some("b".to_owned()))));
+        assert_eq!(purge_ok("shop-agent purge-ok till -x"), None);
+    }
+
+    #[test]
+    fn what_was_typed_goes_before_what_the_environment_says() {
+        let matches = |line: &str| Cli::command().try_get_matches_from(line.split(' ')).expect("a sound line");
+        let node = |line: &str| {
+            let mut cli = Cli::of(matches(line)).expect("a sound line");
+            cli.command.node().map(|node| node.clone()).expect("its settings")
+        };
+        let own = node("shop-agent run --tls-self-signed");
+        assert_eq!((own.tls_self_signed, own.insecure_http), (Some(true), None));
+        let both = node("shop-agent check --tls-self-signed --insecure-http");
+        assert_eq!((both.tls_self_signed, both.insecure_http), (Some(true), Some(true)), "told where they are merged");
+        assert_eq!(node("shop-agent run --no-auth=false").no_auth, Some(false));
     }
 }

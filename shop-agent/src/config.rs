@@ -97,12 +97,14 @@ pub(crate) enum ConfigError {
         source: io::Error,
     },
     /// It is no TOML, or a value has the wrong type.
-    #[error("{path}: {message}")]
+    #[error("{path}: line {line}: {reason}")]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
-        message: String,
+        /// Where.
+        line: usize,
+        /// What is wrong; never what stands there.
+        reason: String,
     },
     /// A key that means nothing.
     #[error("{path}: unknown key {key:?}{suggestion}")]
@@ -129,9 +131,9 @@ impl Config {
 
     /// Reads the text of a file; `path` is for messages.
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let syntax = |error: toml::de::Error| ConfigError::Syntax {
-            path: path.to_owned(),
-            message: error.to_string().trim_end().to_owned(),
+        let syntax = |error: toml::de::Error| {
+            let (line, reason) = installation::fault_in(text, &error);
+            ConfigError::Syntax { path: path.to_owned(), line, reason }
         };
         let table: toml::Table = text.parse().map_err(syntax)?;
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
@@ -177,6 +179,14 @@ mod tests {
         assert!(error.contains("\"no_auth\""), "{error}");
         let error = parse("zzz = 1").err();
         assert_eq!(error.as_deref(), Some("f.toml: unknown key \"zzz\""));
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_not_quoted() {
+        let error = parse("branch = \"b\"\ndatabase = \"postgresql://shop:TOPSECRET@h/db\n").err().unwrap_or_default();
+        assert!(error.starts_with("f.toml: line 2: invalid") && !error.contains("TOPSECRET"), "{error}");
+        let error = parse("no_auth = \"TOPSECRET\"").err().unwrap_or_default();
+        assert_eq!(error, "f.toml: line 1: invalid type: string, expected a boolean");
     }
 
     #[test]

@@ -38,13 +38,32 @@ pub(crate) fn ask(state_dir: &Path, question: Question) -> io::Result<Option<ser
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(cannot_ask(&socket_path(state_dir), &error)),
     };
     let line = serde_json::to_string(&question)?;
     writeln!(stream, "{line}")?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;
     Ok(Some(serde_json::from_str(&answer)?))
+}
+
+/// What is said where no agent runs.
+pub(crate) fn nobody(state_dir: &Path) -> String {
+    format!(
+        "no agent runs on {}; start it (systemctl start shop-agent, or shop-agent run), or name the directory of the one \
+         that runs with --state-dir",
+        state_dir.display()
+    )
+}
+
+fn cannot_ask(path: &Path, error: &io::Error) -> io::Error {
+    let way_out = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; only the user that the agent runs as may ask it, and root: put sudo, or sudo -u USER, before the command"
+        }
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("the agent cannot be asked at {}: {error}{way_out}", path.display()))
 }
 
 /// Answers until `stop`. `offices` names those whose watermarks are shown.

@@ -18,6 +18,8 @@ pub(crate) fn start(form: LogForm, level: &str) {
         return;
     }
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // a log that nobody reads any more ends nothing
+    let subscriber = subscriber.log_internal_errors(false);
     // a second start, as in tests, keeps the first
     let _ = match form {
         // a journal that is not there is no reason to be silent

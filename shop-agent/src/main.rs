@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod config;
 mod control;
+mod exit;
 mod health;
 mod limits;
 mod logging;
@@ -21,17 +22,17 @@ mod systemd;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use installation::said;
 
 fn main() -> ExitCode {
     memory::bound_allocator();
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::read();
     match commands::carry_out(cli) {
+        Ok(_) if said::is_lost() => ExitCode::from(exit::FAILED),
         Ok(code) => code,
         Err(error) => {
-            eprintln!("shop-agent: {}", rpc::chain(error.as_ref()));
-            let is_usage = error.is::<settings::SettingsError>() || error.is::<config::ConfigError>();
-            ExitCode::from(if is_usage { 2 } else { 1 })
+            said::talk(format_args!("shop-agent: {}", rpc::chain(error.as_ref())));
+            ExitCode::from(exit::code_of(&error))
         }
     }
 }

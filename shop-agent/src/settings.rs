@@ -1,7 +1,7 @@
 //! What the agent is set to, validated: command line before environment before file before default.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use protocol::policy::Policy;
@@ -103,18 +103,17 @@ impl Settings {
     }
 
     fn merge(args: NodeArgs, config: Config, state_dir: PathBuf) -> Result<Self, SettingsError> {
-        let tls = tls_files(&args, &config, &state_dir)?;
+        let encryption = Encryption::merged(&args, &config)?;
+        let insecure_http = encryption.insecure;
+        let client_authorities = args.tls_client_ca.clone().or_else(|| config.tls_client_ca.clone());
+        let tls = encryption.files(client_authorities, &state_dir)?;
         let branch = args.branch.or(config.branch).filter(|name| !name.trim().is_empty());
         let Some(branch) = branch else { return wrong("no branch: name it with --branch NAME") };
         let listen = address(&args.listen.or(config.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned()))?;
         let is_loopback = listen.ip().is_loopback();
-        let no_auth = args.no_auth || config.no_auth == Some(true);
-        let is_meant = args.insecure_http || config.insecure_http == Some(true);
-        let exposure = Exposure { no_auth, insecure_http: is_meant, tls: tls.is_some() };
+        let no_auth = args.no_auth.or(config.no_auth) == Some(true);
+        let exposure = Exposure { no_auth, insecure_http, tls: tls.is_some() };
         exposure.check(listen)?;
-        if is_meant && tls.is_some() {
-            return wrong("--insecure-http and TLS exclude each other: leave one of them out");
-        }
         let hosts = match (is_loopback, config.hosts) {
             (_, Some(names)) => Hosts::Local(names),
             (true, None) => Hosts::Local(Vec::new()),
@@ -147,6 +146,16 @@ impl Settings {
         };
         let token_file = args.monitor_token_file.or(config.monitor_token_file);
         let monitor = monitor(args.monitor.or(config.monitor), token_file.as_deref())?;
+        let retention = Retention {
+            min: duration("retention_min", config.retention_min, Retention::default().min)?,
+            max: duration("retention_max", config.retention_max, Retention::default().max)?,
+        };
+        if retention.min > retention.max {
+            return wrong(
+                "retention_min is longer than retention_max: changes are kept at least for the one and at most for the \
+                 other (unless set, 14d and 90d); lower retention_min or raise retention_max",
+            );
+        }
         let id_span = config.id_span.unwrap_or(DEFAULT_ID_SPAN);
         if id_span < 1 {
             return wrong("id_span must be at least 1");
@@ -167,10 +176,7 @@ impl Settings {
             allow_quit: config.allow_quit.unwrap_or(false),
             id_span,
             skew: duration("skew", config.skew, Duration::from_secs(300))?,
-            retention: Retention {
-                min: duration("retention_min", config.retention_min, Retention::default().min)?,
-                max: duration("retention_max", config.retention_max, Retention::default().max)?,
-            },
+            retention,
             server,
             sessions,
             monitor,
@@ -178,32 +184,78 @@ impl Settings {
     }
 }
 
-/// The certificate: from files, self-signed, or none.
-fn tls_files(args: &NodeArgs, config: &Config, state_dir: &std::path::Path) -> Result<Option<TlsFiles>, SettingsError> {
-    // what the command line says goes before the whole of what the file says
-    let typed = args.tls_self_signed || args.tls_cert.is_some();
-    let (certificate, key, self_signed) = if typed {
-        (args.tls_cert.clone(), args.tls_key.clone(), args.tls_self_signed)
-    } else {
-        (config.tls_cert.clone(), config.tls_key.clone(), config.tls_self_signed == Some(true))
-    };
-    let client_authorities = args.tls_client_ca.clone().or_else(|| config.tls_client_ca.clone());
-    match (certificate, key, self_signed) {
-        (None, None, false) if client_authorities.is_some() => {
-            wrong("tls_client_ca needs a certificate too: tls_self_signed, or tls_cert and tls_key")
+/// How others are kept from reading along, as one place says it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Encryption {
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) self_signed: bool,
+    pub(crate) insecure: bool,
+}
+
+impl Encryption {
+    /// As the command line and the environment have it.
+    ///
+    /// # Errors
+    /// If they contradict themselves.
+    pub(crate) fn typed(args: &NodeArgs) -> Result<Self, SettingsError> {
+        Self {
+            certificate: args.tls_cert.clone(),
+            key: args.tls_key.clone(),
+            self_signed: args.tls_self_signed == Some(true),
+            insecure: args.insecure_http == Some(true),
         }
-        (None, None, false) => Ok(None),
-        (None, None, true) => {
-            let dir = state_dir.join("tls");
-            let made = tls::SelfSigned::in_dir(&dir);
-            let files = tls::ServerFiles { certificate: made.certificate, key: made.key, client_authorities };
-            Ok(Some(TlsFiles { files, made_in: Some(dir) }))
+        .checked()
+    }
+
+    /// The same with the file behind it: what was typed goes before the whole of what the file says, and a plain no takes
+    /// the file's yes away.
+    fn merged(args: &NodeArgs, config: &Config) -> Result<Self, SettingsError> {
+        let typed = Self::typed(args)?;
+        if typed != Self::default() {
+            return Ok(typed);
         }
-        (Some(certificate), Some(key), false) => {
-            Ok(Some(TlsFiles { files: tls::ServerFiles { certificate, key, client_authorities }, made_in: None }))
+        Self {
+            certificate: config.tls_cert.clone(),
+            key: config.tls_key.clone(),
+            self_signed: args.tls_self_signed.or(config.tls_self_signed) == Some(true),
+            insecure: args.insecure_http.or(config.insecure_http) == Some(true),
         }
-        (_, _, true) => wrong("tls_self_signed and tls_cert exclude each other: leave one of them out"),
-        _ => wrong("tls_cert and tls_key belong together: the one is missing"),
+        .checked()
+    }
+
+    fn checked(self) -> Result<Self, SettingsError> {
+        match (&self.certificate, &self.key) {
+            (Some(_), None) => return wrong("tls_cert and tls_key belong together: tls_key is missing"),
+            (None, Some(_)) => return wrong("tls_cert and tls_key belong together: tls_cert is missing"),
+            _ => {}
+        }
+        match (self.certificate.is_some(), self.self_signed, self.insecure) {
+            (true, true, _) => wrong("tls_self_signed and tls_cert exclude each other: leave one of them out"),
+            (true, _, true) | (_, true, true) => {
+                wrong("--insecure-http and TLS exclude each other: leave one of them out")
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// The certificate: from files, self-signed, or none.
+    fn files(self, client_authorities: Option<PathBuf>, state_dir: &Path) -> Result<Option<TlsFiles>, SettingsError> {
+        match (self.certificate, self.key, self.self_signed) {
+            (Some(certificate), Some(key), _) => {
+                Ok(Some(TlsFiles { files: tls::ServerFiles { certificate, key, client_authorities }, made_in: None }))
+            }
+            (_, _, true) => {
+                let dir = state_dir.join("tls");
+                let made = tls::SelfSigned::in_dir(&dir);
+                let files = tls::ServerFiles { certificate: made.certificate, key: made.key, client_authorities };
+                Ok(Some(TlsFiles { files, made_in: Some(dir) }))
+            }
+            _ if client_authorities.is_some() => {
+                wrong("tls_client_ca needs a certificate too: tls_self_signed, or tls_cert and tls_key")
+            }
+            _ => Ok(None),
+        }
     }
 }
 
@@ -249,7 +301,7 @@ fn wrong<T>(message: impl Into<String>) -> Result<T, SettingsError> {
     Err(SettingsError(message.into()))
 }
 
-fn read(path: &std::path::Path, what: &str) -> Result<String, SettingsError> {
+fn read(path: &Path, what: &str) -> Result<String, SettingsError> {
     std::fs::read_to_string(path)
         .map_err(|error| SettingsError(format!("cannot read the {what} {}: {error}", path.display())))
 }
@@ -262,7 +314,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, SettingsError> {
     found.next().ok_or_else(|| SettingsError(format!("cannot listen on {text:?}: it has no address")))
 }
 
-fn monitor(listen: Option<String>, token_file: Option<&std::path::Path>) -> Result<Option<Monitor>, SettingsError> {
+fn monitor(listen: Option<String>, token_file: Option<&Path>) -> Result<Option<Monitor>, SettingsError> {
     let Some(listen) = listen.filter(|listen| !listen.is_empty()) else { return Ok(None) };
     let listen = address(&listen)?;
     let token = match token_file {
@@ -323,10 +375,14 @@ mod tests {
     #[test]
     fn nobody_gets_in_by_default() {
         assert!(
-            merge(NodeArgs { no_auth: true, insecure_http: true, ..listen("0.0.0.0:1") }, Config::default()).is_err()
+            merge(
+                NodeArgs { no_auth: Some(true), insecure_http: Some(true), ..listen("0.0.0.0:1") },
+                Config::default()
+            )
+            .is_err()
         );
         assert!(merge(listen("0.0.0.0:1"), Config::default()).is_err());
-        assert!(merge(NodeArgs { insecure_http: true, ..listen("0.0.0.0:1") }, Config::default()).is_ok());
+        assert!(merge(NodeArgs { insecure_http: Some(true), ..listen("0.0.0.0:1") }, Config::default()).is_ok());
         let settings = merge(NodeArgs::default(), Config::default());
         assert!(settings.is_ok_and(|settings| settings.listen.ip().is_loopback() && !settings.no_auth));
     }
@@ -343,6 +399,21 @@ mod tests {
     }
 
     #[test]
+    fn a_no_takes_the_files_yes_away_and_one_kind_of_encryption_the_files_other_one() {
+        let config = Config { no_auth: Some(true), tls_self_signed: Some(true), ..Config::default() };
+        let settings = merge(NodeArgs::default(), config.clone());
+        assert!(settings.is_ok_and(|settings| settings.no_auth && settings.tls.is_some()));
+        let no = NodeArgs { no_auth: Some(false), tls_self_signed: Some(false), ..NodeArgs::default() };
+        let settings = merge(no, config.clone());
+        assert!(settings.is_ok_and(|settings| !settings.no_auth && settings.tls.is_none()));
+        let plain = NodeArgs { insecure_http: Some(true), no_auth: Some(false), ..listen("0.0.0.0:1") };
+        assert!(merge(plain, config).is_ok_and(|settings| settings.tls.is_none()));
+        let insecure = Config { insecure_http: Some(true), ..Config::default() };
+        let own = NodeArgs { tls_self_signed: Some(true), ..listen("0.0.0.0:1") };
+        assert!(merge(own, insecure).is_ok_and(|settings| settings.tls.is_some()));
+    }
+
+    #[test]
     fn the_database_is_a_private_one_unless_said() {
         let settings = merge(NodeArgs::default(), Config::default());
         assert_eq!(settings.map(|s| s.database), Ok(DatabaseUrl::Embedded("/state/database".into())));
@@ -354,15 +425,23 @@ mod tests {
             assert!(duration("k", Some(text.into()), Duration::ZERO).is_err(), "{text}");
         }
         assert!(merge(NodeArgs { policy: Some("no-such".into()), ..NodeArgs::default() }, Config::default()).is_err());
+        let kept = |min: &str, max: Option<&str>| Config {
+            retention_min: Some(min.into()),
+            retention_max: max.map(str::to_owned),
+            ..Config::default()
+        };
+        assert!(merge(NodeArgs::default(), kept("90d", Some("1d"))).is_err_and(|why| why.contains("retention_max")));
+        assert!(merge(NodeArgs::default(), kept("91d", None)).is_err(), "longer than the usual one");
+        assert!(merge(NodeArgs::default(), kept("2d", Some("2d"))).is_ok());
     }
 
     #[test]
     fn tls_takes_the_place_of_insecure_http_and_half_a_certificate_is_none() {
-        let tls = NodeArgs { tls_self_signed: true, ..listen("0.0.0.0:1") };
+        let tls = NodeArgs { tls_self_signed: Some(true), ..listen("0.0.0.0:1") };
         let settings = merge(tls.clone(), Config::default());
         let made = settings.ok().and_then(|settings| settings.tls).and_then(|tls| tls.made_in);
         assert_eq!(made, Some("/state/tls".into()));
-        assert!(merge(NodeArgs { insecure_http: true, ..tls }, Config::default()).is_err());
+        assert!(merge(NodeArgs { insecure_http: Some(true), ..tls }, Config::default()).is_err());
         let half = Config { tls_cert: Some("/c".into()), ..Config::default() };
         assert!(merge(NodeArgs::default(), half).is_err());
         let both = Config {

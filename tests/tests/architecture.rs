@@ -117,7 +117,14 @@ fn only_the_server_and_the_link_know_http() {
 #[test]
 fn only_the_output_module_prints_at_the_office() {
     let at = ["office-client/src/output"];
-    assert_only(&at, &["office-client/src", "protocol/src", "replica/src"], &["println!", "print!("]);
+    assert_only(&at, &["office-client/src"], &["said::line", "said::data", "said::talk", "stdout()"]);
+}
+
+/// `println!` panics where nobody reads any more.
+#[test]
+fn nothing_is_printed_that_ends_the_program_when_its_reader_leaves() {
+    let places = [PRODUCT, &["installation/src", "credentials/src", "tls/src"]].concat();
+    assert_only(&[], &places, &["println!", "print!("]);
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! The command line as people meet it: help, tables, colours, completions, manual pages, how much is said.
 
-use std::process::Command;
+#[path = "command_line/calls.rs"]
+mod calls;
+#[path = "command_line/settings.rs"]
+mod settings;
+
+use std::io::Read as _;
+use std::process::{Command, Stdio};
 
 use tests::kit::{Plan, World};
 use tests::process::{binary, run};
@@ -66,12 +72,136 @@ fn completions_and_manual_pages_know_every_command() {
         }
         let page = run(Command::new(binary(program)).arg("man")).succeeded();
         assert!(page.contains(&format!(".TH {program}")), "{page}");
-        for name in &names {
-            let heading = name.to_uppercase();
-            let dashed = name.replace('-', "\\-");
-            assert!(page.contains(&heading) || page.contains(&dashed), "{program}: {name} is not in its manual page");
+        for name in names.iter().filter(|name| *name != "help") {
+            let heading = format!(".SH \"{}\"\n", name.to_uppercase());
+            assert!(page.contains(&heading), "{program}: {name} is not in its manual page");
+        }
+        // every flag of every command is there, also of commands below commands
+        let plain = page.replace("\\-", "-");
+        let below: &[&[&str]] = match program {
+            "shop-agent" => &[&["run"], &["user", "add"], &["check"], &["call"]],
+            _ => &[&["update"], &["branch", "add"], &["console", "user", "add"], &["conflicts", "resolve"]],
+        };
+        for path in below {
+            assert!(page.contains(&format!(".SH \"{}\"\n", path.join(" ").to_uppercase())), "{program}: {path:?}");
+            let help = run(Command::new(binary(program)).args(*path).arg("--help")).succeeded();
+            let flags = help.split_whitespace().filter_map(|word| word.strip_prefix("--"));
+            let name =
+                |flag: &str| flag.split(|c: char| !c.is_alphanumeric() && c != '-').next().unwrap_or("").to_owned();
+            for flag in flags.map(name).filter(|flag| !flag.is_empty()) {
+                assert!(plain.contains(&format!("--{flag}")), "{program} {path:?}: --{flag} is not in its manual page");
+            }
         }
     }
+}
+
+#[test]
+fn the_help_of_both_programs_names_every_exit_code() {
+    for (program, codes) in [
+        ("office-client", &["0", "1", "2", "3", "4", "5", "130"][..]),
+        ("shop-agent", &["0", "1", "2", "4", "5", "130"]),
+    ] {
+        let help = run(Command::new(binary(program)).arg("--help")).succeeded();
+        let (_, said) = help.split_once("Exit codes: ").unwrap_or_else(|| panic!("{program}: {help}"));
+        for code in codes {
+            assert!(said.split([' ', ',', '\n']).any(|word| word == *code), "{program}: {code} in {said}");
+        }
+    }
+    let help = run(Command::new(binary("office-client")).args(["verify", "--help"])).succeeded();
+    let force = help.split("--force ").nth(1).and_then(|rest| rest.lines().next()).expect("--force");
+    assert!(force.contains("With --repair"), "{help}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let world = World::new(&Plan::of(SCHEMA, POLICY, "insert into product values (1, 'tea');"));
+    world.enrol();
+    let status = ["status", "--json", "--state-dir", world.shop("north").state_dir().to_str().expect("a path")];
+    let agent = |args: &[&str]| {
+        let mut command = Command::new(binary("shop-agent"));
+        command.args(args);
+        command
+    };
+    let commands = [
+        agent(&["completions", "bash"]),
+        agent(&["man"]),
+        agent(&["--help"]),
+        agent(&status),
+        agent(&["call", world.shop("north").url(), "system.listMethods"]),
+        world.office_command(&["man"]),
+        world.office_command(&["branch", "list"]),
+        world.office_command(&["status", "--json"]),
+    ];
+    for mut command in commands {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = command.stdout(writer).stdin(Stdio::null()).stderr(Stdio::piped()).output().expect("started");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!((ended.status.code(), said.contains("panicked")), (Some(0), false), "{command:?}: {said}");
+    }
+    // what cannot be written is another matter
+    for program in ["office-client", "shop-agent"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let mut command = Command::new(binary(program));
+        let ended = command.args(["completions", "bash"]).stdout(full).output().expect("started");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.code() == Some(1) && said.contains("No space left"), "{program}: {said}");
+    }
+}
+
+#[test]
+fn an_agent_goes_on_when_nobody_reads_its_log_and_a_check_lets_its_database_go() {
+    let mut world = World::new(&Plan::of(SCHEMA, POLICY, "insert into product values (1, 'tea');"));
+    world.enrol();
+    world.shop_mut("north").stop_agent();
+    let dir = world.dir().join("alone");
+    let mut command = Command::new(binary("shop-agent"));
+    command.args(["run", "--branch", "alone", "--no-auth", "--listen", "127.0.0.1:0", "--log-level", "debug"]);
+    command.arg("--state-dir").arg(&dir).arg("--policy").arg(world.policy_file());
+    let mut child = Started(command.stderr(Stdio::piped()).spawn().expect("started"));
+    let mut stderr = child.0.stderr.take().expect("its log");
+    let mut seen = String::new();
+    while !(seen.contains("listening on http://") && seen.ends_with('\n')) {
+        let mut byte = [0];
+        assert_eq!(stderr.read(&mut byte).expect("its log"), 1, "it ended: {seen}");
+        seen.push(char::from(byte[0]));
+    }
+    drop(stderr);
+    let url = seen.split("listening on ").nth(1).expect("an address").trim().to_owned();
+    for _ in 0..3 {
+        run(world_call(&url).arg("system.listMethods")).succeeded();
+    }
+    let pid = nix::unistd::Pid::from_raw(child.0.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signalled");
+    assert_eq!(child.0.wait().expect("its end").code(), Some(0));
+
+    // a check that nobody reads to its end still stops the private cluster that it has started
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(binary("shop-agent"));
+    command.args(["check", "--branch", "alone", "--no-auth"]).arg("--state-dir").arg(&dir);
+    let ended = command.arg("--policy").arg(world.policy_file()).stdout(writer).output().expect("started");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(matches!(ended.status.code(), Some(0 | 1)) && !said.contains("panicked"), "{said}");
+    assert!(!dir.join("database/data/postmaster.pid").exists(), "its cluster runs on");
+}
+
+/// A program that does not outlive its test.
+struct Started(std::process::Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // it may have ended already
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `office-client call URL`, to be completed.
+fn world_call(url: &str) -> Command {
+    let mut command = Command::new(binary("office-client"));
+    command.args(["call", url]);
+    command
 }
 
 /// Runs a command at a terminal of so many columns, and returns what was seen there.

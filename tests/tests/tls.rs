@@ -138,7 +138,7 @@ fn a_self_signed_certificate_is_pinned_and_another_one_is_refused_with_an_explan
         process::run(Command::new(binary("shop-agent")).args(args))
     };
     assert!(agent(&other).succeeded().contains("sql_prepare"));
-    assert!(agent(&pin).ended_with(1).stderr.contains("not the one that was pinned"));
+    assert!(agent(&pin).ended_with(4).stderr.contains("not the one that was pinned"));
 }
 
 #[test]

@@ -8,7 +8,9 @@ mod waiting;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use branch::*;
 pub(crate) use installation::*;
@@ -40,6 +42,26 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// What was typed, and what the environment says where nothing was.
+    pub(crate) fn read() -> Self {
+        Self::of(&Self::command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Only what was typed together has to fit together: clap would count the environment too.
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        if let Some(("update", matches)) = matches.subcommand() {
+            let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+            if typed("jobs") && typed("export") {
+                let message =
+                    "the argument '--export <FILE>' cannot be used with '--jobs <N>': a file is for one branch";
+                return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+            }
+        }
+        Self::from_arg_matches(matches)
+    }
 }
 
 /// Options of every command.
@@ -143,7 +165,7 @@ pub(crate) enum Command {
     #[command(before_help = examples::CONSOLE, after_help = CONSOLE_HELP)]
     Console(ConsoleArgs),
     /// One XML-RPC call by hand
-    #[command(before_help = examples::CALL, after_help = CALL_HELP)]
+    #[command(before_help = examples::CALL, after_help = protocol::by_hand::SPELLINGS)]
     Call(CallArgs),
     /// Holds any server against the conformance vectors, rule by rule; 1 when it fails a required one
     #[command(before_help = examples::CONFORMANCE, after_help = CONFORMANCE_HELP)]
@@ -206,7 +228,7 @@ pub(crate) struct UpdateArgs {
     #[arg(value_parser = watch_interval, conflicts_with_all = ["dry_run", "export"])]
     pub(crate) watch: Option<Duration>,
     /// Write a file with all that the shop is not known to have, instead of calling it; for one branch
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "all", "jobs"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "all"])]
     pub(crate) export: Option<PathBuf>,
     /// Also outside the branch's time window, over its byte budget, when it is paused, and where a large part of a table
     /// would be deleted
@@ -260,7 +282,7 @@ pub(crate) struct VerifyArgs {
     /// lost; also after one of the databases was restored from a backup
     #[arg(long)]
     pub(crate) repair: bool,
-    /// Also outside the branch's time window, and when it is paused
+    /// With --repair: also outside the branch's time window, and when it is paused
     #[arg(long, requires = "repair")]
     pub(crate) force: bool,
 }
@@ -349,10 +371,6 @@ pub(crate) enum ConsoleUser {
     },
 }
 
-const CALL_HELP: &str = "\
-Arguments are strings unless they begin with a type:
-  i:5  l:1000000000000  s:text  d:1.5  bool:true  t:2006-01-02T03:04:05Z  b64:text  b64:@file  nil";
-
 /// `call`
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
@@ -360,8 +378,8 @@ pub(crate) struct CallArgs {
     pub(crate) url: String,
     /// The method
     pub(crate) method: String,
-    /// Its arguments
-    #[arg(allow_hyphen_values = true)]
+    /// Its arguments, see below
+    #[arg(allow_negative_numbers = true)]
     pub(crate) args: Vec<String>,
     /// User for HTTP Basic
     #[arg(long, value_name = "USER")]
@@ -443,8 +461,6 @@ pub(crate) enum Shell {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -239,7 +239,7 @@ pub(crate) fn peer(job: &Job<'_>) -> Result<Peer, DriveError> {
         None => None,
     };
     let client = Client::new(LinkSettings {
-        address: branch.url.parse()?,
+        address: branch.url.parse().map_err(LinkError::from)?,
         trust: trust(&branch.settings),
         credentials,
         silence_max: job.settings.timeout,

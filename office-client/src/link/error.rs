@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::path::PathBuf;
 
+use protocol::address::AddressError;
 use protocol::fault::{Fault, FaultCode};
 use protocol::xmlrpc::WriteError;
 
@@ -86,6 +87,12 @@ fn told(fault: &Fault) -> String {
         Some(code) if fault.message.contains(code.name()) => fault.message.clone(),
         Some(code) => format!("{}: {}", code.name(), fault.message),
         None => format!("{} (fault {})", fault.message, fault.code),
+    }
+}
+
+impl From<AddressError> for LinkError {
+    fn from(error: AddressError) -> Self {
+        Self::Address(error.to_string())
     }
 }
 

@@ -1,6 +1,5 @@
 //! The line to a shop: HTTP, TLS, retries, and what the peer at its other end can do. The only module that knows HTTP.
 
-mod address;
 mod body;
 mod client;
 pub(crate) mod clock;
@@ -18,7 +17,8 @@ mod scripted;
 mod trust;
 mod webhook;
 
-pub(crate) use address::Address;
+pub(crate) use protocol::address::Address;
+
 pub(crate) use client::{Client, LinkSettings, Patience};
 pub(crate) use counted::Counters;
 pub(crate) use error::LinkError;

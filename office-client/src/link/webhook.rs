@@ -17,7 +17,8 @@ impl std::str::FromStr for Webhook {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("`{text}` is no address to post to: {why}");
+        // not quoted: such an address is often a secret
+        let wrong = |why: &str| format!("it is no address to post to: {why}");
         let uri: http::Uri = text.trim().parse().map_err(|error| wrong(&format!("{error}")))?;
         let secure = match uri.scheme_str() {
             Some("http") => false,

@@ -2,7 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use protocol::xmlrpc::{Blob, DateTime, Value};
 use replica::office::{Branch, RunRecord};
 use serde_json::{Value as Json, json};
 
@@ -228,47 +227,11 @@ pub(crate) fn error_object(branch: &str, error: &str, hint: Option<&str>) -> Jso
     json!({ "branch": branch, "result": "failed", "error": error, "hint": hint })
 }
 
-/// An XML-RPC value. Base64 becomes a string after `base64:`, a date one in ISO 8601.
-pub(crate) fn value(value: &Value) -> Json {
-    use base64::Engine as _;
-    match value {
-        Value::Nil => Json::Null,
-        Value::Int(number) => json!(number),
-        Value::Long(number) => json!(number),
-        Value::Bool(truth) => json!(truth),
-        Value::Double(number) => json!(number),
-        Value::String(text) => json!(text),
-        Value::DateTime(moment) => json!(iso(moment)),
-        Value::Base64(Blob::Inline(bytes)) => {
-            json!(format!("base64:{}", base64::engine::general_purpose::STANDARD.encode(bytes)))
-        }
-        Value::Base64(Blob::Spooled { bytes, .. }) => json!(format!("base64 of {bytes} bytes")),
-        Value::Array(items) => Json::Array(items.iter().map(self::value).collect()),
-        Value::Struct(members) => {
-            Json::Object(members.iter().map(|(name, member)| (name.to_owned(), self::value(member))).collect())
-        }
-    }
-}
-
 /// ISO 8601 in UTC.
 pub(super) fn moment(moment: SystemTime) -> String {
     let elapsed = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     let micros = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
     jiff::Timestamp::from_microsecond(micros).map(|time| time.to_string()).unwrap_or_default()
-}
-
-/// ISO 8601 as it was sent: with the zone only when there was one.
-fn iso(moment: &DateTime) -> String {
-    let Some(civil) = moment.civil() else { return String::new() };
-    match moment.offset_minutes {
-        None => civil.to_string(),
-        Some(0) => format!("{civil}Z"),
-        Some(minutes) => {
-            let sign = if minutes < 0 { '-' } else { '+' };
-            let minutes = minutes.unsigned_abs();
-            format!("{civil}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
-        }
-    }
 }
 
 fn rounded(seconds: f64) -> f64 {
@@ -277,16 +240,7 @@ fn rounded(seconds: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use protocol::xmlrpc::Struct;
-
     use super::*;
-
-    #[test]
-    fn every_type_of_a_reply_has_its_json() {
-        let members: Struct = [("a", Value::Nil), ("b", Value::from(vec![1_u8, 2]))].into_iter().collect();
-        let array = Value::Array(vec![Value::Int(1), Value::Long(1 << 40), Value::Bool(true), members.into()]);
-        assert_eq!(value(&array).to_string(), r#"[1,1099511627776,true,{"a":null,"b":"base64:AQI="}]"#);
-    }
 
     #[test]
     fn the_summary_of_a_comparison_comes_last() {

@@ -18,12 +18,14 @@ pub(crate) use human::{
 };
 pub(crate) use json::{
     adoption_object, branch_object, comparison_objects, error_object, history_object, plan_object, repaired_object,
-    report_object, status_object, value as json_value,
+    report_object, status_object,
 };
 pub(crate) use progress::{Board, Direction, Progress, Watch};
 pub(crate) use quarantine::{quarantine_cells, quarantine_lines, quarantine_object, quarantine_reason, retried_object};
 
 use std::io::Write as _;
+
+use installation::said;
 
 use crate::error::CommandError;
 
@@ -86,8 +88,7 @@ impl Printer {
 
     /// Prints text as it is: sources, completions, manual pages.
     pub(crate) fn raw(&self, text: &str) {
-        // a reader that has seen enough (head) is no error
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        said::data(text);
     }
 
     /// Prints a table; nothing with `--json`.
@@ -109,7 +110,7 @@ impl Printer {
     /// Says something to the person at the terminal.
     pub(crate) fn talk(&self, text: &str) {
         if !self.is_quiet() {
-            let _ = writeln!(std::io::stderr(), "{}", clean(text));
+            said::talk(clean(text));
         }
     }
 
@@ -128,7 +129,7 @@ impl Printer {
     }
 
     fn write(&self, line: &str) {
-        let _ = writeln!(std::io::stdout(), "{line}");
+        said::line(line);
     }
 }
 

@@ -2,23 +2,24 @@
 
 use std::process::ExitCode;
 
+use installation::said;
 use serde_json::Value;
 
 use super::CommandError;
 use crate::cli::PlaceArgs;
-use crate::control::{Question, ask};
+use crate::control::{Question, ask, nobody};
 use crate::settings::state_dir;
 
 pub(super) fn audit(place: &PlaceArgs, limit: u16, json: bool) -> Result<ExitCode, CommandError> {
     let dir = state_dir(place)?;
     let Some(answer) = ask(&dir, Question::Audit(limit.into()))? else {
-        return Err(format!("no agent runs on {}", dir.display()).into());
+        return Err(nobody(&dir).into());
     };
     if let Some(error) = answer.get("error") {
         return Err(error.as_str().unwrap_or_default().into());
     }
     for record in answer.get("audit").and_then(Value::as_array).into_iter().flatten() {
-        if json { println!("{record}") } else { println!("{}", line(record)) }
+        if json { said::line(record) } else { said::line(line(record)) }
     }
     Ok(ExitCode::SUCCESS)
 }

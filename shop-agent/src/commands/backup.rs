@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use installation::said;
 use replica::database::Database;
 
 use super::{CommandError, open};
@@ -16,7 +17,7 @@ pub(super) async fn backup(args: BackupArgs) -> Result<ExitCode, CommandError> {
     let database = open::database(&settings).await?;
     let written = database.backup(&file).await;
     database.close().await?;
-    println!("{}: {} bytes", file.display(), written?);
+    said::line(format_args!("{}: {} bytes", file.display(), written?));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -29,11 +30,14 @@ pub(super) async fn restore(args: RestoreArgs) -> Result<ExitCode, CommandError>
     let database = open::database(&settings).await?;
     let incarnation = replica::renewal::after_restore(&database).await;
     database.close().await?;
-    println!("{} is restored; a new history begins ({})", file.display(), incarnation?.id);
+    said::line(format_args!("{} is restored; a new history begins ({})", file.display(), incarnation?.id));
     if let Some(before) = before {
-        println!("the database that was there is kept in {}", before.display());
+        said::line(format_args!("the database that was there is kept in {}", before.display()));
     }
-    println!("start the agent; the office has to run 'office-client verify {} --repair'", settings.branch);
+    said::line(format_args!(
+        "start the agent; the office has to run 'office-client verify {} --repair'",
+        settings.branch
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,73 +4,112 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use base64::Engine;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use protocol::xmlrpc::{Blob, DateTime, Limits, Value, parse_response, to_value, write_call};
+use installation::said;
+use protocol::address::Address;
+use protocol::by_hand;
+use protocol::fault::Outlook;
+use protocol::xmlrpc::{Blob, Limits, Value, parse_response, write_call};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::CommandError;
 use crate::cli::CallArgs;
+use crate::exit::{self, Ended};
+use crate::rpc::chain;
 
 /// Largest answer that is taken.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// Longest wait for somebody to be there.
+const DIAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
 pub(super) async fn call(args: CallArgs) -> Result<ExitCode, CommandError> {
-    let params = args.args.iter().map(|arg| value_of(arg)).collect::<Result<Vec<_>, _>>()?;
+    let usage = |error: &dyn std::error::Error| Ended::with(exit::USAGE, chain(error));
+    let address: Address = args.url.parse().map_err(|error| usage(&error))?;
+    let params = args.args.iter().map(|text| by_hand::argument(text, |path| std::fs::read(path)));
+    let params = params.collect::<Result<Vec<_>, _>>().map_err(|error| usage(&error))?;
     let body = write_call(&args.method, &params)?;
     let authorization = match &args.user {
         None => None,
         Some(user) => {
-            let password = super::password::password(args.password_file.as_deref())?;
+            let password = super::password::password(args.password_file.as_deref()).map_err(|error| usage(&error))?;
             Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
         }
     };
-    let answer = tokio::time::timeout(PATIENCE, post(&args, body, authorization)).await??;
+    let caller = caller(&args, &address)?;
+    let answer = match tokio::time::timeout(PATIENCE, post(&address, caller, body, authorization)).await {
+        Ok(answer) => answer?,
+        Err(_) => return Err(lost(&address, &format!("no answer within {} s", PATIENCE.as_secs())).into()),
+    };
     match parse_response(&answer, &Limits::default())? {
         Ok(Value::Base64(Blob::Inline(bytes))) if args.output.is_some() => {
             std::fs::write(args.output.as_deref().unwrap_or(Path::new("-")), bytes)?;
             Ok(ExitCode::SUCCESS)
         }
         Ok(value) => {
-            println!("{:#}", json_of(&value));
+            said::line(format_args!("{:#}", by_hand::answer(&value)));
             Ok(ExitCode::SUCCESS)
         }
         Err(fault) => {
-            eprintln!("fault {}: {}", fault.code, fault.message);
-            Ok(ExitCode::FAILURE)
+            let name = fault.known().map(|code| format!(" ({})", code.name())).unwrap_or_default();
+            let code = match fault.outlook() {
+                Outlook::Final => exit::FAILED,
+                Outlook::Protected => exit::PROTECTED,
+                Outlook::Passing => exit::UNREACHABLE,
+            };
+            Err(Ended::with(code, format!("fault {}{name}: {}", fault.code, fault.message)).into())
         }
     }
 }
 
-async fn post(args: &CallArgs, body: Vec<u8>, authorization: Option<String>) -> Result<Bytes, CommandError> {
-    let url = &args.url;
-    let uri: http::Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
-    let host = uri.host().ok_or("the URL names no host")?;
-    let bare = host.trim_matches(['[', ']']);
-    let dial = async |port| TcpStream::connect((bare, port)).await.map_err(|error| format!("{url}: {error}"));
-    match uri.scheme_str() {
-        Some("http") if args.fingerprint.is_some() || args.ca.is_some() || args.client_cert.is_some() => {
-            Err("http:// is not encrypted, so no certificate can be checked; write https://".into())
+/// The call may work later.
+fn lost(address: &Address, why: &str) -> Ended {
+    Ended::with(exit::UNREACHABLE, format!("cannot reach {address}: {why}"))
+}
+
+async fn post(
+    address: &Address,
+    caller: Option<tls::Caller>,
+    body: Vec<u8>,
+    authorization: Option<String>,
+) -> Result<Bytes, CommandError> {
+    let dialled = tokio::time::timeout(DIAL_PATIENCE, TcpStream::connect((address.host.as_str(), address.port))).await;
+    let stream = match dialled {
+        Ok(stream) => stream.map_err(|error| lost(address, &error.to_string()))?,
+        Err(_) => return Err(lost(address, &format!("no answer within {} s", DIAL_PATIENCE.as_secs())).into()),
+    };
+    match caller {
+        None => exchange(stream, address, body, authorization).await,
+        Some(caller) => {
+            let stream = caller.connect(&address.host, stream).await.map_err(|error| match error {
+                tls::ConnectError::Io(_) => lost(address, &chain(&error)),
+                // nothing was sent to it
+                other => Ended::with(exit::PROTECTED, format!("{address} is not trusted: {}", chain(&other))),
+            })?;
+            exchange(stream, address, body, authorization).await
         }
-        Some("http") => exchange(dial(uri.port_u16().unwrap_or(80)).await?, &uri, host, body, authorization).await,
-        Some("https") => {
-            let caller = caller(args)?;
-            let stream = caller.connect(bare, dial(uri.port_u16().unwrap_or(443)).await?).await?;
-            exchange(stream, &uri, host, body, authorization).await
-        }
-        _ => Err("a URL begins with http:// or https://".into()),
     }
 }
 
-/// Whom this call trusts, and as whom it is made.
-fn caller(args: &CallArgs) -> Result<tls::Caller, CommandError> {
+/// Whom this call trusts, and as whom it is made; none where the line is not encrypted.
+fn caller(args: &CallArgs, address: &Address) -> Result<Option<tls::Caller>, Ended> {
+    if !address.secure {
+        return match args.fingerprint.is_some() || args.ca.is_some() || args.client_cert.is_some() {
+            true => Err(Ended::with(
+                exit::USAGE,
+                "http:// is not encrypted, so no certificate can be checked; write https://",
+            )),
+            false => Ok(None),
+        };
+    }
     let trust = match (args.fingerprint, &args.ca) {
         (Some(fingerprint), _) => tls::Trust::Fingerprint(fingerprint),
         (None, Some(ca)) => tls::Trust::Authority(ca.clone()),
@@ -80,100 +119,41 @@ fn caller(args: &CallArgs) -> Result<tls::Caller, CommandError> {
         (Some(certificate), Some(key)) => Some(tls::Identity { certificate: certificate.clone(), key: key.clone() }),
         _ => None,
     };
-    Ok(tls::Caller::new(&trust, identity.as_ref())?)
+    tls::Caller::new(&trust, identity.as_ref()).map(Some).map_err(|error| Ended::with(exit::USAGE, chain(&error)))
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    uri: &http::Uri,
-    host: &str,
+    address: &Address,
     body: Vec<u8>,
     authorization: Option<String>,
 ) -> Result<Bytes, CommandError> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let broken = |error: hyper::Error| match tls::identity_refusal(&error) {
+        // with TLS 1.3 the server says so only now
+        Some(reason) => Ended::with(exit::PROTECTED, tls::ConnectError::IdentityRefused(reason).to_string()),
+        None => lost(address, &chain(&error)),
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let driving = tokio::spawn(connection);
-    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let mut request = http::Request::post(path)
-        .header(http::header::HOST, uri.authority().map_or(host, http::uri::Authority::as_str))
+    let mut request = http::Request::post(address.path.as_str())
+        .header(http::header::HOST, address.to_string())
         .header(http::header::USER_AGENT, concat!("shop-agent/", env!("CARGO_PKG_VERSION")))
         .header(http::header::CONTENT_TYPE, "text/xml; charset=utf-8");
     if let Some(authorization) = authorization {
         request = request.header(http::header::AUTHORIZATION, authorization);
     }
-    let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
+    let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await.map_err(broken)?;
     let status = response.status();
-    let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
+    let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let answer = answer.map_err(|error| lost(address, &error.to_string()))?.to_bytes();
     drop(sender);
     driving.abort();
-    if status != http::StatusCode::OK {
-        return Err(format!("{uri} answered {status}: {}", String::from_utf8_lossy(&answer).trim()).into());
+    if status == http::StatusCode::OK {
+        return Ok(answer);
     }
-    Ok(answer)
-}
-
-/// A parameter from its spelling on the command line.
-fn value_of(arg: &str) -> Result<Value, CommandError> {
-    let Some((kind, text)) = arg.split_once(':') else { return Ok(Value::from(arg)) };
-    let wrong = |what: &str| -> CommandError { format!("{arg:?} is no {what}").into() };
-    Ok(match kind {
-        "i" => {
-            let number: i64 = text.parse().map_err(|_| wrong("integer"))?;
-            i32::try_from(number).map_or(Value::Long(number), Value::Int)
-        }
-        "d" => Value::Double(text.parse().map_err(|_| wrong("number"))?),
-        "b" => Value::Bool(text.parse().map_err(|_| wrong("boolean (true or false)"))?),
-        "s" => Value::from(text),
-        "t" => {
-            let time: jiff::Timestamp = text.parse().map_err(|_| wrong("time (2006-01-02T03:04:05Z)"))?;
-            Value::DateTime(DateTime::from_timestamp(time))
-        }
-        "b64" => {
-            let bytes = match text.strip_prefix('@') {
-                Some(path) => std::fs::read(path).map_err(|error| format!("{path}: {error}"))?,
-                None => text.as_bytes().to_vec(),
-            };
-            Value::Base64(Blob::Inline(bytes))
-        }
-        "nil" => Value::Nil,
-        "json" => to_value(&serde_json::from_str::<serde_json::Value>(text)?)?,
-        _ => Value::from(arg),
-    })
-}
-
-/// A value as JSON, for people and scripts.
-fn json_of(value: &Value) -> serde_json::Value {
-    use serde_json::Value as Json;
-    match value {
-        Value::Nil => Json::Null,
-        Value::Int(number) => (*number).into(),
-        Value::Long(number) => (*number).into(),
-        Value::Bool(flag) => (*flag).into(),
-        Value::Double(number) => serde_json::Number::from_f64(*number).map_or(Json::Null, Json::Number),
-        Value::String(text) => text.as_str().into(),
-        Value::DateTime(time) => time.to_wire().into(),
-        Value::Base64(Blob::Inline(bytes)) => STANDARD.encode(bytes).into(),
-        Value::Base64(Blob::Spooled { .. }) => Json::Null,
-        Value::Array(values) => values.iter().map(json_of).collect(),
-        Value::Struct(members) => members
-            .iter()
-            .map(|(name, value)| (name.to_owned(), json_of(value)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_have_types() -> Result<(), CommandError> {
-        assert_eq!(value_of("i:5")?, Value::Int(5));
-        assert_eq!(value_of("i:5000000000")?, Value::Long(5_000_000_000));
-        assert_eq!(value_of("s:a:b")?, Value::from("a:b"));
-        assert_eq!(value_of("2006-09-22T14:03:11Z")?, Value::from("2006-09-22T14:03:11Z"));
-        assert_eq!(value_of("b64:abc")?, Value::Base64(Blob::Inline(b"abc".to_vec())));
-        assert!(value_of("i:x").is_err());
-        Ok(())
-    }
+    // a server that is busy or failing may answer later; what it refuses it will refuse again
+    let is_passing = status.is_server_error() || status == http::StatusCode::TOO_MANY_REQUESTS;
+    let code = if is_passing { exit::UNREACHABLE } else { exit::FAILED };
+    let said = String::from_utf8_lossy(&answer);
+    Err(Ended::with(code, format!("{address} answered {status}: {}", said.trim())).into())
 }

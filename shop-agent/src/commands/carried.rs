@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use installation::said;
 use protocol::carried::CarriedKind;
 use replica::ReplicaError;
 use replica::carried::CarriedFile;
@@ -11,9 +12,6 @@ use super::{CommandError, open};
 use crate::cli::{ExportArgs, ImportArgs, NodeArgs};
 use crate::rpc::chain;
 use crate::settings::Settings;
-
-/// Exit code of what is refused to protect data.
-const PROTECTED: u8 = 4;
 
 pub(super) async fn import(args: ImportArgs) -> Result<ExitCode, CommandError> {
     let path = args.file;
@@ -33,9 +31,9 @@ pub(super) async fn import(args: ImportArgs) -> Result<ExitCode, CommandError> {
         CarriedKind::Update | CarriedKind::Diff => "the update",
     };
     match (imported.applied.repeated, imported.applied.rows) {
-        (true, _) => println!("{what} had been applied already: nothing was to be done"),
-        (false, 1) => println!("{what} was applied: 1 row changed"),
-        (false, rows) => println!("{what} was applied: {rows} rows changed"),
+        (true, _) => said::line(format_args!("{what} had been applied already: nothing was to be done")),
+        (false, 1) => said::line(format_args!("{what} was applied: 1 row changed")),
+        (false, rows) => said::line(format_args!("{what} was applied: {rows} rows changed")),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -44,7 +42,7 @@ pub(super) async fn export(args: ExportArgs) -> Result<ExitCode, CommandError> {
     let (office, path) = (args.office, args.file);
     match with_shop(args.node, async |shop| shop.export_file(&office, &path).await).await? {
         Ok(written) => {
-            println!("{} rows, {} bytes: take the file to the office", written.rows, written.bytes);
+            said::line(format_args!("{} rows, {} bytes: take the file to the office", written.rows, written.bytes));
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => refused(error),
@@ -79,8 +77,8 @@ fn refused(error: ReplicaError) -> Result<ExitCode, CommandError> {
         | ReplicaError::CleanRefused(_)
         | ReplicaError::Restored(_)
         | ReplicaError::Schema(_) => {
-            eprintln!("error: {}", chain(&error));
-            Ok(ExitCode::from(PROTECTED))
+            said::talk(format_args!("error: {}", chain(&error)));
+            Ok(ExitCode::from(crate::exit::PROTECTED))
         }
         error => Err(error.into()),
     }

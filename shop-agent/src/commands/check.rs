@@ -7,13 +7,14 @@ use crate::cli::{CheckArgs, NodeArgs};
 use crate::rpc::chain;
 use crate::server::users::{Users, users_path};
 use crate::settings::Settings;
+use installation::said;
 
 pub(super) async fn check(args: CheckArgs) -> Result<ExitCode, CommandError> {
     let node = args.node.clone();
     let report = look(args.node).await?;
     if let Some(path) = &args.bundle {
         bundle::write(path, &node, &report).await?;
-        eprintln!("written: {}", path.display());
+        said::talk(format_args!("written: {}", path.display()));
     }
     Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -65,7 +66,7 @@ impl Report {
                 format!("WRONG {what}: {text}")
             }
         };
-        println!("{line}");
+        said::line(&line);
         self.lines += &(line + "\n");
     }
 }

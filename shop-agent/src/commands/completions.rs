@@ -8,6 +8,8 @@ use super::CommandError;
 use crate::cli::Cli;
 
 pub(super) fn print(shell: clap_complete::Shell) -> Result<ExitCode, CommandError> {
-    clap_complete::generate(shell, &mut Cli::command(), "shop-agent", &mut std::io::stdout());
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "shop-agent", &mut text);
+    installation::said::data(&String::from_utf8_lossy(&text));
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,6 @@ use super::CommandError;
 use crate::cli::Cli;
 
 pub(super) fn print() -> Result<ExitCode, CommandError> {
-    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+    installation::said::data(&installation::manual_page(Cli::command())?);
     Ok(ExitCode::SUCCESS)
 }

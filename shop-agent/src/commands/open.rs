@@ -23,13 +23,19 @@ pub(super) async fn database_patiently(
     stop: &CancellationToken,
 ) -> Result<Database, ReplicaError> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
+    // a private cluster is started by this very process: waiting does not help, and leaving it half started neither
+    let is_private = matches!(settings.database, replica::database::DatabaseUrl::Embedded(_));
     loop {
-        let error = match database(settings).await {
+        let opened = tokio::select! {
+            biased;
+            // a server that does not answer at all must not hold up the end
+            () = stop.cancelled(), if !is_private => return Err(ReplicaError::Stopped),
+            opened = database(settings) => opened,
+        };
+        let error = match opened {
             Err(error @ ReplicaError::Unavailable(_)) => error,
             other => return other,
         };
-        // a private cluster is started by this very process: waiting does not help
-        let is_private = matches!(settings.database, replica::database::DatabaseUrl::Embedded(_));
         if is_private || tokio::time::Instant::now() >= deadline {
             return Err(error);
         }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use installation::said;
 use replica::shop::Purgeable;
 
 use super::{CommandError, open};
@@ -21,6 +22,6 @@ pub(super) async fn purge_ok(args: PurgeOkArgs) -> Result<ExitCode, CommandError
         Purgeable::Gone => ("yes: there is no such row, and no office waits for word of it".to_owned(), 0),
         Purgeable::No(why) => (format!("no: {why}"), 1),
     };
-    println!("{text}");
+    said::line(text);
     Ok(ExitCode::from(code))
 }

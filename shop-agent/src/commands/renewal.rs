@@ -6,6 +6,7 @@ use super::{CommandError, open};
 use crate::cli::NodeArgs;
 use crate::service::StateDir;
 use crate::settings::Settings;
+use installation::said;
 
 pub(super) async fn after_restore(args: NodeArgs) -> Result<ExitCode, CommandError> {
     let settings = Settings::resolve(args)?;
@@ -13,10 +14,10 @@ pub(super) async fn after_restore(args: NodeArgs) -> Result<ExitCode, CommandErr
     let database = open::database(&settings).await?;
     let incarnation = replica::renewal::after_restore(&database).await;
     database.close().await?;
-    println!(
+    said::line(format_args!(
         "a new history begins ({}): the office has to run 'office-client verify {} --repair'",
         incarnation?.id, settings.branch
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -26,6 +27,6 @@ pub(super) async fn after_upgrade(args: NodeArgs) -> Result<ExitCode, CommandErr
     let database = open::database(&settings).await?;
     let incarnation = replica::renewal::after_upgrade(&database, &settings.state_dir).await;
     database.close().await?;
-    println!("the history goes on ({})", incarnation?.id);
+    said::line(format_args!("the history goes on ({})", incarnation?.id));
     Ok(ExitCode::SUCCESS)
 }

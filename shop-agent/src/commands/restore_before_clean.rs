@@ -7,6 +7,7 @@ use crate::cli::NodeArgs;
 use crate::control::{Question, ask};
 use crate::service::StateDir;
 use crate::settings::{Settings, state_dir};
+use installation::said;
 
 pub(super) async fn restore(args: NodeArgs) -> Result<ExitCode, CommandError> {
     let rows = match ask(&state_dir(&args.place)?, Question::RestoreBeforeClean)? {
@@ -25,6 +26,6 @@ pub(super) async fn restore(args: NodeArgs) -> Result<ExitCode, CommandError> {
             restored?.to_string()
         }
     };
-    println!("{rows} rows brought back");
+    said::line(format_args!("{rows} rows brought back"));
     Ok(ExitCode::SUCCESS)
 }

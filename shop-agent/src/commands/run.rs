@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use installation::said;
+use replica::ReplicaError;
 use replica::shop::Shop;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,7 +44,15 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
         Some(files) => Some(Arc::new(server::tls::open(files, &settings)?)),
         None => None,
     };
-    let database = open::database_patiently(&settings, &stop).await?;
+    let database = match open::database_patiently(&settings, &stop).await {
+        // whoever asked it to stop while it waited got what they wanted
+        Err(ReplicaError::Stopped) => {
+            systemd::stopping();
+            tracing::info!("stopped");
+            return Ok(ExitCode::SUCCESS);
+        }
+        other => other?,
+    };
     let shop = open::shop(&settings, database.clone()).await?;
     let listener = match systemd::inherited_listener()? {
         Some(listener) => TcpListener::from_std(listener)?,
@@ -85,7 +95,7 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
         None => tokio::spawn(async {}),
         Some(wanted) => {
             let listener = bind(wanted.listen).await?;
-            eprintln!("monitor on http://{}", listener.local_addr()?);
+            said::talk(format_args!("monitor on http://{}", listener.local_addr()?));
             tokio::spawn(monitor::serve(listener, Arc::clone(&health), wanted.token.clone(), stop.clone()))
         }
     };
@@ -98,7 +108,7 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
 
     tracing::info!(branch = settings.branch, policy = settings.policy.name(), "ready");
     let scheme = if tls.is_some() { "https" } else { "http" };
-    eprintln!("listening on {scheme}://{address}");
+    said::talk(format_args!("listening on {scheme}://{address}"));
     systemd::ready(&format!("branch {}, listening on {address}", settings.branch));
     serve(listener, Arc::new(service), tls, stop).await;
 

@@ -2,21 +2,22 @@
 
 use std::process::ExitCode;
 
+use installation::said;
 use serde_json::Value;
 
 use super::CommandError;
 use crate::cli::PlaceArgs;
-use crate::control::{Question, ask};
+use crate::control::{Question, ask, nobody};
 use crate::settings::state_dir;
 
 pub(super) fn status(place: &PlaceArgs, json: bool) -> Result<ExitCode, CommandError> {
     let dir = state_dir(place)?;
     let Some(status) = ask(&dir, Question::Status)? else {
-        return Err(format!("no agent runs on {}", dir.display()).into());
+        return Err(nobody(&dir).into());
     };
     let failed = status.get("error").is_some();
     if json {
-        println!("{status}");
+        said::line(status);
     } else {
         print(&status);
     }
@@ -39,26 +40,36 @@ fn print(status: &Value) {
         ("id_high", "ids up to"),
     ] {
         if let Some(value) = status.get(name) {
-            println!("{label:<12} {}", text(value));
+            said::line(format_args!("{label:<12} {}", text(value)));
         }
     }
     if let Some(tls) = status.get("tls").filter(|tls| !tls.is_null()) {
-        println!("{:<12} {}", "fingerprint", tls.get("fingerprint").map(text).unwrap_or_default());
+        said::line(format_args!("{:<12} {}", "fingerprint", tls.get("fingerprint").map(text).unwrap_or_default()));
     }
     let number = |name: &str| status.get(name).and_then(Value::as_i64);
     if let (Some(low), Some(high), Some(used)) = (number("id_low"), number("id_high"), number("ids_used")) {
-        println!("{:<12} {used}, {:.1} % of the range", "ids used", used as f64 * 100.0 / (high - low).max(1) as f64);
+        said::line(format_args!(
+            "{:<12} {used}, {:.1} % of the range",
+            "ids used",
+            used as f64 * 100.0 / (high - low).max(1) as f64
+        ));
     }
     for (office, watermark) in status.get("watermarks").and_then(Value::as_object).into_iter().flatten() {
-        println!("{:<12} {office} has seen {}", "watermark", text(watermark));
+        said::line(format_args!("{:<12} {office} has seen {}", "watermark", text(watermark)));
     }
     for waiting in status.get("quarantine").and_then(Value::as_array).into_iter().flatten() {
         let member = |name: &str| waiting.get(name).map(text).unwrap_or_default();
-        println!("{:<12} {} of {}: {}", "waiting rows", member("rows"), member("table"), member("reason"));
+        said::line(format_args!(
+            "{:<12} {} of {}: {}",
+            "waiting rows",
+            member("rows"),
+            member("table"),
+            member("reason")
+        ));
     }
     for session in status.get("sessions").and_then(Value::as_array).into_iter().flatten() {
         let member = |name: &str| session.get(name).map(text).unwrap_or_default();
-        println!(
+        said::line(format_args!(
             "{:<12} {} {}, {} chunks, {} bytes, {} s old",
             "session",
             member("sid"),
@@ -66,6 +77,6 @@ fn print(status: &Value) {
             member("next_seq"),
             member("bytes"),
             member("age_s")
-        );
+        ));
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use credentials::hash_password;
+use installation::said;
 
 use super::CommandError;
 use super::password::password;
@@ -21,7 +22,7 @@ pub(super) fn user(command: UserCommand) -> Result<ExitCode, CommandError> {
         UserCommand::Remove { name, place } => remove(&state_dir(&place)?, &name),
         UserCommand::List { place } => {
             for user in Users::load(&users_path(&state_dir(&place)?))?.users {
-                println!("{}\t{}", user.name, user.office);
+                said::line(format_args!("{}\t{}", user.name, user.office));
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -46,7 +47,7 @@ fn add(dir: &Path, name: String, office: String, password: &str, no_nil: bool) -
     }
     let path = users_path(dir);
     let mut users = Users::load(&path)?;
-    eprintln!("{name} speaks for office {office}");
+    said::talk(format_args!("{name} speaks for office {office}"));
     users.put(User { name, office, hash, no_nil });
     users.save(&path)?;
     Ok(ExitCode::SUCCESS)

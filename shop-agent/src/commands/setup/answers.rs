@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use installation::said;
 use replica::database::DatabaseUrl;
 use toml::Value;
 
@@ -102,8 +103,9 @@ pub(super) fn gather(args: SetupArgs) -> Result<Answers, CommandError> {
             return Err(SettingsError::new(message).into());
         }
     } else {
-        eprintln!("Enter takes what stands in brackets. Nothing is written before the last question.\n");
+        said::talk("Enter takes what stands in brackets. Nothing is written before the last question.\n");
     }
+    let encryption = settings::Encryption::typed(&node)?;
     let question =
         |given: Option<String>, question: &str, default: &str, check: Check| -> Result<String, CommandError> {
             match given {
@@ -156,7 +158,7 @@ pub(super) fn gather(args: SetupArgs) -> Result<Answers, CommandError> {
         default,
         &|text| settings::address(text).map(drop).map_err(|error| error.to_string()),
     )?;
-    let encryption = match (node.tls_cert, node.tls_key, node.tls_self_signed, node.insecure_http) {
+    let encryption = match (encryption.certificate, encryption.key, encryption.self_signed, encryption.insecure) {
         (Some(certificate), Some(key), ..) => Encryption::Files(absolute(&certificate)?, absolute(&key)?),
         (_, _, true, _) => Encryption::SelfSigned,
         (_, _, _, true) => Encryption::Insecure,
@@ -178,9 +180,9 @@ pub(super) fn gather(args: SetupArgs) -> Result<Answers, CommandError> {
     let user = question(user, "Name under which the office logs in", DEFAULT_USER, &is_user)?;
     let password = match (password_file, node.no_auth) {
         (Some(file), _) => Password::Known(password::in_file(&file)?),
-        (None, true) => Password::None,
-        (None, false) if generate_password || !asks => Password::Made(installation::made_password()),
-        (None, false) => loop {
+        (None, Some(true)) => Password::None,
+        (None, _) if generate_password || !asks => Password::Made(installation::made_password()),
+        (None, _) => loop {
             let first = installation::ask_hidden("Its password (Enter: one is made, and shown once): ")?;
             if first.is_empty() {
                 break Password::Made(installation::made_password());
@@ -188,7 +190,7 @@ pub(super) fn gather(args: SetupArgs) -> Result<Answers, CommandError> {
             if installation::ask_hidden("Again: ")? == first {
                 break Password::Known(first);
             }
-            eprintln!("  the two passwords differ");
+            said::talk("  the two passwords differ");
         },
     };
     Ok(Answers {
@@ -226,12 +228,12 @@ fn missing(node: &NodeArgs, has_password: bool) -> Result<Vec<String>, CommandEr
     if node.schema.is_none() && database.starts_with("embedded:") && !has_data(database) {
         missing.push("--schema FILE: SQL that creates the application's tables, since a private database has none yet");
     }
-    let is_encrypted = node.tls_self_signed || node.tls_cert.is_some() || node.insecure_http;
-    if !is_encrypted && node.listen.as_deref().is_some_and(|listen| !is_loopback(listen)) {
+    let is_said = settings::Encryption::typed(node)? != settings::Encryption::default();
+    if !is_said && node.listen.as_deref().is_some_and(|listen| !is_loopback(listen)) {
         missing
             .push("--tls-self-signed, or --tls-cert FILE --tls-key FILE: beyond this machine, others could read along");
     }
-    if !has_password && !node.no_auth {
+    if !has_password && node.no_auth != Some(true) {
         missing.push("--password-file FILE or --generate-password: what the office logs in with");
     }
     Ok(missing.into_iter().map(str::to_owned).collect())
@@ -334,7 +336,7 @@ mod tests {
         let fine = NodeArgs {
             branch: Some("b".into()),
             database: Some("postgresql:///shop".into()),
-            tls_self_signed: true,
+            tls_self_signed: Some(true),
             ..node
         };
         assert_eq!(missing(&fine, true).ok(), Some(Vec::new()));

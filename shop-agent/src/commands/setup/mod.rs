@@ -7,7 +7,7 @@ mod next;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use installation::{Account, keep_beside, write_settings};
+use installation::{Account, keep_beside, said, write_settings};
 
 use super::{CommandError, check, on_runtime, user};
 use crate::cli::{NodeArgs, SetupArgs};
@@ -41,16 +41,19 @@ pub(super) fn setup(args: SetupArgs) -> Result<ExitCode, CommandError> {
     let policy_file = kept(&answers.policy_file, "policy.toml")?;
     let text = installation::fill(&template, &answers.settings(schema.as_deref(), policy_file.as_deref()));
     let written = write_settings(&path, &text, MODE, true)?;
-    eprintln!("written: {}", path.display());
+    said::talk(format_args!("written: {}", path.display()));
     if let Some(before) = written.before.filter(|_| template == TEMPLATE && force) {
-        eprintln!("what it was before: {}", before.display());
+        said::talk(format_args!("what it was before: {}", before.display()));
     }
     match &account {
         None => make_state_dir(&answers.state_dir)?,
         Some(account) => {
             account.may_read(&path)?;
             account.own_dir(&answers.state_dir)?;
-            eprintln!("the agent will run as {}; from here on everything is done as that user", account.name());
+            said::talk(format_args!(
+                "the agent will run as {}; from here on everything is done as that user",
+                account.name()
+            ));
             account.take()?;
         }
     }
@@ -65,7 +68,7 @@ pub(super) fn setup(args: SetupArgs) -> Result<ExitCode, CommandError> {
         None => None,
         Some(files) => Some(server::tls::open(files, &settings)?.facts().fingerprint),
     };
-    println!();
+    said::line("");
     let mut is_good = false;
     let checked = on_runtime(async {
         is_good = check::look(node).await?.is_good;

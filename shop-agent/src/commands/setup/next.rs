@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::answers::{Answers, Password};
 use crate::config::DEFAULT_PATH;
+use installation::said;
 
 /// Prints it.
 pub(super) fn print(
@@ -13,33 +14,33 @@ pub(super) fn print(
     fingerprint: Option<tls::Fingerprint>,
     is_good: bool,
 ) {
-    println!();
+    said::line("");
     if let Password::Made(password) = &answers.password {
-        println!("Password of {} (shown this once):\n\n    {password}\n", answers.user);
+        said::line(format_args!("Password of {} (shown this once):\n\n    {password}\n", answers.user));
     }
     if let Some(fingerprint) = &fingerprint {
-        println!("Fingerprint of the certificate (SHA-256), to be compared over the telephone:\n");
+        said::line("Fingerprint of the certificate (SHA-256), to be compared over the telephone:\n");
         for line in fingerprint.lines() {
-            println!("    {line}");
+            said::line(format_args!("    {line}"));
         }
-        println!();
+        said::line("");
     }
     if !is_good {
-        println!("Mend what is WRONG above; `{}` looks again.\n", here("check", configuration));
+        said::line(format_args!("Mend what is WRONG above; `{}` looks again.\n", here("check", configuration)));
     }
-    println!("Next, here:\n\n    {}\n", start(configuration));
-    println!("Then, at the office (which needs the same policy, `{policy}`):\n");
+    said::line(format_args!("Next, here:\n\n    {}\n", start(configuration)));
+    said::line(format_args!("Then, at the office (which needs the same policy, `{policy}`):\n"));
     let password_file = format!("{}.password", answers.branch);
     let mut line =
         format!("office-client branch add {} --url {} --policy {policy}", answers.branch, shell(&answers.url));
     if !matches!(answers.password, Password::None) {
-        println!("    (umask 077; cat > {password_file})        # type the password, Enter, Ctrl-D");
+        said::line(format_args!("    (umask 077; cat > {password_file})        # type the password, Enter, Ctrl-D"));
         line += &format!(" --user {} --password-file {password_file}", shell(&answers.user));
     }
     if let Some(fingerprint) = fingerprint {
         line += &format!(" --fingerprint {fingerprint}");
     }
-    println!("    {line}\n    office-client clone {}", answers.branch);
+    said::line(format_args!("    {line}\n    office-client clone {}", answers.branch));
 }
 
 fn start(configuration: &Path) -> String {

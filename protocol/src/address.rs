@@ -1,31 +1,41 @@
-//! Where an agent listens.
+//! Where an agent listens, as people write it. Every command that takes such an address reads it here.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::LinkError;
+use thiserror::Error;
 
 /// Port of an address that names none.
-pub(crate) const PORT_DEFAULT: u16 = 9000;
+pub const PORT_DEFAULT: u16 = 9000;
+
+/// An address that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{address}` is no address of an agent: {reason}")]
+pub struct AddressError {
+    /// What was written, without a password.
+    address: String,
+    /// What is wrong with it.
+    reason: String,
+}
 
 /// An address as `http://host:port/path` or `https://host:port/path` means it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
+pub struct Address {
     /// Whether TLS is spoken.
-    pub(crate) secure: bool,
+    pub secure: bool,
     /// Name or number of the host, without the brackets of IPv6.
-    pub(crate) host: String,
+    pub host: String,
     /// TCP port.
-    pub(crate) port: u16,
+    pub port: u16,
     /// Path of the requests; `/RPC2` where none was written.
-    pub(crate) path: String,
+    pub path: String,
 }
 
 impl FromStr for Address {
-    type Err = LinkError;
+    type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = |why: &str| LinkError::Address(format!("`{text}` is no address of an agent: {why}"));
+        let wrong = |why: &str| AddressError { address: without_user(text), reason: why.to_owned() };
         let uri: http::Uri = text.trim().parse().map_err(|error| wrong(&format!("{error}")))?;
         let secure = match uri.scheme_str() {
             Some("http") => false,
@@ -51,10 +61,17 @@ impl FromStr for Address {
     }
 }
 
+/// What is shown of an address: never a user and a password, also where they do not belong.
+fn without_user(text: &str) -> String {
+    let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    let scheme = before.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
+    format!("{}(hidden)@{host}", scheme.unwrap_or_default())
+}
+
 impl Address {
     /// Whether what is sent there can be read on the way: no TLS, and not this machine.
-    pub(crate) fn is_exposed(&self) -> bool {
-        let is_loopback = self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    pub fn is_exposed(&self) -> bool {
+        let is_loopback = self.host.parse::<core::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         !self.secure && !is_loopback && !self.host.eq_ignore_ascii_case("localhost")
     }
 }
@@ -96,5 +113,8 @@ mod tests {
         let why = |text: &str| text.parse::<Address>().unwrap_err().to_string();
         assert!(why("shop:9000").contains("http://host:port"));
         assert!(why("http://u:secret@shop").contains("--password-file"));
+        for text in ["http://u:secret@shop", "u:secret@shop", "http://u:secret@@shop/ x", "ftp://u:secret@shop"] {
+            assert!(!why(text).contains("secret"), "{}", why(text));
+        }
     }
 }
