@@ -388,7 +388,7 @@ async fn see_every_row(
 }
 
 /// Takes away what an earlier policy, or a person, has granted to the role beyond what its tables need now.
-async fn revoke_surplus(client: &impl GenericClient, role: &str, oids: &[u32]) -> Result<(), ReplicaError> {
+pub(crate) async fn revoke_surplus(client: &impl GenericClient, role: &str, oids: &[u32]) -> Result<(), ReplicaError> {
     let failed = |error| classify("take surplus rights from the apply role", error);
     let surplus = client
         .query(

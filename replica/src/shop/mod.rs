@@ -1,6 +1,7 @@
 //! The database of a shop, as its agent uses it.
 
 mod audit;
+mod backlog;
 mod carried;
 mod compare;
 mod contact;
@@ -11,6 +12,7 @@ mod purge;
 mod quarantine;
 mod sessions;
 mod state;
+mod uninstall;
 mod upkeep;
 mod vitals;
 
@@ -23,6 +25,7 @@ use protocol::policy::Policy;
 use protocol::session::ledger::{self, Verdict};
 
 pub use self::audit::AuditRecord;
+pub use self::backlog::Backlog;
 use crate::ReplicaError;
 use crate::clean;
 pub use crate::clean::CleanReport;
@@ -36,6 +39,7 @@ pub use carried::{ShopExport, ShopImport};
 pub use contact::Contact;
 pub use purge::Purgeable;
 use state::{State, StateCell};
+pub use uninstall::{Removed, uninstall};
 pub use vitals::{OfficeContact, Vitals};
 
 /// How a shop is opened.

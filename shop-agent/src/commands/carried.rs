@@ -7,13 +7,10 @@ use replica::ReplicaError;
 use replica::carried::CarriedFile;
 use replica::shop::Shop;
 
-use super::{CommandError, open};
+use super::{CommandError, PROTECTED, open};
 use crate::cli::{ExportArgs, ImportArgs, NodeArgs};
 use crate::rpc::chain;
 use crate::settings::Settings;
-
-/// Exit code of what is refused to protect data.
-const PROTECTED: u8 = 4;
 
 pub(super) async fn import(args: ImportArgs) -> Result<ExitCode, CommandError> {
     let path = args.file;

@@ -16,6 +16,7 @@ mod restore_before_clean;
 mod run;
 mod setup;
 mod status;
+mod uninstall;
 mod user;
 
 use std::process::ExitCode;
@@ -24,6 +25,9 @@ use crate::cli::{Cli, Command};
 
 /// What went wrong, for the last line on stderr.
 pub(crate) type CommandError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Exit code of what is refused to protect data.
+const PROTECTED: u8 = 4;
 
 /// Carries out the command.
 pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
@@ -43,6 +47,7 @@ pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Restore(args) => on_runtime(backup::restore(args)),
         Command::AfterRestore(args) => on_runtime(renewal::after_restore(args)),
         Command::AfterUpgrade(args) => on_runtime(renewal::after_upgrade(args)),
+        Command::Uninstall(args) => on_runtime(uninstall::uninstall(args)),
         Command::RestoreBeforeClean(args) => on_runtime(restore_before_clean::restore(args)),
         Command::Import(args) => on_runtime(carried::import(args)),
         Command::Export(args) => on_runtime(carried::export(args)),
