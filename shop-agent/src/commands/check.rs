@@ -1,6 +1,12 @@
 //! `shop-agent check`: a line for each thing that must be right.
 
+use std::path::Path;
 use std::process::ExitCode;
+
+use nix::unistd::AccessFlags;
+use replica::ReplicaError;
+use replica::database::Database;
+use replica::findings::Finding;
 
 use super::{CommandError, bundle, open};
 use crate::cli::{CheckArgs, NodeArgs};
@@ -10,7 +16,7 @@ use crate::settings::Settings;
 
 pub(super) async fn check(args: CheckArgs) -> Result<ExitCode, CommandError> {
     let node = args.node.clone();
-    let report = look(args.node).await?;
+    let report = look(args.node, Before::AsItIs).await?;
     if let Some(path) = &args.bundle {
         bundle::write(path, &node, &report).await?;
         eprintln!("written: {}", path.display());
@@ -18,8 +24,17 @@ pub(super) async fn check(args: CheckArgs) -> Result<ExitCode, CommandError> {
     Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// What is there: nothing is made or mended, or what is wrong would be gone before it was said.
+    AsItIs,
+    /// What the first start of the agent makes, which is done before.
+    Installed,
+}
+
 /// Looks at everything, and prints each line as it is found.
-pub(super) async fn look(args: NodeArgs) -> Result<Report, CommandError> {
+pub(super) async fn look(args: NodeArgs, before: Before) -> Result<Report, CommandError> {
     let mut report = Report { is_good: true, lines: String::new() };
     let settings = match Settings::resolve(args) {
         Ok(settings) => settings,
@@ -32,20 +47,38 @@ pub(super) async fn look(args: NodeArgs) -> Result<Report, CommandError> {
     report.line("state directory", state_dir(&settings));
     report.line("credentials", credentials(&settings));
     report.line("certificate", certificate(&settings));
+    if before == Before::AsItIs && !Database::is_there(&settings.database) {
+        report.line("database", private_to_be_made(&settings));
+        return Ok(report);
+    }
     match open::database(&settings).await {
         Err(error) => report.line("database", Err(chain(&error))),
         Ok(database) => {
-            match open::shop(&settings, database.clone()).await {
+            match in_database(&settings, &database, before).await {
                 Err(error) => report.line("database", Err(chain(&error))),
-                Ok(shop) => match shop.check().await {
-                    Err(error) => report.line("database", Err(chain(&error))),
-                    Ok(lines) => lines.into_iter().for_each(|(what, result)| report.line(&what, result)),
-                },
+                Ok(lines) => lines.into_iter().for_each(|(what, result)| report.line(&what, result)),
             }
             database.close().await?;
         }
     }
     Ok(report)
+}
+
+async fn in_database(settings: &Settings, database: &Database, before: Before) -> Result<Vec<Finding>, ReplicaError> {
+    if before == Before::Installed {
+        open::shop(settings, database.clone()).await?;
+    }
+    replica::shop::inspect(&open::options(settings, database.clone())).await
+}
+
+/// A private database is made by the first start of the agent; whether it can be.
+fn private_to_be_made(settings: &Settings) -> Result<String, String> {
+    let found = replica::embedded::find_binaries(settings.pg_bindir.as_deref()).map_err(|error| chain(&error))?;
+    Ok(format!(
+        "private, made when the agent starts for the first time, by PostgreSQL {} in {}",
+        found.major,
+        found.dir.display()
+    ))
 }
 
 /// What was found.
@@ -72,10 +105,20 @@ impl Report {
 
 fn state_dir(settings: &Settings) -> Result<String, String> {
     let dir = settings.state_dir.display();
-    crate::service::make_state_dir(&settings.state_dir).map_err(|error| error.to_string())?;
+    if !settings.state_dir.exists() {
+        let above = existing(&settings.state_dir);
+        let may = nix::unistd::access(above, AccessFlags::W_OK | AccessFlags::X_OK);
+        may.map_err(|error| format!("{dir} does not exist, and cannot be made in {}: {error}", above.display()))?;
+        return Ok(format!("{dir}, made when the agent starts for the first time"));
+    }
     let probe = settings.state_dir.join(".check");
     std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(|e| format!("{dir}: {e}"))?;
     Ok(dir.to_string())
+}
+
+/// The directory itself, or the one above it that is there.
+fn existing(dir: &Path) -> &Path {
+    dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."))
 }
 
 fn certificate(settings: &Settings) -> Result<String, String> {
