@@ -56,7 +56,7 @@ pub(crate) enum Command {
     Run(NodeArgs),
     /// Check configuration, database, rights, policy and disk: a line each; exit code 0 or 1
     Check(CheckArgs),
-    /// Show sessions, watermarks and id range of the running agent
+    /// Show sessions, watermarks, id range, what waits for each office and when it last called, of the running agent
     Status {
         #[command(flatten)]
         place: PlaceArgs,
