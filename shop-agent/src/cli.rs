@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Setup(SetupArgs),
     /// Serve until SIGTERM or SIGINT
     Run(NodeArgs),
-    /// Check configuration, database, rights, policy and disk: a line each; exit code 0 or 1
+    /// Check configuration, disk, certificate, database, clock, rights, policy and capture, and change nothing: a line each; exit code 0 or 1
     Check(CheckArgs),
     /// Show sessions, watermarks, id range, what waits for each office and when it last called, of the running agent
     Status {

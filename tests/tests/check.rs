@@ -182,3 +182,23 @@ fn a_database_that_was_put_back_is_said_before_the_agent_begins_a_new_history() 
     );
     assert_eq!(everything(&north.database), before);
 }
+
+#[test]
+fn disk_and_clocks_have_a_line_each() {
+    let world = world();
+    let north = &world.shops[0];
+    let said = north.run("check", &["--no-auth"]).succeeded();
+    let line = |said: &str, start: &str| said.lines().find(|line| line.contains(start)).map(str::to_owned);
+    let disk = line(&said, "ok    disk: ").unwrap_or_else(|| panic!("no disk in\n{said}"));
+    assert!(disk.ends_with("MiB free"), "{disk}");
+    let clock = line(&said, "ok    clock: ").unwrap_or_else(|| panic!("no clock in\n{said}"));
+    assert!(clock.contains("the database server's is 0.") && clock.ends_with("ours"), "{clock}");
+
+    // a reserve that this disk cannot hold twice
+    let config = world.dir().join("shop.toml");
+    std::fs::write(&config, "disk_reserve = 4_611_686_018_427_387_904\n").expect("written");
+    let wrong = north.run("check", &["--no-auth", "--config", config.to_str().expect("UTF-8")]).ended_with(1).stdout;
+    let disk = line(&wrong, "WRONG disk: ").unwrap_or_else(|| panic!("no disk in\n{wrong}"));
+    assert!(disk.contains("make room") && disk.contains("(disk_reserve)"), "{disk}");
+    assert_eq!(wrong.matches("WRONG").count(), 1, "{wrong}");
+}

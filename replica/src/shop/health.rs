@@ -10,7 +10,7 @@ use super::state::{Tables, refuse_loud_triggers};
 use super::{ShopOptions, create_schema};
 use crate::catalogue::Catalogue;
 use crate::error::classify;
-use crate::findings::{Finding, of_references, of_rights, of_server};
+use crate::findings::{Finding, of_clock, of_references, of_rights, of_server};
 use crate::node::ApplyRights;
 use crate::witness::Witness;
 use crate::{ReplicaError, capture, migrate, node};
@@ -23,7 +23,7 @@ use crate::{ReplicaError, capture, migrate, node};
 pub async fn inspect(options: &ShopOptions) -> Result<Vec<Finding>, ReplicaError> {
     let mut client = options.database.connect("check").await?;
     let failed = |error| classify("check", error);
-    let mut findings = vec![of_server(&client).await?];
+    let mut findings = vec![of_server(&client).await?, of_clock(&client).await?];
     let standby: bool = client.query_one("select pg_is_in_recovery()", &[]).await.map_err(failed)?.get(0);
     if standby {
         findings.push((

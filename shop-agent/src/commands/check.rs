@@ -12,6 +12,7 @@ use super::{CommandError, bundle, open};
 use crate::cli::{CheckArgs, NodeArgs};
 use crate::rpc::chain;
 use crate::server::users::{Users, users_path};
+use crate::session::room;
 use crate::settings::Settings;
 
 pub(super) async fn check(args: CheckArgs) -> Result<ExitCode, CommandError> {
@@ -45,6 +46,7 @@ pub(super) async fn look(args: NodeArgs, before: Before) -> Result<Report, Comma
     };
     report.line("configuration", Ok(format!("branch {}, policy {}", settings.branch, settings.policy.name())));
     report.line("state directory", state_dir(&settings));
+    report.line("disk", disk(&settings));
     report.line("credentials", credentials(&settings));
     report.line("certificate", certificate(&settings));
     if before == Before::AsItIs && !Database::is_there(&settings.database) {
@@ -116,6 +118,31 @@ fn state_dir(settings: &Settings) -> Result<String, String> {
     Ok(dir.to_string())
 }
 
+/// How often the reserve has to fit into what is free: at the reserve itself nothing of an office is taken any more, and
+/// somebody should hear of it before.
+const RESERVES_WANTED: u64 = 2;
+
+/// Room on the disk of the state directory.
+fn disk(settings: &Settings) -> Result<String, String> {
+    let dir = existing(&settings.state_dir);
+    let free = room::free(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    enough(free, settings.sessions.disk_reserve)
+}
+
+fn enough(free: u64, reserve: u64) -> Result<String, String> {
+    const MIB: u64 = 1 << 20;
+    let wanted = reserve.saturating_mul(RESERVES_WANTED);
+    let found = format!("{} MiB free", free / MIB);
+    if free >= wanted {
+        return Ok(found);
+    }
+    Err(format!(
+        "{found}, which is less than {} MiB: make room; at {} MiB (disk_reserve) nothing of the office is taken any more",
+        wanted.div_ceil(MIB),
+        reserve.div_ceil(MIB)
+    ))
+}
+
 /// The directory itself, or the one above it that is there.
 fn existing(dir: &Path) -> &Path {
     dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."))
@@ -135,5 +162,21 @@ fn credentials(settings: &Settings) -> Result<String, String> {
         (true, _) => Ok("off, everybody on this machine is let in".to_owned()),
         (false, 0) => Err("there are no users; run: shop-agent user add NAME".to_owned()),
         (false, users) => Ok(format!("{users} users")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boundary_of_reserves_wanted() {
+        const MIB: u64 = 1 << 20;
+        for (free, is_enough) in [(0, false), (512 * MIB - 1, false), (512 * MIB, true), (512 * MIB + 1, true)] {
+            assert_eq!(enough(free, 256 * MIB).is_ok(), is_enough, "{free}");
+        }
+        let found = enough(300 * MIB, 256 * MIB).unwrap_err();
+        assert!(found.contains("300 MiB free") && found.contains("512 MiB") && found.contains("256 MiB"), "{found}");
+        assert!(enough(u64::MAX - 1, u64::MAX).is_err(), "no reserve is too large to be told");
     }
 }
