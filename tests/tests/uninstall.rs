@@ -213,3 +213,24 @@ fn an_offices_database_is_not_taken_for_a_shops_and_a_role_that_owns_something_s
     assert_eq!(north.database.int("select count(*) from given"), 1, "dropping what a role owns would drop tables");
     assert_eq!(remains(&north.database), [[Some(format!("role {role}"))]]);
 }
+
+#[test]
+fn a_sale_that_is_being_written_while_an_agent_leaves_is_counted() {
+    let mut world = cloned();
+    settle(&world);
+    let north = &mut world.shops[0];
+    north.stop_agent();
+    let till = north.database.connect();
+    let till = tests::runtime::run(async move {
+        till.batch_execute("begin; insert into sale(product) values (1)").await.expect("a sale");
+        till
+    });
+    let mut leaving = tests::process::Process::spawn(&mut north.command("uninstall"));
+    let waits = "select count(*) from pg_locks l join pg_stat_activity a using (pid)
+                 where not l.granted and a.datname = current_database() and a.application_name like 'sync %'";
+    tests::wait_for::condition("the uninstallation to wait for the till", || north.database.int(waits) > 0);
+    tests::runtime::run(async move { till.batch_execute("commit").await }).expect("the sale is committed");
+    assert_eq!(leaving.wait().code(), Some(4), "{}", leaving.stderr());
+    assert!(leaving.stderr().contains("has not acknowledged 1 change "), "{}", leaving.stderr());
+    assert!(!remains(&north.database).is_empty());
+}

@@ -135,6 +135,10 @@ async fn lock(transaction: &Transaction<'_>) -> Result<i64, ReplicaError> {
     Ok(i64::try_from(tables.len()).unwrap_or(i64::MAX))
 }
 
+fn counted(number: i64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// What nobody would know any more afterwards.
 async fn look(transaction: &Transaction<'_>, force: bool) -> Result<Removed, ReplicaError> {
     let failed = |error| classify("look what waits", error);
@@ -157,19 +161,22 @@ async fn look(transaction: &Transaction<'_>, force: bool) -> Result<Removed, Rep
         .filter(|office| office.changes > 0)
         .map(|office| {
             format!(
-                "office {:?} has not acknowledged {} changes of this shop: run 'office-client update {branch}' twice, for the second run confirms what the first has taken in",
-                office.office, office.changes
+                "office {:?} has not acknowledged {} of this shop: run 'office-client update {branch}' twice, for the second run confirms what the first has taken in",
+                office.office,
+                counted(office.changes, "change")
             )
         })
         .collect();
     if sessions > 0 {
         reasons.push(format!(
-            "{sessions} sessions of an office are still arriving: let 'office-client update {branch}' finish first"
+            "{} of an office still arriving: let 'office-client update {branch}' finish first",
+            counted(sessions, "session")
         ));
     }
     if rows_aside > 0 {
         reasons.push(format!(
-            "{rows_aside} rows that the last clean has put aside are still kept: 'shop-agent restore-before-clean' brings them back, and an update after the clone lets them go"
+            "{} put aside by the last clean and still kept: 'shop-agent restore-before-clean' brings them back, and an update after the clone lets them go",
+            counted(rows_aside, "row")
         ));
     }
     if !reasons.is_empty() && !force {
