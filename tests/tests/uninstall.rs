@@ -234,3 +234,47 @@ fn a_sale_that_is_being_written_while_an_agent_leaves_is_counted() {
     assert!(leaving.stderr().contains("has not acknowledged 1 change "), "{}", leaving.stderr());
     assert!(!remains(&north.database).is_empty());
 }
+
+/// Shops whose database belongs to somebody who is no superuser, and private ones.
+#[test]
+fn an_owner_without_further_rights_can_uninstall_and_so_can_the_one_of_a_private_database() {
+    let superuser = tests::cluster::shared().database("modest");
+    let owner = format!("owner_of_{}", superuser.name());
+    superuser.execute(&format!(
+        "create role {owner} login createrole; alter database {} owner to {owner}; grant create on schema public to {owner}",
+        superuser.name()
+    ));
+    let url = superuser.url().replacen("postgres@", &format!("{owner}@"), 1);
+    assert!(url.contains(&owner), "{url}");
+    Database::at(&url).load("create table product(id bigint primary key); create table sale(id bigint primary key)");
+    let dir = tempfile::tempdir().expect("a directory");
+    let policy = dir.path().join("policy.toml");
+    std::fs::write(&policy, "name = \"p\"\n[tables]\nproduct = \"from-source\"\nsale = \"from-target\"\n")
+        .expect("written");
+    let agent = |subcommand: &str, database: &str, state: &str| {
+        let mut command = std::process::Command::new(tests::process::binary("shop-agent"));
+        command.args([subcommand, "--branch", "north", "--database", database, "--policy"]).arg(&policy);
+        command.arg("--state-dir").arg(dir.path().join(state));
+        command
+    };
+    let private = format!("embedded:{}", dir.path().join("private/database").display());
+    let said = tests::process::run(&mut agent("uninstall", &private, "private")).succeeded();
+    assert!(said.contains("nothing is installed") && !dir.path().join("private").exists(), "{said}");
+
+    for (database, state) in [(&url, "modest"), (&private, "private")] {
+        let mut run = agent("run", database, state);
+        let mut running = tests::process::Process::spawn(run.args(["--no-auth", "--listen", "127.0.0.1:0"]));
+        running.url();
+        assert!(running.terminate().success());
+        let said = tests::process::run(&mut agent("uninstall", database, state)).succeeded();
+        assert!(said.contains("schema sync, role sync_apply_"), "{said}");
+        assert_eq!(said.contains("is the private database"), state == "private", "{said}");
+        let again = tests::process::run(&mut agent("uninstall", database, state)).succeeded();
+        assert!(again.contains("nothing is installed"), "{again}");
+    }
+    assert_eq!(remains(&superuser), Vec::<Vec<_>>::new());
+    superuser.execute(&format!(
+        "drop owned by {owner} cascade; alter database {} owner to postgres; drop role {owner}",
+        superuser.name()
+    ));
+}
