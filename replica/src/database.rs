@@ -85,6 +85,14 @@ impl Database {
         Ok(database)
     }
 
+    /// Whether there is a database to open: a private cluster is made by whoever opens it first.
+    pub fn is_there(url: &DatabaseUrl) -> bool {
+        match url {
+            DatabaseUrl::Server(_) => true,
+            DatabaseUrl::Embedded(dir) => embedded::is_there(dir),
+        }
+    }
+
     /// A new connection with the settings every query of the product relies on.
     pub async fn connect(&self, purpose: &str) -> Result<Client, ReplicaError> {
         let mut config = self.config.clone();

@@ -33,7 +33,7 @@ pub enum ReplicaError {
     /// `clean` would destroy changes nobody has acknowledged.
     #[error("{0}")]
     CleanRefused(String),
-    /// An update would delete or change an uncommonly large part of a table.
+    /// An update would delete or change an uncommonly large part of a table, or something else would lose data.
     #[error("{0}")]
     Protected(String),
     /// The watermark is older than what is retained.

@@ -112,6 +112,17 @@ pub async fn is_as_established(
     Ok(doubts(client, witness).await? == Known::Same && incarnation(client).await? == *known)
 }
 
+/// Why a new history would begin if the database were opened now; none when it is the one it was, or nobody knew it yet.
+pub(crate) async fn would_be_restored(
+    client: &impl GenericClient,
+    witness: &Witness,
+) -> Result<Option<&'static str>, ReplicaError> {
+    Ok(match doubts(client, witness).await? {
+        Known::Other(reason) => Some(reason),
+        Known::New | Known::Same | Known::Moved => None,
+    })
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
     New,
@@ -281,7 +292,36 @@ pub async fn ensure_apply_rights(
     tables: &[TableName],
 ) -> Result<ApplyRights, ReplicaError> {
     let failed = |error| classify("prepare the apply role", error);
-    let row = client
+    let quiet = may_keep_quiet(client).await?;
+    let transaction = client.transaction().await.map_err(failed)?;
+    let role = grant_rights(&transaction, catalogue, tables).await?;
+    if role.is_some() {
+        transaction
+            .execute("update sync.node set apply_role = $1 where apply_role is distinct from $1", &[&role])
+            .await
+            .map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)?;
+    Ok(ApplyRights { role, quiet })
+}
+
+/// Whether triggers of the application can be kept from firing on received rows.
+pub(crate) async fn may_keep_quiet(client: &mut Client) -> Result<bool, ReplicaError> {
+    let failed = |error| classify("prepare the apply role", error);
+    let transaction = client.transaction().await.map_err(failed)?;
+    let set = transaction.batch_execute("set local session_replication_role = replica").await.is_ok();
+    transaction.rollback().await.map_err(failed)?;
+    Ok(set)
+}
+
+/// Makes the role where it is missing, and gives it what its tables need; none where the owner may not create roles.
+pub(crate) async fn grant_rights(
+    transaction: &tokio_postgres::Transaction<'_>,
+    catalogue: &Catalogue,
+    tables: &[TableName],
+) -> Result<Option<String>, ReplicaError> {
+    let failed = |error| classify("prepare the apply role", error);
+    let row = transaction
         .query_one(
             "select oid::int8, (select rolcreaterole or rolsuper from pg_roles where rolname = current_user)
              from pg_database where datname = current_database()",
@@ -290,19 +330,12 @@ pub async fn ensure_apply_rights(
         .await
         .map_err(failed)?;
     let (database, may_create): (i64, bool) = (row.get(0), row.get(1));
-    let quiet = {
-        let transaction = client.transaction().await.map_err(failed)?;
-        let set = transaction.batch_execute("set local session_replication_role = replica").await.is_ok();
-        transaction.rollback().await.map_err(failed)?;
-        set
-    };
     if !may_create {
-        return Ok(ApplyRights { role: None, quiet });
+        return Ok(None);
     }
     // roles belong to the cluster, so the name carries the database
     let role = format!("sync_apply_{database}");
     let quoted = quote_identifier(&role);
-    let transaction = client.transaction().await.map_err(failed)?;
     transaction.execute("select pg_advisory_xact_lock($1)", &[&crate::migrate::LOCK]).await.map_err(failed)?;
     let there = transaction.query_opt("select from pg_roles where rolname = $1", &[&role]).await.map_err(failed)?;
     if there.is_none() {
@@ -346,14 +379,9 @@ pub async fn ensure_apply_rights(
             .await
             .map_err(failed)?;
     }
-    see_every_row(&transaction, &oids, &role).await?;
-    revoke_surplus(&transaction, &role, &oids).await?;
-    transaction
-        .execute("update sync.node set apply_role = $1 where apply_role is distinct from $1", &[&role])
-        .await
-        .map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
-    Ok(ApplyRights { role: Some(role), quiet })
+    see_every_row(transaction, &oids, &role).await?;
+    revoke_surplus(transaction, &role, &oids).await?;
+    Ok(Some(role))
 }
 
 /// Row-level security would hide rows from the engine, and hidden rows would look like deleted ones.
@@ -388,7 +416,7 @@ async fn see_every_row(
 }
 
 /// Takes away what an earlier policy, or a person, has granted to the role beyond what its tables need now.
-async fn revoke_surplus(client: &impl GenericClient, role: &str, oids: &[u32]) -> Result<(), ReplicaError> {
+pub(crate) async fn revoke_surplus(client: &impl GenericClient, role: &str, oids: &[u32]) -> Result<(), ReplicaError> {
     let failed = |error| classify("take surplus rights from the apply role", error);
     let surplus = client
         .query(

@@ -11,7 +11,10 @@ use protocol::watermark::Since;
 use replica::ReplicaError;
 use replica::apply::Applied;
 use replica::digest::RowDigest;
-use replica::shop::{AuditRecord, CleanReport, Contact, NewSession, SessionRow, SessionState, Shop, ShopFacts, Vitals};
+use replica::retention::Retention;
+use replica::shop::{
+    AuditRecord, Backlog, CleanReport, Contact, NewSession, SessionRow, SessionState, Shop, ShopFacts, Vitals,
+};
 use replica::spool::FrozenStream;
 
 type Result<T> = std::result::Result<T, ReplicaError>;
@@ -107,6 +110,10 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn baseline(&self, office: &str, options: BaselineOptions) -> impl Future<Output = Result<BaselineReply>> + Send;
     /// See [`Shop::vitals`].
     fn vitals(&self) -> impl Future<Output = Result<Vitals>> + Send;
+    /// See [`Shop::backlog`].
+    fn backlog(&self) -> impl Future<Output = Result<Vec<Backlog>>> + Send;
+    /// See [`Shop::retention`].
+    fn retention(&self) -> Retention;
     /// See [`Shop::tick`].
     fn tick(&self) -> impl Future<Output = Result<()>> + Send;
 }
@@ -210,6 +217,14 @@ impl Backend for Shop {
 
     async fn vitals(&self) -> Result<Vitals> {
         Self::vitals(self).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>> {
+        Self::backlog(self).await
+    }
+
+    fn retention(&self) -> Retention {
+        Self::retention(self)
     }
 
     async fn tick(&self) -> Result<()> {

@@ -61,9 +61,9 @@ pub(crate) enum Command {
     Setup(SetupArgs),
     /// Serve until SIGTERM or SIGINT
     Run(NodeArgs),
-    /// Check configuration, database, rights, policy and disk: a line each; exit code 0 or 1
+    /// Check configuration, disk, certificate, database, clock, rights, policy and capture, and change nothing: a line each; exit code 0 or 1
     Check(CheckArgs),
-    /// Show sessions, watermarks and id range of the running agent
+    /// Show sessions, watermarks, id range, what waits for each office and when it last called, of the running agent
     Status {
         #[command(flatten)]
         place: PlaceArgs,
@@ -95,6 +95,9 @@ pub(crate) enum Command {
     AfterRestore(NodeArgs),
     /// Say that the database was moved whole, as by pg_upgrade: its history goes on
     AfterUpgrade(NodeArgs),
+    /// Take everything of ours out of the shop's database: triggers, schema sync and role; refused (exit code 4) while an
+    /// office lacks changes
+    Uninstall(UninstallArgs),
     /// Take in a file of `office-client clone|update --export`
     Import(ImportArgs),
     /// Write a file with all that the office is not known to have, for `office-client import`
@@ -162,6 +165,7 @@ impl Command {
             Self::Check(args) => Some(&mut args.node),
             Self::Backup(args) => Some(&mut args.node),
             Self::Restore(args) => Some(&mut args.node),
+            Self::Uninstall(args) => Some(&mut args.node),
             Self::Import(args) => Some(&mut args.node),
             Self::Export(args) => Some(&mut args.node),
             Self::PurgeOk(args) => Some(&mut args.node),
@@ -179,6 +183,7 @@ impl Command {
             Self::Check(args) => Some(&args.node.place),
             Self::Backup(args) => Some(&args.node.place),
             Self::Restore(args) => Some(&args.node.place),
+            Self::Uninstall(args) => Some(&args.node.place),
             Self::Import(args) => Some(&args.node.place),
             Self::Export(args) => Some(&args.node.place),
             Self::PurgeOk(args) => Some(&args.node.place),
@@ -312,6 +317,17 @@ pub(crate) struct CheckArgs {
     /// secrets and no values of rows
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Option<PathBuf>,
+}
+
+/// `uninstall`
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArgs {
+    /// Even where an office has not acknowledged all changes, sends some, or has not confirmed its last clone: nobody knows
+    /// of them any more afterwards, though the rows stay in the shop's tables
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
 }
 
 /// `import`

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use replica::shop::AuditRecord;
+use replica::shop::{AuditRecord, Backlog, Vitals};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -157,6 +157,11 @@ async fn status<B: Backend>(agent: &Agent<B>, offices: Vec<String>, tls: Option<
             Err(error) => return serde_json::json!({ "branch": agent.branch(), "error": error.to_string() }),
         }
     }
+    let (vitals, backlog) = match tokio::try_join!(agent.backend().vitals(), agent.backend().backlog()) {
+        Ok(found) => found,
+        Err(error) => return serde_json::json!({ "branch": agent.branch(), "error": error.to_string() }),
+    };
+    let retention = agent.backend().retention();
     let sessions = match agent.sessions().list().await {
         Ok(sessions) => sessions,
         Err(fault) => return serde_json::json!({ "branch": agent.branch(), "error": fault.message }),
@@ -173,5 +178,21 @@ async fn status<B: Backend>(agent: &Agent<B>, offices: Vec<String>, tls: Option<
         "tls": tls.map(crate::server::tls::status),
         "quarantine": facts.as_ref().map(|facts| facts.quarantined.clone()).unwrap_or_default(),
         "sessions": sessions,
+        "change_log_bytes": vitals.change_log_bytes,
+        "retention": { "min_s": retention.min.as_secs(), "max_s": retention.max.as_secs() },
+        "offices": backlog.iter().map(|backlog| office(backlog, &vitals)).collect::<Vec<_>>(),
+        "capture_gaps": vitals.capture_gaps,
+    })
+}
+
+/// What waits for an office, and when it was last there.
+fn office(backlog: &Backlog, vitals: &Vitals) -> serde_json::Value {
+    let contact = vitals.offices.iter().find(|contact| contact.office == backlog.office);
+    let time = |at: Option<SystemTime>| at.and_then(|at| jiff::Timestamp::try_from(at).ok()).map(|at| at.to_string());
+    serde_json::json!({
+        "office": backlog.office,
+        "backlog_rows": backlog.changes,
+        "last_contact": contact.and_then(|contact| time(contact.last_contact)),
+        "acknowledged_up_to": contact.and_then(|contact| time(contact.acknowledged_up_to)),
     })
 }

@@ -82,6 +82,11 @@ impl<B: Backend> Watched for Health<B> {
             page.one("shop_agent_change_log_bytes", "Size of the change logs", vitals.change_log_bytes as f64);
             page.one("shop_agent_database_bytes", "Size of the database", vitals.database_bytes as f64);
             page.one("shop_agent_quarantined_rows", "Rows of the office that wait", vitals.quarantined_rows as f64);
+            page.one(
+                "shop_agent_capture_gaps",
+                "Tables of which changes may have been missed, until an office has compared them",
+                vitals.capture_gaps.len() as f64,
+            );
             let of = |office: &str| vec![("office", office.to_owned())];
             let asked = vitals.offices.iter().filter_map(|seen| Some((of(&seen.office), epoch(seen.asked_at?))));
             page.set("shop_agent_office_contact_seconds", "When an office last asked for changes", asked);

@@ -158,3 +158,66 @@ fn every_command_prints_the_json_that_is_documented() {
     assert_eq!(shapes.len(), 3, "tables, a row that differs, and the branch: {printed}");
     hold(branches, &["branch", "remove", "north", "--yes"]);
 }
+
+/// The agent's own figures: what waits for the office, how long it is kept, when the office was last there.
+#[test]
+fn an_agent_says_what_waits_for_whom_how_long_it_is_kept_and_when_the_office_was_last_there() {
+    let mut world = World::new(&Plan::of(SCHEMA, POLICY, "insert into product values (1, 'tea'), (2, 'coffee');"));
+    world.shops[0].stop_agent();
+    world.shops[0].start_with(&["--tls-self-signed"]);
+    let document = Document::read();
+    let say = |world: &World, args: &[&str]| {
+        let mut command = std::process::Command::new(tests::process::binary("shop-agent"));
+        command.args(["status", "--state-dir"]).arg(world.shops[0].state_dir());
+        tests::process::run(command.args(args)).succeeded()
+    };
+    let status = |world: &World| {
+        let printed = say(world, &["--json"]);
+        document.hold("shop-agent status", &printed);
+        let status: Value = serde_json::from_str(&printed).expect("JSON");
+        for office in status["offices"].as_array().expect("an array") {
+            document.hold("shop-agent status: of an office", &office.to_string());
+        }
+        status
+    };
+    let first = status(&world);
+    assert_eq!(first["retention"], serde_json::json!({ "min_s": 14 * 86_400, "max_s": 90 * 86_400 }));
+    assert_eq!(first["offices"][0]["office"], "default");
+    assert_eq!(first["offices"][0]["last_contact"], Value::Null);
+    assert!(say(&world, &[]).contains("the office has not called yet"), "{}", say(&world, &[]));
+
+    let fingerprint = first["tls"]["fingerprint"].as_str().expect("a fingerprint").to_owned();
+    world.office(&["init"]).succeeded();
+    world
+        .office(&["branch", "add", "north", "--id", "1", "--url", world.shops[0].url(), "--fingerprint", &fingerprint])
+        .succeeded();
+    world.office(&["clone", "north"]).succeeded();
+    world.office(&["update", "north"]).succeeded();
+    let at_rest = status(&world);
+    let contact = at_rest["offices"][0]["last_contact"].as_str().expect("a time").to_owned();
+    assert_eq!(at_rest["offices"][0]["backlog_rows"], 0);
+
+    world.shops[0]
+        .database
+        .execute("insert into sale values (1, 1), (2, 2); update product set name = 'green tea' where id = 1");
+    assert_eq!(status(&world)["offices"][0]["backlog_rows"], 3);
+    let said = say(&world, &[]);
+    for line in [
+        "office       default: 3 changes wait, last contact ",
+        "retention    14 days at least, 90 days at most, change logs of ",
+    ] {
+        assert!(said.contains(line), "{line} in\n{said}");
+    }
+    world.office(&["update", "north"]).succeeded();
+    world.office(&["update", "north"]).succeeded();
+    let after = status(&world);
+    assert_eq!(after["offices"][0]["backlog_rows"], 0);
+    let later: &str = after["offices"][0]["last_contact"].as_str().expect("a time");
+    assert!(later > contact.as_str(), "{later} is after {contact}");
+
+    world.shops[0].database.execute("alter table sale disable trigger all");
+    world.office(&["update", "north"]).succeeded();
+    let gaps = &status(&world)["capture_gaps"];
+    assert_eq!(gaps[0]["table"], "sale", "{gaps}");
+    assert!(say(&world, &[]).contains("capture gap  sale: "), "{}", say(&world, &[]));
+}

@@ -122,18 +122,26 @@ impl Installed {
     }
 }
 
-/// Brings triggers and logs in line with `wanted`, in the caller's transaction.
-///
-/// A table is touched only where something differs, so the usual call takes no lock on business tables.
-pub async fn install(
-    transaction: &Transaction<'_>,
+/// Tables among `wanted` whose triggers were installed and are missing, switched off or replaced now: changes may have been
+/// missed. Whatever is wrong is left as it is.
+pub(crate) async fn gaps(
+    client: &impl GenericClient,
     catalogue: &Catalogue,
     wanted: &BTreeMap<TableName, Depth>,
-) -> Result<Coverage, ReplicaError> {
-    let failed = |error| classify("install capture", error);
-    let mut coverage = Coverage::default();
-    let mut installed = BTreeMap::new();
-    for row in transaction.query(INSTALLED, &[]).await.map_err(failed)? {
+) -> Result<Vec<TableName>, ReplicaError> {
+    let entries = installed(client).await?;
+    let is_gap = |name: &TableName| {
+        let table = catalogue.get(name)?;
+        let entry = entries.get(name)?;
+        // a table that took the place of another is sent whole
+        Some(entry.active && entry.relation == table.oid && entry.has_gap())
+    };
+    Ok(wanted.keys().filter(|name| is_gap(name) == Some(true)).cloned().collect())
+}
+
+async fn installed(client: &impl GenericClient) -> Result<BTreeMap<TableName, Installed>, ReplicaError> {
+    let rows = client.query(INSTALLED, &[]).await.map_err(|error| classify("look at what is captured", error))?;
+    let entry = |row: &tokio_postgres::Row| {
         let name = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
         let entry = Installed {
             number: row.get(2),
@@ -146,8 +154,22 @@ pub async fn install(
             parts: row.get(9),
             columns: row.get(10),
         };
-        installed.insert(name, entry);
-    }
+        (name, entry)
+    };
+    Ok(rows.iter().map(entry).collect())
+}
+
+/// Brings triggers and logs in line with `wanted`, in the caller's transaction.
+///
+/// A table is touched only where something differs, so the usual call takes no lock on business tables.
+pub async fn install(
+    transaction: &Transaction<'_>,
+    catalogue: &Catalogue,
+    wanted: &BTreeMap<TableName, Depth>,
+) -> Result<Coverage, ReplicaError> {
+    let failed = |error| classify("install capture", error);
+    let mut coverage = Coverage::default();
+    let installed = installed(transaction).await?;
     for (name, entry) in &installed {
         if entry.active && !wanted.contains_key(name) {
             if let Some(table) = catalogue.get(name) {
@@ -190,6 +212,9 @@ pub async fn install(
                 if entry.log_shape == log::log_shape(table, depth)
                     || Some(&entry.log_shape) == log::entry_per_row(table, depth).as_ref() =>
             {
+                if entry.active && entry.relation == table.oid && entry.has_gap() {
+                    coverage.gaps.push(name.clone());
+                }
                 // what waits in the log stays valid, only the functions have to be made anew; a table that took the
                 // place of another is sent whole
                 resend = entry.active && entry.relation != table.oid || entry.shape.is_empty() && known;

@@ -41,6 +41,11 @@ const START_MAX: Duration = Duration::from_secs(300);
 /// After that time somebody who waits is told so.
 const START_SLOW: Duration = Duration::from_secs(5);
 
+/// Whether a cluster was made in that directory.
+pub fn is_there(dir: &Path) -> bool {
+    layout::Layout::new(dir.to_owned()).major().is_some()
+}
+
 /// How to run a private cluster.
 #[derive(Debug, Clone)]
 pub struct Options {

@@ -1,5 +1,7 @@
 //! Comparing with the office, and what a repair asks of the shop.
 
+use std::collections::BTreeSet;
+
 use protocol::methods::{BaselineOptions, BaselineReply, DigestRequest, DigestRowsRequest, TableDigest};
 use protocol::names::TableName;
 use protocol::watermark::Since;
@@ -24,6 +26,7 @@ impl Shop {
         bytes_max: usize,
     ) -> Result<Vec<TableDigest>, ReplicaError> {
         let state = self.state().await?;
+        let mut gaps = self.inner.gaps.open();
         let mut client = self.inner.pool.get().await?;
         let since = match &request.since {
             Some(since) => Some(self.selected(&client, &state, office, since).await?),
@@ -34,12 +37,14 @@ impl Shop {
         let left_out = drift::left_out(&transaction, None, &state.catalogue).await?;
         let wanted: Vec<_> = request.tables.iter().map(|text| digest::table_name(text)).collect();
         let (mut room, mut digests) = (Room::new(bytes_max), Vec::new());
+        let mut compared = BTreeSet::new();
         for (name, rules) in &state.policy.tables {
             let moves = rules.direction.flows_to_shop() || rules.direction.flows_to_office();
             let asked = if wanted.is_empty() { moves } else { wanted.contains(name) && rules.direction.synchronised() };
             let Some(table) = state.catalogue.get(name).filter(|_| asked) else { continue };
             let table = drift::reduced(table, &left_out);
             let condition = own.get(name).map(String::as_str);
+            compared.insert(name);
             digests.push(match (&since, request.buckets) {
                 (Some((peer, snapshot)), _) => {
                     let captured = state.captured.get(name);
@@ -53,6 +58,11 @@ impl Shop {
                     digest
                 }
             });
+        }
+        if since.is_none() {
+            // what the capture has missed shows there, and it is the office's to say so
+            gaps.retain(|gap| compared.contains(&gap.table));
+            self.inner.gaps.settle(&gaps)?;
         }
         Ok(digests)
     }

@@ -1,16 +1,19 @@
 //! The database of a shop, as its agent uses it.
 
 mod audit;
+mod backlog;
 mod carried;
 mod compare;
 mod contact;
 mod diffs;
+mod gaps;
 mod health;
 mod layout;
 mod purge;
 mod quarantine;
 mod sessions;
 mod state;
+mod uninstall;
 mod upkeep;
 mod vitals;
 
@@ -23,6 +26,7 @@ use protocol::policy::Policy;
 use protocol::session::ledger::{self, Verdict};
 
 pub use self::audit::AuditRecord;
+pub use self::backlog::Backlog;
 use crate::ReplicaError;
 use crate::clean;
 pub use crate::clean::CleanReport;
@@ -34,8 +38,12 @@ use crate::witness::Witness;
 use crate::{capture, ids, node};
 pub use carried::{ShopExport, ShopImport};
 pub use contact::Contact;
+pub use gaps::CaptureGap;
+use gaps::Gaps;
+pub use health::inspect;
 pub use purge::Purgeable;
 use state::{State, StateCell};
+pub use uninstall::{Removed, uninstall};
 pub use vitals::{OfficeContact, Vitals};
 
 /// How a shop is opened.
@@ -185,6 +193,7 @@ struct Inner {
     row_bytes_max: usize,
     spool: Spool,
     witness: Witness,
+    gaps: Gaps,
     state: StateCell,
     /// One apply at a time; a repeated finish waits here for the running one.
     applying: tokio::sync::Mutex<()>,
@@ -208,6 +217,7 @@ impl Shop {
             row_bytes_max: options.row_bytes_max,
             spool,
             witness: Witness::new(&options.state_dir),
+            gaps: Gaps::of(&options.state_dir),
             state: StateCell::default(),
             applying: tokio::sync::Mutex::new(()),
             freezing: tokio::sync::Mutex::new(()),
@@ -220,7 +230,8 @@ impl Shop {
     /// The tables, the policy and the incarnation as they are now.
     async fn state(&self) -> Result<Arc<State>, ReplicaError> {
         let mut client = self.inner.pool.get().await?;
-        self.inner.state.current(&mut client, &self.policy(), &self.inner.branch, &self.inner.witness).await
+        let Inner { branch, witness, gaps, .. } = &*self.inner;
+        self.inner.state.current(&mut client, &self.policy(), branch, witness, gaps).await
     }
 
     /// The policy in force.
@@ -338,7 +349,7 @@ impl Shop {
         }
         let mut report = clean::empty(&transaction, &state.catalogue, &state.policy).await?;
         if state.policy.tables.is_empty() {
-            report.created = self.create_schema(&transaction).await?;
+            report.created = create_schema(&transaction, self.inner.schema_sql.as_deref()).await?;
         }
         let fresh = State::discover(&transaction, &self.policy(), state.incarnation.clone()).await?;
         capture::empty_logs(&transaction).await?;
@@ -361,25 +372,10 @@ impl Shop {
         for stream in self.inner.spool.list()? {
             self.inner.spool.remove(&stream.id)?;
         }
+        // whatever was missed is gone with the rows
+        self.inner.gaps.settle(&self.inner.gaps.open())?;
         self.inner.state.forget().await;
         Ok(report)
-    }
-
-    /// Runs the basic schema in the clean's transaction; the tables of the policy must be there afterwards.
-    async fn create_schema(&self, transaction: &tokio_postgres::Transaction<'_>) -> Result<usize, ReplicaError> {
-        let Some(sql) = &self.inner.schema_sql else {
-            return Err(ReplicaError::Schema(
-                "none of the policy's tables exists here, and no basic schema is configured (--schema FILE)".into(),
-            ));
-        };
-        let failed = |error: tokio_postgres::Error| {
-            let reason = error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
-            ReplicaError::Schema(format!("the basic schema cannot be created: {reason}"))
-        };
-        transaction.batch_execute("set local search_path = public").await.map_err(failed)?;
-        transaction.batch_execute(sql).await.map_err(failed)?;
-        transaction.batch_execute("set local search_path = pg_catalog").await.map_err(failed)?;
-        Ok(crate::catalogue::Catalogue::discover(transaction).await?.tables.len())
     }
 
     /// Brings back what the last clean put aside.
@@ -420,4 +416,24 @@ impl Shop {
         self.inner.state.forget().await;
         Ok(())
     }
+}
+
+/// Runs the basic schema in the clean's transaction; the tables of the policy must be there afterwards.
+async fn create_schema(
+    transaction: &tokio_postgres::Transaction<'_>,
+    sql: Option<&str>,
+) -> Result<usize, ReplicaError> {
+    let Some(sql) = sql else {
+        return Err(ReplicaError::Schema(
+            "none of the policy's tables exists here, and no basic schema is configured (--schema FILE)".into(),
+        ));
+    };
+    let failed = |error: tokio_postgres::Error| {
+        let reason = error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
+        ReplicaError::Schema(format!("the basic schema cannot be created: {reason}"))
+    };
+    transaction.batch_execute("set local search_path = public").await.map_err(failed)?;
+    transaction.batch_execute(sql).await.map_err(failed)?;
+    transaction.batch_execute("set local search_path = pg_catalog").await.map_err(failed)?;
+    Ok(crate::catalogue::Catalogue::discover(transaction).await?.tables.len())
 }

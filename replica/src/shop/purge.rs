@@ -5,13 +5,14 @@ use protocol::policy::{Deletes, Direction};
 use tokio_postgres::Client;
 
 use super::Shop;
+use super::backlog;
 use super::state::State;
 use crate::ReplicaError;
 use crate::capture::CapturedTable;
 use crate::catalogue::Table;
 use crate::digest;
 use crate::error::classify;
-use crate::watermark::{Snapshot, TICK};
+use crate::watermark::Snapshot;
 
 /// Whether a row may be purged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl Shop {
         };
         let client = self.inner.pool.get().await?;
         let is_there = is_there(&client, found, key).await?;
-        for (office, since) in waiting_for(&client, &state).await? {
+        for (office, since) in backlog::acknowledged(&*client, state.incarnation.number).await? {
             let Some(since) = since else {
                 return Ok(Purgeable::No(format!("office {office:?} has not acknowledged anything yet: update first")));
             };
@@ -107,28 +108,6 @@ async fn is_there(client: &Client, table: &Table, key: &[String]) -> Result<bool
         _ => classify("look for the row", error),
     })?;
     Ok(row.get(0))
-}
-
-/// Every office that was ever served, with the snapshot up to which it has acknowledged.
-async fn waiting_for(client: &Client, state: &State) -> Result<Vec<(String, Option<Snapshot>)>, ReplicaError> {
-    let rows = client
-        .query(
-            "select p.name, (select w.snapshot::text from sync.watermark w
-                             where w.peer = p.peer and w.incarnation = $1 and w.acknowledged_at is not null order by w.issued desc limit 1)
-             from sync.peer p where p.peer <> $2",
-            &[&state.incarnation.number, &TICK],
-        )
-        .await
-        .map_err(|error| classify("look at the watermarks", error))?;
-    let mut offices = Vec::new();
-    for row in rows {
-        let snapshot = row.get::<_, Option<String>>(1).map(|text| Snapshot::parse(&text)).transpose()?;
-        offices.push((row.get(0), snapshot));
-    }
-    if offices.is_empty() {
-        offices.push(("default".to_owned(), None));
-    }
-    Ok(offices)
 }
 
 /// Whether the row was changed after that snapshot.

@@ -8,6 +8,7 @@ use protocol::policy::{Direction, Policy, ResolvedPolicy};
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, GenericClient, Transaction};
 
+use super::gaps::Gaps;
 use crate::ReplicaError;
 use crate::apply;
 use crate::capture::{self, CapturedTable, Depth};
@@ -31,14 +32,16 @@ pub(super) struct State {
     pub(super) unnamed: Vec<TableName>,
 }
 
-impl State {
-    /// Reads tables and resolves the policy against them; capture and rights are as they are stored.
-    pub(super) async fn discover(
-        client: &impl GenericClient,
-        policy: &Policy,
-        incarnation: Incarnation,
-    ) -> Result<Self, ReplicaError> {
-        let fingerprint = Catalogue::fingerprint(client).await?;
+/// Tables, and the policy held against them: all that can be known of a database in which nothing is installed.
+pub(super) struct Tables {
+    pub(super) catalogue: Catalogue,
+    pub(super) policy: ResolvedPolicy,
+    pub(super) wanted: BTreeMap<TableName, Depth>,
+    pub(super) unnamed: Vec<TableName>,
+}
+
+impl Tables {
+    pub(super) async fn discover(client: &impl GenericClient, policy: &Policy) -> Result<Self, ReplicaError> {
         let catalogue = Catalogue::discover(client).await?;
         let names = catalogue.names();
         let (resolved, unnamed) = if names.is_empty() {
@@ -58,16 +61,39 @@ impl State {
                 Direction::FromSource | Direction::Initial | Direction::Local => None,
             })
             .collect();
+        Ok(Self { catalogue, policy: resolved, wanted, unnamed })
+    }
+
+    /// The tables that received rows are written into.
+    pub(super) fn written(&self) -> Vec<TableName> {
+        written(&self.policy)
+    }
+}
+
+fn written(policy: &ResolvedPolicy) -> Vec<TableName> {
+    let synchronised = policy.tables.iter().filter(|(_, table)| table.direction.synchronised());
+    synchronised.map(|(name, _)| name.clone()).collect()
+}
+
+impl State {
+    /// Reads tables and resolves the policy against them; capture and rights are as they are stored.
+    pub(super) async fn discover(
+        client: &impl GenericClient,
+        policy: &Policy,
+        incarnation: Incarnation,
+    ) -> Result<Self, ReplicaError> {
+        let fingerprint = Catalogue::fingerprint(client).await?;
+        let tables = Tables::discover(client, policy).await?;
         let captured = capture::captured(client).await?;
         Ok(Self {
             fingerprint,
-            catalogue: Arc::new(catalogue),
-            policy: Arc::new(resolved),
-            wanted,
+            catalogue: Arc::new(tables.catalogue),
+            policy: Arc::new(tables.policy),
+            wanted: tables.wanted,
             captured: Arc::new(captured),
             rights: ApplyRights::default(),
             incarnation,
-            unnamed,
+            unnamed: tables.unnamed,
         })
     }
 
@@ -97,6 +123,7 @@ impl StateCell {
         policy: &Policy,
         branch: &str,
         witness: &Witness,
+        gaps: &Gaps,
     ) -> Result<Arc<State>, ReplicaError> {
         let mut current = self.current.lock().await;
         if let Some(state) = &*current
@@ -106,7 +133,7 @@ impl StateCell {
             return Ok(state.clone());
         }
         *current = None;
-        let state = Arc::new(read(client, policy, branch, witness).await?);
+        let state = Arc::new(read(client, policy, branch, witness, gaps).await?);
         *current = Some(state.clone());
         Ok(state)
     }
@@ -118,7 +145,13 @@ async fn covered(client: &impl GenericClient) -> Result<bool, ReplicaError> {
     Ok(row.get(0))
 }
 
-async fn read(client: &mut Client, policy: &Policy, branch: &str, witness: &Witness) -> Result<State, ReplicaError> {
+async fn read(
+    client: &mut Client,
+    policy: &Policy,
+    branch: &str,
+    witness: &Witness,
+    gaps: &Gaps,
+) -> Result<State, ReplicaError> {
     let failed = |error| classify("prepare the shop", error);
     migrate::migrate(client).await?;
     let node::Established { incarnation, restored } =
@@ -130,16 +163,9 @@ async fn read(client: &mut Client, policy: &Policy, branch: &str, witness: &Witn
     for table in &state.unnamed {
         tracing::warn!(%table, "this table is not in the policy: it is taken as local");
     }
-    let written: Vec<TableName> = state
-        .policy
-        .tables
-        .iter()
-        .filter(|(_, table)| table.direction.synchronised())
-        .map(|(name, _)| name.clone())
-        .collect();
-    state.rights = node::ensure_apply_rights(client, &state.catalogue, &written).await?;
+    state.rights = node::ensure_apply_rights(client, &state.catalogue, &written(&state.policy)).await?;
     if !state.rights.quiet {
-        refuse_loud_triggers(&state)?;
+        refuse_loud_triggers(&state.catalogue, &state.policy)?;
     }
     let transaction = client.transaction().await.map_err(failed)?;
     transaction.execute("select pg_advisory_xact_lock($1)", &[&migrate::LOCK]).await.map_err(failed)?;
@@ -151,8 +177,9 @@ async fn read(client: &mut Client, policy: &Policy, branch: &str, witness: &Witn
     transaction.batch_execute("set local lock_timeout = '5s'").await.map_err(failed)?;
     let coverage = capture::install(&transaction, &state.catalogue, &state.wanted).await?;
     for table in &coverage.gaps {
-        tracing::warn!(%table, "capture of this table was interrupted or changed: changes may have been missed, verify it");
+        tracing::warn!(%table, "capture of this table was interrupted or changed: changes may have been missed, the office has to verify it with --repair");
     }
+    gaps.note(&coverage.gaps)?;
     transaction
         .execute(
             "update sync.node set base_snapshot = pg_current_snapshot(), base_at = clock_timestamp() where base_snapshot is null and $1",
@@ -178,9 +205,9 @@ async fn begin_amounts(transaction: &Transaction<'_>, state: &State) -> Result<(
 }
 
 /// Without the right to keep triggers quiet, the application's triggers would fire on received rows a second time.
-pub(crate) fn refuse_loud_triggers(state: &State) -> Result<(), ReplicaError> {
-    for (name, policy) in &state.policy.tables {
-        let Some(table) = state.catalogue.get(name) else { continue };
+pub(super) fn refuse_loud_triggers(catalogue: &Catalogue, policy: &ResolvedPolicy) -> Result<(), ReplicaError> {
+    for (name, policy) in &policy.tables {
+        let Some(table) = catalogue.get(name) else { continue };
         let written = policy.direction.synchronised();
         if written && policy.triggers == protocol::policy::Triggers::Quiet && !table.application_triggers.is_empty() {
             return Err(ReplicaError::Invalid(format!(

@@ -9,12 +9,17 @@ use super::Shop;
 use super::state::State;
 use crate::ReplicaError;
 use crate::error::classify;
-use crate::retention;
+use crate::retention::{self, Retention};
 
 /// How long a frozen diff lives without being asked for.
 const FROZEN_IDLE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Shop {
+    /// How long changes are kept for offices.
+    pub fn retention(&self) -> Retention {
+        self.inner.retention
+    }
+
     /// Regular work, about once a minute: a general watermark, pruning, sweeping the spool.
     pub async fn tick(&self) -> Result<(), ReplicaError> {
         let state = self.state().await?;

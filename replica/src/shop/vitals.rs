@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use super::Shop;
+use super::{CaptureGap, Shop};
 use crate::ReplicaError;
 use crate::error::classify;
+use crate::watermark::TICK;
 
 /// How a shop's database is.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Vitals {
     pub quarantined_rows: i64,
     /// What each office has had from here.
     pub offices: Vec<OfficeContact>,
+    /// Tables of which changes may have been missed, and that no office has compared since.
+    pub capture_gaps: Vec<CaptureGap>,
 }
 
 /// What one office has had.
@@ -28,6 +31,8 @@ pub struct OfficeContact {
     pub asked_at: Option<SystemTime>,
     /// Changes made after this have not been acknowledged; none if nothing ever was.
     pub acknowledged_up_to: Option<SystemTime>,
+    /// When it last asked for changes, said what it has, or sent something.
+    pub last_contact: Option<SystemTime>,
 }
 
 impl Shop {
@@ -46,9 +51,10 @@ impl Shop {
             .map_err(failed)?;
         let offices = client
             .query(
-                "select p.name, max(w.issued), max(w.issued) filter (where w.acknowledged_at is not null)
-                 from sync.peer p left join sync.watermark w using (peer) group by p.name order by p.name",
-                &[],
+                "select p.name, max(w.issued), max(w.issued) filter (where w.acknowledged_at is not null),
+                        greatest(max(w.issued), max(w.acknowledged_at), (select max(s.opened_at) from sync.session s where s.office = p.name))
+                 from sync.peer p left join sync.watermark w using (peer) where p.peer <> $1 group by p.name order by p.name",
+                &[&TICK],
             )
             .await
             .map_err(failed)?;
@@ -58,8 +64,14 @@ impl Shop {
             quarantined_rows: row.get(2),
             offices: offices
                 .iter()
-                .map(|row| OfficeContact { office: row.get(0), asked_at: row.get(1), acknowledged_up_to: row.get(2) })
+                .map(|row| OfficeContact {
+                    office: row.get(0),
+                    asked_at: row.get(1),
+                    acknowledged_up_to: row.get(2),
+                    last_contact: row.get(3),
+                })
                 .collect(),
+            capture_gaps: self.inner.gaps.open(),
         })
     }
 }

@@ -16,6 +16,7 @@ mod restore_before_clean;
 mod run;
 mod setup;
 mod status;
+mod uninstall;
 mod user;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ pub(crate) fn carry_out(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Restore(args) => on_runtime(backup::restore(args)),
         Command::AfterRestore(args) => on_runtime(renewal::after_restore(args)),
         Command::AfterUpgrade(args) => on_runtime(renewal::after_upgrade(args)),
+        Command::Uninstall(args) => on_runtime(uninstall::uninstall(args)),
         Command::RestoreBeforeClean(args) => on_runtime(restore_before_clean::restore(args)),
         Command::Import(args) => on_runtime(carried::import(args)),
         Command::Export(args) => on_runtime(carried::export(args)),

@@ -49,7 +49,12 @@ pub(super) async fn database_patiently(
 
 /// Opens the shop in it.
 pub(super) async fn shop(settings: &Settings, database: Database) -> Result<Shop, ReplicaError> {
-    Shop::open(ShopOptions {
+    Shop::open(options(settings, database)).await
+}
+
+/// How it is opened, or looked at.
+pub(super) fn options(settings: &Settings, database: Database) -> ShopOptions {
+    ShopOptions {
         database,
         branch: settings.branch.clone(),
         policy: settings.policy.clone(),
@@ -60,6 +65,5 @@ pub(super) async fn shop(settings: &Settings, database: Database) -> Result<Shop
         retention: settings.retention,
         row_bytes_max: settings.sessions.row_bytes_max,
         open_sessions_max: i64::try_from(settings.sessions.sessions_per_office_max).unwrap_or(i64::MAX),
-    })
-    .await
+    }
 }

@@ -57,6 +57,33 @@ fn print(status: &Value) {
     for (office, watermark) in status.get("watermarks").and_then(Value::as_object).into_iter().flatten() {
         said::line(format_args!("{:<12} {office} has seen {}", "watermark", text(watermark)));
     }
+    let array = |name: &str| status.get(name).and_then(Value::as_array).into_iter().flatten();
+    for office in array("offices") {
+        let member = |name: &str| office.get(name).unwrap_or(&Value::Null);
+        let contact = match member("last_contact") {
+            Value::Null => "the office has not called yet".to_owned(),
+            at => format!("last contact {}", text(at)),
+        };
+        let waiting = text(member("backlog_rows"));
+        said::line(format_args!("{:<12} {}: {waiting} changes wait, {contact}", "office", text(member("office"))));
+    }
+    let days = |name: &str| status.pointer(&format!("/retention/{name}")).and_then(Value::as_u64).map(|s| s / 86_400);
+    if let (Some(min), Some(max)) = (days("min_s"), days("max_s")) {
+        let bytes = number("change_log_bytes").unwrap_or_default();
+        said::line(format_args!(
+            "{:<12} {min} days at least, {max} days at most, change logs of {bytes} bytes",
+            "retention"
+        ));
+    }
+    for gap in array("capture_gaps") {
+        let member = |name: &str| gap.get(name).map(text).unwrap_or_default();
+        said::line(format_args!(
+            "{:<12} {}: changes may have been missed before {}; the office has to verify it with --repair",
+            "capture gap",
+            member("table"),
+            member("noticed_at")
+        ));
+    }
     for waiting in status.get("quarantine").and_then(Value::as_array).into_iter().flatten() {
         let member = |name: &str| waiting.get(name).map(text).unwrap_or_default();
         said::line(format_args!(

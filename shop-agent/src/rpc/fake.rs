@@ -13,7 +13,10 @@ use protocol::watermark::Since;
 use replica::ReplicaError;
 use replica::apply::Applied;
 use replica::digest::RowDigest;
-use replica::shop::{AuditRecord, CleanReport, Contact, NewSession, SessionRow, SessionState, ShopFacts, Vitals};
+use replica::retention::Retention;
+use replica::shop::{
+    AuditRecord, Backlog, CleanReport, Contact, NewSession, SessionRow, SessionState, ShopFacts, Vitals,
+};
 use replica::spool::FrozenStream;
 use tokio::sync::Notify;
 
@@ -275,7 +278,16 @@ impl Backend for FakeShop {
     }
 
     async fn vitals(&self) -> Result<Vitals> {
-        Ok(Vitals { change_log_bytes: 0, database_bytes: 0, quarantined_rows: 0, offices: Vec::new() })
+        let (offices, capture_gaps) = (Vec::new(), Vec::new());
+        Ok(Vitals { change_log_bytes: 0, database_bytes: 0, quarantined_rows: 0, offices, capture_gaps })
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>> {
+        Ok(Vec::new())
+    }
+
+    fn retention(&self) -> Retention {
+        Retention::default()
     }
 
     async fn tick(&self) -> Result<()> {

@@ -71,7 +71,7 @@ pub(super) fn setup(args: SetupArgs) -> Result<ExitCode, CommandError> {
     said::line("");
     let mut is_good = false;
     let checked = on_runtime(async {
-        is_good = check::look(node).await?.is_good;
+        is_good = check::look(node, check::Before::Installed).await?.is_good;
         Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })?;
     next::print(&answers, &path, settings.policy.name(), fingerprint, is_good);
