@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) force_clean: Option<bool>,
     /// Whether any caller may stop the agent with the legacy method `quit`.
     pub(crate) allow_quit: Option<bool>,
+    /// The time zone of a `since` that names none.
+    pub(crate) time_zone: Option<String>,
     pub(crate) id_span: Option<i64>,
     pub(crate) skew: Option<String>,
     pub(crate) retention_min: Option<String>,
@@ -68,6 +70,7 @@ const KEYS: &[&str] = &[
     "hosts",
     "force_clean",
     "allow_quit",
+    "time_zone",
     "id_span",
     "skew",
     "retention_min",

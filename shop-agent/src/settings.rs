@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use protocol::policy::Policy;
 use replica::database::DatabaseUrl;
 use replica::retention::Retention;
@@ -86,6 +87,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) force_clean: bool,
     pub(crate) allow_quit: bool,
+    /// The time zone of a `since` that names none.
+    pub(crate) time_zone: TimeZone,
     pub(crate) id_span: i64,
     pub(crate) skew: Duration,
     pub(crate) retention: Retention,
@@ -156,6 +159,13 @@ impl Settings {
                  other (unless set, 14d and 90d); lower retention_min or raise retention_max",
             );
         }
+        let time_zone = match config.time_zone.as_deref() {
+            // needs no files of the system
+            None | Some("UTC") => TimeZone::UTC,
+            Some(name) => TimeZone::get(name).map_err(|error| {
+                SettingsError(format!("time_zone {name:?}: {error}; write a name like \"Europe/Lisbon\" or \"UTC\""))
+            })?,
+        };
         let id_span = config.id_span.unwrap_or(DEFAULT_ID_SPAN);
         if id_span < 1 {
             return wrong("id_span must be at least 1");
@@ -174,6 +184,7 @@ impl Settings {
             tls,
             force_clean: config.force_clean.unwrap_or(false),
             allow_quit: config.allow_quit.unwrap_or(false),
+            time_zone,
             id_span,
             skew: duration("skew", config.skew, Duration::from_secs(300))?,
             retention,
@@ -423,6 +434,10 @@ mod tests {
     fn nonsense_is_refused() {
         for text in ["", "24", "h", "-1h", "5 weeks"] {
             assert!(duration("k", Some(text.into()), Duration::ZERO).is_err(), "{text}");
+        }
+        for (name, is_known) in [("UTC", true), ("Mars/Olympus", false), ("", false)] {
+            let config = Config { time_zone: Some(name.into()), ..Config::default() };
+            assert_eq!(merge(NodeArgs::default(), config).is_ok(), is_known, "{name}");
         }
         assert!(merge(NodeArgs { policy: Some("no-such".into()), ..NodeArgs::default() }, Config::default()).is_err());
         let kept = |min: &str, max: Option<&str>| Config {

@@ -74,6 +74,7 @@ pub(super) async fn run(args: NodeArgs) -> Result<ExitCode, CommandError> {
         chunk_bytes_max: settings.server.chunk_bytes_max,
         force_clean: settings.force_clean,
         quit: settings.allow_quit.then(|| stop.clone()),
+        time_zone: settings.time_zone.clone(),
     };
     let agent = Arc::new(Agent::new(Arc::new(shop), options, tasks.clone()));
     let service = Service::new(

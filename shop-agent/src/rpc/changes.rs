@@ -23,7 +23,7 @@ impl<B: Backend> Agent<B> {
             let message = format!("changes: the policy of this shop is {ours:?}");
             return Err(Fault::new(FaultCode::Application, message));
         }
-        let stream = self.freeze(caller, params.since()?, None).await?;
+        let stream = self.freeze(caller, params.since(&self.options.time_zone)?, None).await?;
         if stream.rows == 0 {
             return Ok(Reply::Value(Value::Array(Vec::new())));
         }

@@ -15,7 +15,7 @@ use crate::server::{Caller, Reply, Slice};
 impl<B: Backend> Agent<B> {
     pub(super) async fn diff(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
         let mut params = Parameters::new("diff", params, 1, 1)?;
-        let since = params.since()?;
+        let since = params.since(&self.options.time_zone)?;
         let stream = self.freeze(caller, since, None).await?;
         if stream.rows == 0 {
             return Ok(Reply::Value(Value::Nil));

@@ -18,7 +18,7 @@ use crate::server::{Caller, Reply};
 impl<B: Backend> Agent<B> {
     pub(super) async fn diff_open(&self, caller: &Caller, params: Vec<Value>) -> Result<Reply, Fault> {
         let mut params = Parameters::new("sync.diff_open", params, 1, 2)?;
-        let since = params.since()?;
+        let since = params.since(&self.options.time_zone)?;
         let options: DiffOptions = params.options("options")?;
         let rate = options.rate.and_then(|rate| u64::try_from(rate).ok());
         let stream = if options.dry_run {

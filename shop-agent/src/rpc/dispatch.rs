@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use protocol::fault::{Fault, FaultCode};
 use protocol::methods::{introspect, validate};
 use protocol::xmlrpc::{MethodCall, Value};
@@ -33,6 +34,8 @@ pub(crate) struct AgentOptions {
     pub(crate) force_clean: bool,
     /// What `quit` cancels; nobody may quit when there is none.
     pub(crate) quit: Option<CancellationToken>,
+    /// The time zone of a `since` that names none.
+    pub(crate) time_zone: TimeZone,
 }
 
 /// The agent: all methods over one database.

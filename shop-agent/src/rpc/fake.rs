@@ -48,6 +48,8 @@ pub(super) struct Inner {
     pub(super) is_down: bool,
     pub(super) id_ranges: Vec<(i64, Option<i64>)>,
     pub(super) diff: Vec<u8>,
+    /// What changes were asked for last.
+    pub(super) since: Option<Since>,
 }
 
 pub(super) struct FakeShop {
@@ -130,8 +132,9 @@ impl Backend for FakeShop {
         Ok(())
     }
 
-    async fn open_diff(&self, _office: &str, _since: Since, _rate: Option<u64>) -> Result<FrozenStream> {
-        let inner = self.up()?;
+    async fn open_diff(&self, _office: &str, since: Since, _rate: Option<u64>) -> Result<FrozenStream> {
+        let mut inner = self.up()?;
+        inner.since = Some(since);
         let stream = self.stream(&inner);
         let write = || std::fs::File::create(self.diff_path(&stream.id))?.write_all(&inner.diff);
         write().map_err(|source| ReplicaError::Spool { what: "fake".into(), source })?;

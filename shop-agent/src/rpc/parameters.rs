@@ -1,5 +1,6 @@
 //! Taking parameters apart: count, types and ranges, with faults that name the parameter.
 
+use jiff::tz::TimeZone;
 use protocol::fault::Fault;
 use protocol::watermark::Since;
 use protocol::xmlrpc::{Value, from_value};
@@ -62,10 +63,11 @@ impl Parameters {
         }
     }
 
-    /// A watermark in any spelling.
-    pub(crate) fn since(&mut self) -> Result<Since, Fault> {
+    /// A watermark in any spelling; a time without a zone is of this one.
+    pub(crate) fn since(&mut self, zone: &TimeZone) -> Result<Since, Fault> {
         let value = self.value()?;
-        Since::from_xmlrpc(&value).map_err(|error| wrong_parameters(format!("{}: since: {error}", self.method)))
+        Since::from_xmlrpc_in(&value, zone)
+            .map_err(|error| wrong_parameters(format!("{}: since: {error}", self.method)))
     }
 
     /// A struct, or defaults where it is missing or nil.

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use protocol::fault::{Fault, FaultCode};
+use protocol::watermark::Since;
 use protocol::xmlrpc::{Blob, MethodCall, Struct, Value};
 use tokio_util::task::TaskTracker;
 
@@ -90,6 +92,7 @@ fn agent(shop: &Arc<FakeShop>, dir: &Path, limits: SessionLimits) -> Arc<Agent<F
         chunk_bytes_max: 1 << 20,
         force_clean: false,
         quit: None,
+        time_zone: TimeZone::UTC,
     };
     Arc::new(Agent::new(Arc::clone(shop), options, TaskTracker::new()))
 }
@@ -363,6 +366,23 @@ async fn changes_are_lists_of_literals_under_the_own_policys_name() -> Outcome {
     let answer = bench.call("changes", ask("shop")).await?;
     assert!(format!("{answer:?}").contains("person"), "{answer:?}");
     assert_eq!(bench.code("changes", ask("other")).await, Some(FaultCode::Application));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_time_without_a_zone_is_of_the_one_that_is_configured() -> Outcome {
+    let mut bench = Bench::new()?;
+    let east = TimeZone::fixed(jiff::tz::offset(2));
+    for (zone, utc) in [(TimeZone::UTC, "2006-09-22T14:03:11Z"), (east, "2006-09-22T12:03:11Z")] {
+        let options = AgentOptions { time_zone: zone, ..bench.agent.options.clone() };
+        bench.agent = Arc::new(Agent::new(Arc::clone(&bench.shop), options, TaskTracker::new()));
+        for method in ["diff", "sync.diff_open"] {
+            bench.call(method, vec!["2006-09-22 14:03:11".into()]).await?;
+            assert_eq!(bench.shop.lock().since, Some(Since::parse(utc)?), "{method}, {utc}");
+            bench.call(method, vec!["2006-09-22T14:03:11Z".into()]).await?;
+            assert_eq!(bench.shop.lock().since, Some(Since::parse("2006-09-22T14:03:11Z")?), "{method}, {utc}");
+        }
+    }
     Ok(())
 }
 
