@@ -34,26 +34,47 @@ impl FromStr for DatabaseUrl {
         text.parse::<tokio_postgres::Config>().map_err(|error| {
             ReplicaError::Invalid(format!(
                 "database URL: {}; write postgresql://user@host/database or embedded:DIR",
-                without_parts(&error.to_string())
+                why_unreadable(&error)
             ))
         })?;
         Ok(Self::Server(text.to_owned()))
     }
 }
 
-/// Why an address cannot be read, without the parts of it that are quoted: a slip in it can make its password look like
-/// the name of an option.
-fn without_parts(reason: &str) -> String {
-    let mut shown = String::new();
-    for (at, part) in reason.split('`').enumerate() {
-        let is_plain = part.len() < 32 && part.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '=');
-        match at % 2 {
-            0 => shown.push_str(part),
-            _ if is_plain => shown.push_str(&format!("`{part}`")),
-            _ => shown.push_str("(hidden)"),
+/// Options of an address, as the driver knows them.
+const OPTIONS: &[&str] = &[
+    "user",
+    "password",
+    "dbname",
+    "options",
+    "application_name",
+    "sslmode",
+    "sslnegotiation",
+    "host",
+    "hostaddr",
+    "port",
+    "connect_timeout",
+    "tcp_user_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "target_session_attrs",
+    "channel_binding",
+    "load_balance_hosts",
+];
+
+/// Why an address cannot be read, without what is quoted of it: a slip can make its password look like an option.
+fn why_unreadable(error: &tokio_postgres::Error) -> String {
+    let reason = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let is_known = reason.split('`').skip(1).step_by(2).all(|part| OPTIONS.contains(&part));
+    match (reason.is_empty(), is_known) {
+        (false, true) => reason,
+        (false, false) => {
+            "it has an option that there is not (in a password, write @ as %40, / as %2F, ? as %3F)".into()
         }
+        (true, _) => error.to_string(),
     }
-    shown
 }
 
 /// A database one can connect to. Cloning it is cheap; the last clone of an embedded one lets its cluster go.
@@ -320,6 +341,13 @@ mod tests {
         ] {
             assert!(!why(text).contains("SECRET"), "{}", why(text));
         }
-        assert!(why("postgresql://h/db?sslmod=disable").contains("`sslmod`"), "a slip in an option is named");
+        for (text, word) in [
+            ("postgresql://h/db?sslmod=disable", "an option that there is not"),
+            ("postgresql://h:9x/db", "`port`"),
+            ("postgresql://h/db?connect_timeout=SECRET", "`connect_timeout`"),
+        ] {
+            assert!(why(text).contains(word), "{}", why(text));
+            assert!(!why(text).contains("SECRET"), "{}", why(text));
+        }
     }
 }

@@ -14,7 +14,7 @@ pub enum ReplicaError {
     #[error("busy: {0}")]
     Busy(String),
     /// The dialect's reader refused the script.
-    #[error("statement {statement}: {message}")]
+    #[error("statement {statement}: {message}; nothing was applied: docs/PROTOCOL.md tells what SQL is taken")]
     Refused {
         /// 1-based number of the statement.
         statement: u64,
@@ -22,7 +22,9 @@ pub enum ReplicaError {
         message: String,
     },
     /// PostgreSQL refused a row or a statement.
-    #[error("{0}")]
+    #[error(
+        "{0}; nothing was applied: mend the row where it comes from, or the table that refuses it, and send it again"
+    )]
     Failed(Box<Failure>),
     /// The compressed stream is damaged or truncated.
     #[error("damaged chunk: {0}")]
@@ -101,6 +103,8 @@ pub struct Failure {
     pub state: String,
     /// The reason in plain words, without values.
     pub reason: String,
+    /// The statement with every value as `?`, when one can be named.
+    pub redacted: Option<String>,
 }
 
 impl std::fmt::Display for Failure {
@@ -117,6 +121,9 @@ impl std::fmt::Display for Failure {
         }
         if let Some(constraint) = &self.constraint {
             write!(f, " (constraint {constraint})")?;
+        }
+        if let Some(redacted) = &self.redacted {
+            write!(f, " in {redacted}")?;
         }
         write!(f, " [SQLSTATE {}]", self.state)
     }

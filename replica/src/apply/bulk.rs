@@ -183,6 +183,7 @@ impl BulkLoad {
             constraint: Some(key.name.clone()),
             state: "23503".into(),
             reason: format!("a row refers to one that is not there (table {})", key.parent),
+            redacted: None,
         })))
     }
 }

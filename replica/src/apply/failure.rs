@@ -49,11 +49,20 @@ impl LineMap {
 pub(super) fn of_copy(error: tokio_postgres::Error, shape: &Shape, lines: &LineMap) -> ReplicaError {
     let (line, column) = place(error.as_db_error().and_then(DbError::where_).unwrap_or_default());
     let statement = line.and_then(|line| lines.statement(line));
-    let mut failed = of_statement(error, &shape.table.name, statement);
+    let mut failed = of_shape(error, shape, statement);
     if let ReplicaError::Failed(failure) = &mut failed
         && failure.column.is_none()
     {
         failure.column = column;
+    }
+    failed
+}
+
+/// Rows of a shape could not be written.
+pub(super) fn of_shape(error: tokio_postgres::Error, shape: &Shape, statement: Option<u64>) -> ReplicaError {
+    let mut failed = of_statement(error, &shape.table.name, statement);
+    if let ReplicaError::Failed(failure) = &mut failed {
+        failure.redacted = Some(shape.redacted());
     }
     failed
 }
@@ -84,6 +93,7 @@ pub(crate) fn of_statement(error: tokio_postgres::Error, table: &TableName, stat
         constraint: db.constraint().map(str::to_owned),
         state: state.code().to_owned(),
         reason: reason(state.code()).to_owned(),
+        redacted: None,
     }))
 }
 

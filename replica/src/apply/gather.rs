@@ -435,5 +435,6 @@ fn entangled(tables: &[Table]) -> ReplicaError {
         constraint: None,
         state: "23000".into(),
         reason: "rows cannot be merged, and it cannot be told which of them are at fault".into(),
+        redacted: None,
     }))
 }

@@ -250,6 +250,7 @@ async fn demand(
         constraint: Some(key.name.clone()),
         state: "23503".into(),
         reason: format!("{reason} (table {})", key.parent),
+        redacted: None,
     })))
 }
 
@@ -272,6 +273,7 @@ async fn check_deferrable_uniques(transaction: &Transaction<'_>, table: &Table) 
                 constraint: None,
                 state: "23505".into(),
                 reason: "two rows have the same unique value".into(),
+                redacted: None,
             })));
         }
     }

@@ -181,7 +181,7 @@ impl Staging {
             Attempt::Held => Ok(Merged::Held),
             Attempt::Refused(error) => {
                 let statement = self.failing_statement(transaction, order).await?;
-                Err(failure::of_statement(error, &self.shape.table.name, statement))
+                Err(failure::of_shape(error, &self.shape, statement))
             }
         }
     }

@@ -90,6 +90,43 @@ pub(super) struct Shape {
     pub(super) stamped: bool,
 }
 
+/// Columns that a statement is told with at most.
+const COLUMNS_TOLD_MAX: usize = 20;
+
+impl Shape {
+    /// The statement that wrote its rows, with every value as `?`. Updates of a table are written together, whichever
+    /// columns each of them sets.
+    pub(super) fn redacted(&self) -> String {
+        let table = &self.table.name;
+        let is_value = |column: &str| format!("{column} = ?");
+        match &self.kind {
+            ShapeKind::Insert | ShapeKind::InsertIgnore | ShapeKind::Upsert(_) => {
+                let conflict = match &self.kind {
+                    ShapeKind::Insert => "",
+                    ShapeKind::Upsert(set) if !set.is_empty() => " ON CONFLICT ... DO UPDATE",
+                    _ => " ON CONFLICT ... DO NOTHING",
+                };
+                let (columns, values) =
+                    (told(&self.columns, ", ", str::to_owned), told(&self.columns, ", ", |_| "?".into()));
+                format!("INSERT INTO {table} ({columns}) VALUES ({values}){conflict}")
+            }
+            ShapeKind::Update | ShapeKind::GuardedUpdate => {
+                let key = &self.columns[..self.table.key.len().min(self.columns.len())];
+                format!("UPDATE {table} SET ... WHERE {}", told(key, " AND ", is_value))
+            }
+            ShapeKind::Delete => format!("DELETE FROM {table} WHERE {}", told(&self.columns, " AND ", is_value)),
+        }
+    }
+}
+
+fn told(columns: &[String], between: &str, spell: impl Fn(&str) -> String) -> String {
+    let mut parts: Vec<String> = columns.iter().take(COLUMNS_TOLD_MAX).map(|column| spell(column)).collect();
+    if columns.len() > COLUMNS_TOLD_MAX {
+        parts.push("...".to_owned());
+    }
+    parts.join(between)
+}
+
 /// How a row of the script becomes a row of its shape.
 #[derive(Debug, Clone)]
 pub(super) enum Conversion {

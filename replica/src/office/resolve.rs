@@ -354,6 +354,7 @@ async fn unreferenced(
                     "{rows} to the row of {} that would be deleted; change or delete them first, or let the row stay",
                     table.name
                 ),
+                redacted: None,
             })));
         }
     }
@@ -456,5 +457,6 @@ async fn write(
         constraint: None,
         state: "P0001".into(),
         reason: "a trigger of the application has kept the row as it was".into(),
+        redacted: None,
     })))
 }

@@ -275,7 +275,13 @@ pub(super) fn failed() -> Vec<Case> {
         (
             "too large a number",
             "INSERT INTO item (id, kind_id, label, amount) VALUES (11, 1, 'x', 98765.00);",
-            &["statement 3", "item", "22003"],
+            &[
+                "statement 3",
+                "(id, kind_id, label, amount) VALUES (?, ?, ?, ?)",
+                "22003",
+                "nothing was applied",
+                "mend",
+            ],
         ),
         (
             "too large an integer",
@@ -301,14 +307,18 @@ pub(super) fn failed() -> Vec<Case> {
         (
             "a check in UPDATE",
             "UPDATE item SET amount = -987.65 WHERE id = 1;",
-            &["statement 3", "item", "item_amount_check"],
+            &["statement 3", "item", "item_amount_check", "UPDATE item SET ... WHERE id = ?", "nothing was applied"],
         ),
         (
             "a trigger of the application",
             "INSERT INTO pair (a, b, note) VALUES (13, 98765, 'CANARY');",
             &["pair", "P0001"],
         ),
-        ("too few values in COPY", "COPY kind (id, name) FROM stdin;\n98765\n\\.\n", &["statement 3", "kind"]),
+        (
+            "too few values in COPY",
+            "COPY kind (id, name) FROM stdin;\n98765\n\\.\n",
+            &["statement 3", "kind", "nothing was applied"],
+        ),
         (
             "too many values in COPY",
             "COPY kind (id, name) FROM stdin;\n98765\tCANARY\tCANARY\n\\.\n",
