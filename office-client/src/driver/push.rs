@@ -2,6 +2,7 @@
 
 use protocol::fault::{Fault, FaultCode};
 use protocol::methods::{Fresh, PrepareOptions, SessionKind, SqlAbort, SqlFinish, SqlPrepare, SqlStatus};
+use protocol::policy::GROUP_FIRST;
 use protocol::session::office::{Event, RemoteState, Task};
 
 use super::outbound::Outbound;
@@ -20,7 +21,11 @@ impl Drive<'_> {
         let branch = self.job.office.branch(&self.job.branch.name).await?;
         self.job.branch = branch;
         let Some(outgoing) = self.job.office.freeze_push_from(&self.job.branch, self.group).await? else {
-            self.tell_fresh().await;
+            // a session has said so of the tables of its group
+            let is_said = self.group > GROUP_FIRST && !self.job.office.has_later_groups(&self.job.branch).await?;
+            if !is_said {
+                self.tell_fresh().await;
+            }
             return Ok(Event::NothingToSend);
         };
         reach("office.push.frozen");

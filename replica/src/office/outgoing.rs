@@ -41,6 +41,12 @@ impl Office {
         self.freeze_push_from(branch, GROUP_FIRST).await
     }
 
+    /// Whether some tables of the branch travel after others.
+    pub async fn has_later_groups(&self, branch: &Branch) -> Result<bool, ReplicaError> {
+        let state = self.state().await?;
+        Ok(Self::rules(&state, branch)?.groups().len() > 1)
+    }
+
     /// The same from a group on: what was recorded last was of the one before.
     pub async fn freeze_push_from(&self, branch: &Branch, group: u8) -> Result<Option<Outgoing>, ReplicaError> {
         let state = self.state().await?;
