@@ -62,7 +62,7 @@ const METHODS: &[Method] = &[
     Method {
         name: "clean",
         signatures: &[&["nil"], &["nil", "struct"]],
-        help: "clean([{force}]): empties the synchronised tables and creates the basic schema where it is missing. \
+        help: "clean([{force, begins}]): empties the synchronised tables and creates the basic schema where it is missing. \
                Refused while changes exist that no office has acknowledged.",
         group: Group::Base,
     },
@@ -136,13 +136,13 @@ const METHODS: &[Method] = &[
     Method {
         name: "sql_status",
         signatures: &[&["struct", "int"]],
-        help: "sql_status(sid): {sid, state, next_seq, bytes, age_s, rows, quarantined, error} of the session.",
+        help: "sql_status(sid): {sid, state, next_seq, bytes, age_s, rows, quarantined, conflicts, error} of the session.",
         group: Group::Extension,
     },
     Method {
         name: "sync.baseline",
         signatures: &[&["struct"], &["struct", "struct"]],
-        help: "sync.baseline([{restored}]): a watermark of this moment, {watermark, incarnation}, from which a repair goes on.",
+        help: "sync.baseline([{restored, adopted}]): a watermark of this moment, {watermark, incarnation}, from which a repair goes on.",
         group: Group::Extension,
     },
     Method {
@@ -168,14 +168,15 @@ const METHODS: &[Method] = &[
     Method {
         name: "sync.digest",
         signatures: &[&["array", "struct"]],
-        help: "sync.digest({tables, low, high, buckets}): an array of {table, rows, digest, sums}, the fingerprints of the \
-               rows with ids above low and up to high; with buckets one fingerprint per bucket of hashed keys.",
+        help: "sync.digest({tables, low, high, buckets, since}): an array of {table, rows, digest, sums}, the fingerprints of the \
+               rows with ids above low and up to high; with buckets one fingerprint per bucket of hashed keys; with since, a \
+               watermark, control totals instead.",
         group: Group::Extension,
     },
     Method {
         name: "sync.digest_rows",
         signatures: &[&["string", "struct"]],
-        help: "sync.digest_rows({table, low, high, buckets, wanted}): a line per row of the wanted buckets: fingerprint, tab, \
+        help: "sync.digest_rows({table, low, high, buckets, wanted, since}): a line per row of the wanted buckets: fingerprint, tab, \
                key as JSON; - for a row that is remembered as deleted.",
         group: Group::Extension,
     },
