@@ -104,7 +104,7 @@ fn every_command_prints_the_json_that_is_documented() {
         document.hold(section, &printed);
     };
     let url = world.shop("north").url();
-    let branches = "branch add, list, show, set, pause, resume, remove";
+    let branches = "branch add, list, show, set, pause, resume, retire, remove";
     hold(branches, &["branch", "add", "north", "--id", "1", "--url", url]);
     hold("status", &["status"]);
     hold("update --dry-run, clone --dry-run", &["clone", "north", "--dry-run"]);
@@ -156,6 +156,16 @@ fn every_command_prints_the_json_that_is_documented() {
         shapes.insert(shape);
     }
     assert_eq!(shapes.len(), 3, "tables, a row that differs, and the branch: {printed}");
+    hold("after-restore, after-upgrade", &["after-upgrade"]);
+    hold("after-restore, after-upgrade", &["after-restore"]);
+    let password = world.dir().join("password");
+    std::fs::write(&password, "long enough to be one").expect("a file");
+    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("its mode");
+    world
+        .office(&["console", "user", "add", "eva", "--role", "look", "--password-file", &password.to_string_lossy()])
+        .succeeded();
+    hold("console user list", &["console", "user", "list"]);
+    hold(branches, &["branch", "retire", "north"]);
     hold(branches, &["branch", "remove", "north", "--yes"]);
 }
 
