@@ -40,7 +40,7 @@ pub(super) async fn call(args: CallArgs) -> Result<ExitCode, CommandError> {
     let authorization = match &args.user {
         None => None,
         Some(user) => {
-            let password = super::password::password(args.password_file.as_deref()).map_err(|error| usage(&error))?;
+            let password = super::password::existing(args.password_file.as_deref()).map_err(|error| usage(&error))?;
             Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
         }
     };

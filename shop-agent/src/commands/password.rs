@@ -3,11 +3,20 @@
 use std::io::{self, BufRead};
 use std::path::Path;
 
-/// The first line of the file; else asked for.
+/// A new password: the first line of the file, else asked for, twice.
 pub(super) fn password(file: Option<&Path>) -> io::Result<String> {
+    from(file, asked)
+}
+
+/// A password that there is already: the same, asked for once.
+pub(super) fn existing(file: Option<&Path>) -> io::Result<String> {
+    from(file, || installation::ask_hidden("Password: "))
+}
+
+fn from(file: Option<&Path>, ask: impl FnOnce() -> io::Result<String>) -> io::Result<String> {
     let text = match file {
         Some(path) => return in_file(path),
-        None if io::IsTerminal::is_terminal(&io::stdin()) => asked()?,
+        None if io::IsTerminal::is_terminal(&io::stdin()) => ask()?,
         None => first_line()?,
     };
     checked(&text)
