@@ -27,9 +27,9 @@ fn note(what: &str) {
     }
 }
 
-/// The same where it is the machine itself that forbids it, as a container does that may mount nothing: installing things
-/// would not help, so it is no failure even where everything is installed.
-pub fn because_forbidden(what: &str) {
+/// The same of what no installation brings: the machine itself forbids it, as a container does that may mount nothing, or
+/// it is a file that is not part of this repository. So it is no failure even where everything is installed.
+pub fn because_out_of_reach(what: &str) {
     eprintln!("not run: {what}");
     note(what);
 }

@@ -25,7 +25,7 @@ const BLOCK: i64 = 1_000_000;
 fn chinook() -> Option<(String, String)> {
     let path: PathBuf = root().join("../shared/data/chinook.sql");
     let Ok(script) = std::fs::read_to_string(&path) else {
-        not_run::because("the Chinook database (../shared/data/chinook.sql)");
+        not_run::because_out_of_reach("the Chinook database (../shared/data/chinook.sql)");
         return None;
     };
     let data = script.find("INSERT INTO").expect("the file's data");

@@ -22,7 +22,7 @@ impl Disk {
         let mounted = nix::unistd::geteuid().is_root() && run(&mut mount).is_success();
         if !mounted {
             let _ = fs::remove_dir(&dir);
-            not_run::because_forbidden("disks that run full (mounting a small file system is not permitted here)");
+            not_run::because_out_of_reach("disks that run full (mounting a small file system is not permitted here)");
             return None;
         }
         Some(Self { dir })

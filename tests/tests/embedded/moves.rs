@@ -85,7 +85,7 @@ fn another_machine_becomes_the_office_and_nothing_is_lost() {
 fn a_private_database_is_upgraded_in_place_and_only_what_has_changed_travels() {
     let Ok(programs) = replica::embedded::find_binaries(None) else { panic!("no PostgreSQL") };
     if !programs.program("pg_upgrade").is_file() {
-        return tests::not_run::because_forbidden("pg_upgrade (these programs of PostgreSQL come without it)");
+        return tests::not_run::because_out_of_reach("pg_upgrade (these programs of PostgreSQL come without it)");
     }
     let mut shop = cloned();
     trade(&shop);

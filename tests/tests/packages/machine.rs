@@ -50,7 +50,7 @@ impl Machine {
             .arg(given));
         if !may_mount.is_success() {
             eprintln!("{}", may_mount.stderr);
-            not_run::because_forbidden("packages as they are installed (mounting an overlay is not permitted here)");
+            not_run::because_out_of_reach("packages as they are installed (mounting an overlay is not permitted here)");
             return None;
         }
         let mut init = Process::spawn(unshare().args(["sh", "-c", BOOT, "sh"]).arg(dir.path()).arg(given));

@@ -66,7 +66,7 @@ impl Empty {
 fn static_programs() -> Option<PathBuf> {
     let programs = std::env::var_os("SYNC_STATIC_PROGRAMS").map(PathBuf::from);
     if programs.is_none() {
-        not_run::because_forbidden("static programs (./test --static builds and tries them)");
+        not_run::because_out_of_reach("static programs (./test --static builds and tries them)");
     }
     programs
 }
