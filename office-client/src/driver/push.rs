@@ -42,13 +42,13 @@ impl Drive<'_> {
         Ok(event)
     }
 
-    /// Tells the shop that there is nothing for it: what it has is as good as new. That it does not learn it is no harm to
+    /// Tells the shop that there is nothing for it: what it has is as good as new. Once: that it does not learn it is no harm to
     /// anything but its own idea of how old its tables are.
     async fn tell_fresh(&mut self) {
         if self.rehearses || !self.peer.abilities().freshness {
             return;
         }
-        if let Err(error) = self.peer.ask(&Fresh, Patience::Quick).await {
+        if let Err(error) = self.peer.once(&Fresh, Patience::Quick).await {
             tracing::debug!(error = %error, branch = self.job.branch.name, "the shop does not know that it is up to date");
         }
     }
