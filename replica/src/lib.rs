@@ -33,6 +33,7 @@ pub mod rights;
 pub mod safety;
 pub mod shop;
 pub mod spool;
+mod state_file;
 pub mod subset;
 mod transplant;
 pub mod watermark;

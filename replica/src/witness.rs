@@ -3,7 +3,6 @@
 //! Whatever a peer relies on is committed in the database first and written here afterwards, so a witness is never
 //! ahead of a database that kept everything. It is not needed to be right: without it, the peers notice.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use tokio_postgres::GenericClient;
 use crate::ReplicaError;
 use crate::error::classify;
 use crate::node::Incarnation;
-use crate::spool::spool_error;
+use crate::state_file;
 use crate::watermark::Snapshot;
 use protocol::watermark::Watermark;
 use protocol::watermark::select::Knowledge;
@@ -163,18 +162,7 @@ impl Witness {
         if before.as_ref() == Some(&testimony) {
             return Ok(());
         }
-        // a name of its own: several runs may write at one time, and the last rename counts
-        let temporary = self.path.with_extension(format!("{:016x}", rand::random::<u64>()));
-        let write = || -> std::io::Result<()> {
-            let mut file = std::fs::File::create(&temporary)?;
-            file.write_all(&serde_json::to_vec(&testimony)?)?;
-            file.sync_data()?;
-            std::fs::rename(&temporary, &self.path)
-        };
-        write().map_err(|source| {
-            let _ = std::fs::remove_file(&temporary);
-            spool_error("write", &self.path, source)
-        })
+        state_file::replace(&self.path, &testimony)
     }
 }
 

@@ -110,9 +110,13 @@ struct Installed {
 }
 
 impl Installed {
-    /// Whether a trigger that was installed is missing, disabled or another one. Partitions come with triggers of their
-    /// own and take them along when they go: that is no gap.
-    fn has_gap(&self) -> bool {
+    /// Whether a trigger that was installed for this relation is missing, disabled or another one. Partitions come with
+    /// triggers of their own and take them along when they go: that is no gap. Nor is another table in the place of the
+    /// one that was captured, which is sent whole.
+    fn has_gap(&self, relation: u32) -> bool {
+        if !self.active || self.relation != relation {
+            return false;
+        }
         let read = |text: &str| serde_json::from_str::<BTreeMap<String, String>>(text).unwrap_or_default();
         let present = read(&self.present);
         read(&self.triggers).iter().any(|(trigger, state)| {
@@ -132,9 +136,7 @@ pub(crate) async fn gaps(
     let entries = installed(client).await?;
     let is_gap = |name: &TableName| {
         let table = catalogue.get(name)?;
-        let entry = entries.get(name)?;
-        // a table that took the place of another is sent whole
-        Some(entry.active && entry.relation == table.oid && entry.has_gap())
+        Some(entries.get(name)?.has_gap(table.oid))
     };
     Ok(wanted.keys().filter(|name| is_gap(name) == Some(true)).cloned().collect())
 }
@@ -202,7 +204,7 @@ pub async fn install(
                 if entry.triggers == entry.present {
                     continue;
                 }
-                if entry.has_gap() {
+                if entry.has_gap(table.oid) {
                     coverage.gaps.push(name.clone());
                 }
                 columns = log::columns_known(&entry.columns, table);
@@ -212,7 +214,7 @@ pub async fn install(
                 if entry.log_shape == log::log_shape(table, depth)
                     || Some(&entry.log_shape) == log::entry_per_row(table, depth).as_ref() =>
             {
-                if entry.active && entry.relation == table.oid && entry.has_gap() {
+                if entry.has_gap(table.oid) {
                     coverage.gaps.push(name.clone());
                 }
                 // what waits in the log stays valid, only the functions have to be made anew; a table that took the

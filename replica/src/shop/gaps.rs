@@ -1,14 +1,13 @@
 //! Gaps in the capture that were noticed and that no office has compared the table since: a file in the state directory.
 //! The triggers are put in place again at once, so without it nobody but the log would know.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use protocol::names::TableName;
 use serde::{Deserialize, Serialize};
 
 use crate::ReplicaError;
-use crate::spool::spool_error;
+use crate::state_file;
 
 /// A table of which changes may have been missed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,28 +46,14 @@ impl Gaps {
         let mut open = self.open();
         open.retain(|gap| !tables.contains(&gap.table));
         open.extend(tables.iter().map(|table| CaptureGap { table: table.clone(), noticed_at: noticed_at.clone() }));
-        self.write(&open)
+        state_file::replace(&self.path, &open)
     }
 
     /// An office has compared these since. One that was noticed anew meanwhile stays.
     pub(super) fn settle(&self, settled: &[CaptureGap]) -> Result<(), ReplicaError> {
         let before = self.open();
         let left: Vec<CaptureGap> = before.iter().filter(|gap| !settled.contains(gap)).cloned().collect();
-        if left.len() == before.len() { Ok(()) } else { self.write(&left) }
-    }
-
-    fn write(&self, gaps: &[CaptureGap]) -> Result<(), ReplicaError> {
-        let temporary = self.path.with_extension(format!("{:016x}", rand::random::<u64>()));
-        let write = || -> std::io::Result<()> {
-            let mut file = std::fs::File::create(&temporary)?;
-            file.write_all(&serde_json::to_vec(gaps)?)?;
-            file.sync_data()?;
-            std::fs::rename(&temporary, &self.path)
-        };
-        write().map_err(|source| {
-            let _ = std::fs::remove_file(&temporary);
-            spool_error("write", &self.path, source)
-        })
+        if left.len() == before.len() { Ok(()) } else { state_file::replace(&self.path, &left) }
     }
 }
 
