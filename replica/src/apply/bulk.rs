@@ -7,20 +7,30 @@ use protocol::names::{TableName, quote_identifier};
 use tokio_postgres::Transaction;
 use tokio_postgres::error::SqlState;
 
-use super::ApplyOrder;
+use super::{ApplyOrder, failure, kept_keys, references};
 use crate::ReplicaError;
 use crate::capture;
 use crate::catalogue::{Catalogue, ForeignKey, Table, column_list};
-use crate::error::{Failure, classify};
+use crate::error::classify;
 
 /// Tables that are being loaded, and what has to be made again.
 #[derive(Default)]
 pub(super) struct BulkLoad {
     tables: BTreeMap<TableName, bool>,
-    indexes: Vec<String>,
+    indexes: Vec<(TableName, String)>,
     keys: BTreeMap<(TableName, String), ForeignKey>,
     local: Vec<TableName>,
     truncated: BTreeSet<TableName>,
+    kept: BTreeMap<TableName, Kept>,
+}
+
+/// Constraints that stay while rows stream in, though those that triggers check look at none of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// Unique ones: something refers to the table.
+    Uniques,
+    /// All of them: it consists of several tables.
+    All,
 }
 
 /// Locks every table that a clone may load, at once: a reader of several tables waits, instead of being the victim of a
@@ -86,6 +96,7 @@ impl BulkLoad {
             capture::suspend(transaction, table, captured).await?;
         }
         if table.partitioned || table.inherits {
+            self.kept.insert(table.name.clone(), Kept::All);
             return Ok(());
         }
         let keys =
@@ -112,10 +123,12 @@ impl BulkLoad {
             }
             // unless something else needs it: a view that groups by a key, for instance
             if may_fail(transaction, &drop, &SqlState::DEPENDENT_OBJECTS_STILL_EXIST).await.map_err(failed)? {
-                self.indexes.push(create);
+                self.indexes.push((table.name.clone(), create));
             }
         }
-        if !referenced {
+        if referenced {
+            self.kept.insert(table.name.clone(), Kept::Uniques);
+        } else {
             // rows copied with FREEZE into a table truncated in the same transaction need no later vacuum
             transaction.batch_execute(&format!("truncate {}", table.name.quoted())).await.map_err(failed)?;
             self.truncated.insert(table.name.clone());
@@ -136,8 +149,8 @@ impl BulkLoad {
         self.keys.contains_key(&(key.child.clone(), key.name.clone()))
     }
 
-    /// Makes indexes and foreign keys again.
-    pub(super) async fn finish(&self, transaction: &Transaction<'_>) -> Result<(), ReplicaError> {
+    /// Makes indexes and foreign keys again, and looks whether constraints hold that were there all the time.
+    pub(super) async fn finish(&self, transaction: &Transaction<'_>, order: &ApplyOrder) -> Result<(), ReplicaError> {
         let failed = |error| classify("finish a bulk load", error);
         if self.tables.values().all(|taken| !taken) {
             return Ok(());
@@ -146,11 +159,9 @@ impl BulkLoad {
             .batch_execute("set local maintenance_work_mem = '128MB'; set local search_path = pg_catalog, public")
             .await
             .map_err(failed)?;
-        for index in &self.indexes {
-            transaction
-                .batch_execute(index)
-                .await
-                .map_err(|error| super::failure::of_statement(error, &TableName::public("index"), None))?;
+        for (name, index) in &self.indexes {
+            let made = transaction.batch_execute(index).await;
+            made.map_err(|error| failure::of_statement(error, name, None))?;
         }
         for key in self.keys.values() {
             self.restore(transaction, key).await?;
@@ -160,7 +171,15 @@ impl BulkLoad {
                 transaction.batch_execute(&format!("analyze {}", name.quoted())).await.map_err(failed)?;
             }
         }
-        transaction.batch_execute("set local search_path = pg_catalog").await.map_err(failed)
+        transaction.batch_execute("set local search_path = pg_catalog").await.map_err(failed)?;
+        for (name, kept) in &self.kept {
+            let Some(table) = order.catalogue.get(name) else { continue };
+            references::check_deferrable_uniques(transaction, table).await?;
+            if *kept == Kept::All {
+                kept_keys::check(transaction, table).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn restore(&self, transaction: &Transaction<'_>, key: &ForeignKey) -> Result<(), ReplicaError> {
@@ -176,15 +195,7 @@ impl BulkLoad {
             tracing::warn!(table = %key.child, constraint = key.name, "local rows refer to rows that the office does not have");
             return transaction.batch_execute(&format!("{add} not valid")).await.map_err(failed);
         }
-        Err(ReplicaError::Failed(Box::new(Failure {
-            statement: None,
-            table: Some(key.child.clone()),
-            column: Some(key.columns.join(", ")),
-            constraint: Some(key.name.clone()),
-            state: "23503".into(),
-            reason: format!("a row refers to one that is not there (table {})", key.parent),
-            redacted: None,
-        })))
+        Err(failure::of_key(&key.child, &key.name, &key.columns, &key.parent, references::NO_PARENT))
     }
 }
 

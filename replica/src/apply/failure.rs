@@ -67,6 +67,19 @@ pub(super) fn of_shape(error: tokio_postgres::Error, shape: &Shape, statement: O
     failed
 }
 
+/// A foreign key, of this name and these columns, does not hold.
+pub(super) fn of_key(child: &TableName, name: &str, columns: &[String], parent: &TableName, why: &str) -> ReplicaError {
+    ReplicaError::Failed(Box::new(Failure {
+        statement: None,
+        table: Some(child.clone()),
+        column: Some(columns.join(", ")),
+        constraint: Some(name.to_owned()),
+        state: "23503".into(),
+        reason: format!("{why} (table {parent})"),
+        redacted: None,
+    }))
+}
+
 /// The line and the column that the server says it was at: "COPY stage_1, line 3, column price: ...". What follows may hold
 /// a value, and what precedes has lines of its own where the value is JSON.
 fn place(context: &str) -> (Option<usize>, Option<String>) {

@@ -13,6 +13,7 @@ mod exchange;
 mod failure;
 mod feed;
 mod gather;
+mod kept_keys;
 mod misfits;
 mod orphans;
 mod pieces;
@@ -428,7 +429,7 @@ impl<'a> Apply<'a> {
         }
         self.merge_held().await?;
         self.conflicts += self.references.check(self.transaction, self.order, &self.bulk).await?;
-        self.bulk.finish(self.transaction).await?;
+        self.bulk.finish(self.transaction, self.order).await?;
         if !self.order.keep_sequences {
             self.set_sequences().await?;
         }

@@ -11,12 +11,15 @@ use tokio_postgres::Transaction;
 
 use super::ApplyOrder;
 use super::bulk::BulkLoad;
-use super::revive;
 use super::staging::Staging;
 use super::target::{Incoming, ShapeKind};
+use super::{failure, revive};
 use crate::ReplicaError;
 use crate::catalogue::{ForeignKey, Table, column_list};
 use crate::error::{Failure, classify};
+
+/// What is wrong with most foreign keys that do not hold.
+pub(super) const NO_PARENT: &str = "a row refers to one that is not there";
 
 /// Which rows have to be looked at.
 #[derive(Default)]
@@ -159,7 +162,7 @@ async fn check_parents(
 ) -> Result<(), ReplicaError> {
     lock_parents(transaction, order, table, key).await?;
     let orphans = format!("select exists (select {})", orphans(order, table, key));
-    demand(transaction, &orphans, key, "a row refers to one that is not there").await
+    demand(transaction, &orphans, key, NO_PARENT).await
 }
 
 /// Locks the parents of touched rows in key order: a delete that runs at the same time is seen, or waits.
@@ -229,7 +232,7 @@ pub(super) async fn check_all(
         target(order, &key.parent),
         pairs("p", &key.parent_columns, "c", &key.columns)
     );
-    demand(transaction, &orphans, key, "a row refers to one that is not there").await
+    demand(transaction, &orphans, key, NO_PARENT).await
 }
 
 async fn demand(
@@ -243,19 +246,11 @@ async fn demand(
     if !found {
         return Ok(());
     }
-    Err(ReplicaError::Failed(Box::new(Failure {
-        statement: None,
-        table: Some(key.child.clone()),
-        column: Some(key.columns.join(", ")),
-        constraint: Some(key.name.clone()),
-        state: "23503".into(),
-        reason: format!("{reason} (table {})", key.parent),
-        redacted: None,
-    })))
+    Err(failure::of_key(&key.child, &key.name, &key.columns, &key.parent, reason))
 }
 
 /// Deferrable unique constraints are enforced by triggers, which are off as well.
-async fn check_deferrable_uniques(transaction: &Transaction<'_>, table: &Table) -> Result<(), ReplicaError> {
+pub(super) async fn check_deferrable_uniques(transaction: &Transaction<'_>, table: &Table) -> Result<(), ReplicaError> {
     for columns in &table.deferrable_uniques {
         let list = column_list(columns.iter().map(String::as_str));
         let sql = format!(
