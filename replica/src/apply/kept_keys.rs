@@ -1,6 +1,7 @@
 //! Foreign keys that stay while a clone is loaded, those of partitions and of tables that inherit: rows are not held against
 //! them when they come. The server is asked afterwards whether they hold, and decides as it would have: it adds each once
-//! more, which checks all rows, and takes that back; one that a clean has left unchecked is validated for good.
+//! more, which checks all rows, and takes that back (to drop it would also drop an equal key of a partition, which becomes
+//! part of it); one that a clean has left unchecked is validated for good.
 
 use protocol::names::TableName;
 use tokio_postgres::Transaction;
